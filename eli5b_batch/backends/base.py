@@ -1,0 +1,69 @@
+"""What a backend is: it turns one chat request into one reply, or says in our terms why it can't.
+
+Must not know: when and where calls are sent, retries, the journal.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """One question to a model: exactly what the request hash covers, and the key it is known by."""
+
+    key: str
+    model: str
+    messages: Sequence[Mapping[str, str]]
+    sampling: Mapping[str, Any]
+    seed: int
+
+
+@dataclass(slots=True)
+class ChatReply:
+    """One answer. `usage` holds tokens (`input_tokens`, `output_tokens`, by class where told); `load_s` seconds."""
+
+    text: str
+    finish_reason: str
+    usage: dict[str, int]
+    load_s: float = 0.0
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+class ModelFacts(NamedTuple):
+    """What a server says about a model it serves; empty where it does not say."""
+
+    digest: str = ""
+    quantization: str = ""
+    parameter_size: str = ""
+    server: str = ""
+    on_gpu: float | None = None
+
+
+class Backend(Protocol):
+    """A client of one wire protocol; one per provider."""
+
+    async def chat(self, request: ChatRequest, base_url: str) -> ChatReply:
+        """Send one request.
+
+        Raises:
+            ProviderRefusedError: no call can succeed until the user acts.
+            CallError: this call failed; `RetryableError` when sending again may help.
+        """
+        ...
+
+    async def reach(self, models: Sequence[str]) -> dict[str, ModelFacts]:
+        """Check, without asking a model, that the servers answer and serve `models`.
+
+        Raises:
+            ProviderRefusedError: they don't; the message says what would be right.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Close all connections."""
+        ...

@@ -1,0 +1,227 @@
+"""Ollama's native protocol: chats over the package's own transport, everything else through the `ollama` package.
+
+Must not know: which slot a call goes to. Why chats do not use the `ollama` client: docs/decisions/0002.
+Facts about the server's behaviour are listed in `docs/providers.md`.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
+
+from eli5b_batch.backends.base import ChatReply, ChatRequest, ModelFacts
+from eli5b_batch.backends.transport import Response, Transport, excerpt
+from eli5b_batch.errors import BadReplyError, CallError, ProviderRefusedError, RetryableError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+
+    import ollama
+
+KEEP_ALIVE: Final = "30m"
+"""How long a server keeps a model after its last call: longer than any pause of a run, not for ever."""
+
+CONTROL_TIMEOUT_S: Final = 30.0
+
+_OPTIONS: Final = {"max_tokens": "num_predict"}
+_NANO: Final = 1e-9
+
+
+class OllamaBackend:
+    """All slots of one provider.
+
+    Args:
+        name: the provider's name in the job.
+        slots: base url -> model ids asked for there.
+        transport: carries the chats.
+        trace: name each call in a header, for simulated servers only.
+    """
+
+    def __init__(
+        self, name: str, slots: Mapping[str, Sequence[str]], *, transport: Transport, trace: bool = False
+    ) -> None:
+        self._name = name
+        self._slots = slots
+        self._transport = transport
+        self._trace = trace
+
+    async def chat(self, request: ChatRequest, base_url: str) -> ChatReply:
+        """Send one request; see `Backend.chat`.
+
+        `truncate` and `shift` are off: a prompt over the window is an error, never silently cut (an arm with longer
+        hints would lose more of them). Servers before 0.12.6 ignore both, so the prompt's count is checked as well.
+        """
+        options = {_OPTIONS.get(k, k): v for k, v in request.sampling.items()}
+        body = {
+            "model": request.model,
+            "messages": request.messages,
+            "stream": False,
+            "truncate": False,
+            "shift": False,
+            "keep_alive": KEEP_ALIVE,
+            "options": {**options, "seed": request.seed},
+        }
+        headers = {"x-eli5b-call": request.key} if self._trace else None
+        response = await self._transport.post(f"{base_url}/api/chat", body, headers)
+        if response.status != HTTPStatus.OK:
+            raise self._failure(response, request.model, base_url)
+        return _read_reply(response, request.sampling.get("num_ctx"))
+
+    async def reach(self, models: Sequence[str]) -> dict[str, ModelFacts]:
+        """Every slot must answer and hold its models with one digest; see `Backend.reach`."""
+        facts: dict[str, ModelFacts] = {}
+        for url, wanted in self._slots.items():
+            here = [model for model in wanted if model in models]
+            for model, found in (await self._inspect(url, here)).items():
+                if model in facts and facts[model].digest != found.digest:
+                    raise ProviderRefusedError(
+                        f"providers.{self._name}: {model} is not the same model on every slot: digest "
+                        f"{facts[model].digest[:12]} elsewhere, {found.digest[:12]} at {url}; pull it anew"
+                    )
+                facts[model] = found
+        return facts
+
+    async def _inspect(self, url: str, models: Sequence[str]) -> dict[str, ModelFacts]:
+        """What one server says of `models`: digest, quantisation, size, version, share in GPU memory if loaded."""
+        try:
+            version = (await self._transport.get(f"{url}/api/version")).json()["version"]
+        except (RetryableError, KeyError, TypeError):
+            raise ProviderRefusedError(
+                f"providers.{self._name}: no Ollama server answers at {url}; "
+                "start one with `ollama serve`, or correct the slot's url"
+            ) from None
+        import httpx  # noqa: PLC0415 (the ollama client's own dependency; only this control path needs them)
+        import ollama  # noqa: PLC0415
+
+        try:
+            async with _control(url, CONTROL_TIMEOUT_S) as client:
+                listed = {m.model: m for m in (await client.list()).models if m.model}
+                loaded = {m.model: m for m in (await client.ps()).models if m.model}
+                facts = {}
+                for model in models:
+                    name = _listed_name(model, listed)
+                    if name is None:
+                        held = ", ".join(sorted(listed)) or "none"
+                        raise ProviderRefusedError(
+                            f"providers.{self._name}: the server at {url} has no model {model!r} (it has: {held}); "
+                            f"run: eli5b-batch check --pull, or: ollama pull {model}"
+                        )
+                    details = (await client.show(name)).details
+                    running = loaded.get(name)
+                    facts[model] = ModelFacts(
+                        digest=listed[name].digest or "",
+                        quantization=(details.quantization_level if details else None) or "",
+                        parameter_size=(details.parameter_size if details else None) or "",
+                        server=f"ollama {version}",
+                        on_gpu=(running.size_vram or 0) / running.size if running and running.size else None,
+                    )
+                return facts
+        except ollama.ResponseError as error:
+            raise ProviderRefusedError(
+                f"providers.{self._name}: {url} answered {error.status_code}: {error.error}"
+            ) from None
+        except (ConnectionError, httpx.HTTPError) as error:
+            raise ProviderRefusedError(
+                f"providers.{self._name}: {url} stopped answering: {str(error) or type(error).__name__}"
+            ) from None
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._transport.close()
+
+    def _failure(self, response: Response, model: str, url: str) -> CallError | ProviderRefusedError:
+        status = response.status
+        said = _error_text(response)
+        if status == HTTPStatus.NOT_FOUND:
+            return ProviderRefusedError(f"providers.{self._name}: {url}: {said}; run: ollama pull {model}")
+        if status == HTTPStatus.FORBIDDEN:
+            return ProviderRefusedError(
+                f"providers.{self._name}: {url} refuses this address (403); set OLLAMA_ORIGINS or use its own host name"
+            )
+        if status == HTTPStatus.BAD_REQUEST and "context length" in said:
+            return CallError("context_overflow", f"{said}; raise sampling.num_ctx", status=status)
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in (408, 429, 499):
+            return RetryableError("server_error", f"{url} answered {status}: {said}", status=status)
+        return CallError("bad_request", f"{url} answered {status}: {said}", status=status)
+
+
+@asynccontextmanager
+async def _control(url: str, timeout_s: float | None) -> AsyncIterator[ollama.AsyncClient]:
+    import ollama  # noqa: PLC0415 (0.2 s of imports that a run without Ollama does not need)
+
+    client = ollama.AsyncClient(host=url, timeout=timeout_s)
+    try:
+        yield client
+    finally:
+        await client.close()  # type: ignore[no-untyped-call]
+
+
+async def pull(url: str, model: str, progress: Callable[[str, int, int], None]) -> None:
+    """Download `model` to the server at `url`; `progress(status, done_bytes, total_bytes)` follows it.
+
+    Raises:
+        ProviderRefusedError: the server or its registry refuses.
+    """
+    import httpx  # noqa: PLC0415
+    import ollama  # noqa: PLC0415
+
+    try:
+        async with _control(url, None) as client:
+            async for step in await client.pull(model, stream=True):
+                progress(step.status or "", step.completed or 0, step.total or 0)
+    except ollama.ResponseError as error:
+        raise ProviderRefusedError(f"{url} can't pull {model!r}: {error.error}") from None
+    except (ConnectionError, httpx.HTTPError) as error:
+        raise ProviderRefusedError(
+            f"{url}: the pull of {model!r} broke off: {str(error) or type(error).__name__}"
+        ) from None
+
+
+def _listed_name(model: str, listed: Mapping[str, Any]) -> str | None:
+    """Ollama's names ignore case, and a name without a tag means `latest`."""
+    wanted = (model if ":" in model.rsplit("/", 1)[-1] else f"{model}:latest").lower()
+    return next((name for name in listed if name.lower() == wanted), None)
+
+
+def _read_reply(response: Response, num_ctx: int | None) -> ChatReply:
+    body = response.json()
+    message = body.get("message") if isinstance(body, dict) else None
+    if not isinstance(message, dict):
+        raise RetryableError("bad_reply", f"the reply is not a chat message: {excerpt(response.body)}")
+    text = message.get("content") or ""
+    reason = body.get("done_reason") or ""
+    usage = {
+        "input_tokens": int(body.get("prompt_eval_count") or 0),
+        "output_tokens": int(body.get("eval_count") or 0),
+    }
+    partial = {"usage": usage, "reply": {"text": text, "finish_reason": reason}}
+    if body.get("done") is not True:
+        raise BadReplyError("not_done", "the server gave up in the middle (done is not true)", partial=partial)
+    if num_ctx is not None and usage["input_tokens"] >= num_ctx:
+        raise BadReplyError(
+            "context_overflow",
+            f"the prompt filled the window of {num_ctx} tokens and was cut; raise sampling.num_ctx",
+            partial=partial,
+        )
+    if not text.strip():
+        raise BadReplyError("empty_reply", f"the reply has no content (done_reason {reason})", partial=partial)
+    extra = {k: message[k] for k in ("tool_calls", "thinking") if message.get(k)}
+    if body.get("logprobs"):
+        extra["logprobs"] = body["logprobs"]
+    durations = {name: round(body.get(f"{name}_duration", 0) * _NANO, 6) for name in ("total", "prompt_eval", "eval")}
+    return ChatReply(
+        text,
+        reason,
+        usage,
+        load_s=body.get("load_duration", 0) * _NANO,
+        extra={**extra, "durations": durations},
+    )
+
+
+def _error_text(response: Response) -> str:
+    try:
+        body = response.json()
+    except RetryableError:
+        return excerpt(response.body)
+    return str(body.get("error") if isinstance(body, dict) else body)[:300]

@@ -1,0 +1,143 @@
+"""What both simulated wires share: reading a request's call key, JSON replies, faults.
+
+Must not know: the fields of either protocol.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+from aiohttp import web
+
+from eli5b_batch.backends.simulated.mind import digest_of, fraction_of
+from eli5b_batch.records import CallName, parse_key
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from eli5b_batch.job import Simulation
+
+CALL_HEADER: Final = "x-eli5b-call"
+_NAMED: Final = {"Server": "SIMULATED"}
+_KEEP_ALIVE_S: Final = 3600.0
+
+
+class RefusedError(Exception):
+    """A request that gets an error in place of a reply: a status and a JSON body."""
+
+    def __init__(self, status: int, body: dict[str, Any]) -> None:
+        super().__init__(status, body)
+        self.status = status
+        self.body = body
+
+
+class Fault(Enum):
+    """What goes wrong with a request."""
+
+    BROKEN = auto()
+    """500, before any work."""
+    OVERLOADED = auto()
+    """503, before any work."""
+    DROP = auto()
+    """The connection is closed before any work."""
+    GARBAGE = auto()
+    """200 and a body that is no JSON, after the work."""
+    EMPTY = auto()
+    """A reply without content, after the work."""
+
+
+class Faults:
+    """Draws faults from a request and how often it has failed here, so that sending it again can succeed.
+
+    A request is forgotten once it is answered: memory holds the failing ones only.
+    """
+
+    def __init__(self, simulation: Simulation) -> None:
+        half = simulation.error_rate / 2
+        self._rates = (
+            (Fault.BROKEN, half),
+            (Fault.OVERLOADED, half),
+            (Fault.DROP, simulation.drop_rate),
+            (Fault.GARBAGE, simulation.garbage_rate),
+            (Fault.EMPTY, simulation.empty_rate),
+        )
+        self._none = not any(rate for _, rate in self._rates)
+        self._failed: dict[bytes, int] = {}
+
+    def draw(self, fingerprint: bytes) -> Fault | None:
+        """What happens to this sending of the request."""
+        if self._none:
+            return None
+        failed = self._failed.get(fingerprint, 0)
+        luck = fraction_of(digest_of(b"fault", fingerprint, b"%d" % failed))
+        for fault, rate in self._rates:
+            if luck < rate:
+                self._failed[fingerprint] = failed + 1
+                return fault
+            luck -= rate
+        self._failed.pop(fingerprint, None)
+        return None
+
+
+def read_call(request: web.Request) -> tuple[str, CallName | None]:
+    """The call key a client sent with its request, and what it says; "" and None where it sent none.
+
+    Raises:
+        ValueError: it is not a call key.
+    """
+    key = request.headers.get(CALL_HEADER, "")
+    return key, parse_key(key) if key else None
+
+
+def json_reply(
+    payload: Any,  # noqa: ANN401 (JSON)
+    status: int = 200,
+    *,
+    content_type: str = "application/json",
+    headers: Mapping[str, str] | None = None,
+) -> web.Response:
+    """`payload` as a JSON reply."""
+    return web.Response(
+        body=orjson.dumps(payload),
+        status=status,
+        headers={"Content-Type": content_type, **_NAMED, **(headers or {})},
+    )
+
+
+def text_reply(text: str, status: int, headers: Mapping[str, str] | None = None) -> web.Response:
+    """Plain text, as both real servers answer an unknown path."""
+    return web.Response(
+        body=text.encode(), status=status, headers={"Content-Type": "text/plain", **_NAMED, **(headers or {})}
+    )
+
+
+def garbage_reply(fingerprint: bytes) -> web.Response:
+    """A 200 without JSON: a proxy's page, or a body that ends too early."""
+    if fingerprint[0] & 1:
+        page = b"<html><body>SIMULATED gateway: please come back later</body></html>"
+        return web.Response(body=page, headers={"Content-Type": "text/html", **_NAMED})
+    return web.Response(
+        body=b'{"SIMULATED": "this body ends too', headers={"Content-Type": "application/json", **_NAMED}
+    )
+
+
+def drop_connection(request: web.Request) -> web.Response:
+    """Close the connection; the reply returned is for the caller to return, and reaches nobody."""
+    if request.transport is not None:
+        request.transport.close()
+    return web.Response(status=503)
+
+
+async def listen(app: web.Application) -> str:
+    """Serve `app` on a free loopback port for as long as the event loop runs.
+
+    Returns:
+        The server's address, `http://127.0.0.1:PORT`.
+    """
+    # A client that leaves ends its request, as with the real servers. Nothing is logged per request.
+    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, keepalive_timeout=_KEEP_ALIVE_S)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0, backlog=1024).start()
+    return f"http://127.0.0.1:{runner.addresses[0][1]}"

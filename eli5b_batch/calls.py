@@ -1,0 +1,275 @@
+"""The call: the only way to a model, and the unit of checkpointing.
+
+Must not know: what is asked for, how capacity is shared out. A call whose key is in the journal with the same request
+returns at once, so resuming a run is replaying it. A call asked for twice while its problem runs is made once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from eli5b_batch.backends.base import ChatRequest
+from eli5b_batch.errors import ChangedRequestError, Eli5bError, UpstreamError
+from eli5b_batch.prompts import Prompt
+from eli5b_batch.records import RESERVED, SCHEMA, derive_seed, make_key, request_hash
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from eli5b_batch.dispatch.dispatcher import Dispatcher, Outcome
+    from eli5b_batch.dispatch.stop import Stop
+    from eli5b_batch.job import Job
+    from eli5b_batch.journal import Entry, Journal
+    from eli5b_batch.problems import Problem
+    from eli5b_batch.prompts import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A reply that is in the journal; its text is read from there when somebody asks for it."""
+
+    key: str
+    ok: bool
+    _text: str | None
+    _read: Callable[[], dict[str, Any]]
+
+    @property
+    def text(self) -> str:
+        """The reply's text.
+
+        Raises:
+            UpstreamError: the call failed.
+        """
+        if not self.ok:
+            raise UpstreamError(self.key)
+        return self._text if self._text is not None else str(self._read()["reply"]["text"])
+
+
+class Asked(NamedTuple):
+    """One call of a protocol. `owner` is the problem whose protocol asks, `problem` the one the call belongs to."""
+
+    key: str
+    owner: Problem
+    problem: Problem
+    step: str
+    model: str
+    tags: Mapping[str, str | int]
+
+
+class Answered(NamedTuple):
+    """What observers are told of every call: its reply, whether the journal had it, and the error of a failed one."""
+
+    call: Asked
+    reply: Recorded
+    replayed: bool
+    error: dict[str, Any] | None
+
+
+class RunCalls:
+    """Calls of one run.
+
+    Args:
+        job: the resolved job.
+        journal: where records are; appended to.
+        dispatchers: by provider name.
+        stop: the run's; errors that end the run are given to it.
+        wall: turns a time of the loop's clock into unix seconds.
+        observe: told of every answered call, once.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        *,
+        journal: Journal,
+        dispatchers: Mapping[str, Dispatcher],
+        stop: Stop,
+        wall: Callable[[float], float],
+        observe: Callable[[Answered], None],
+    ) -> None:
+        self._job = job
+        self._journal = journal
+        self._dispatchers = dispatchers
+        self._stop = stop
+        self._wall = wall
+        self._observe = observe
+        self._open: dict[str, asyncio.Future[Recorded]] = {}
+        self._keys_of: dict[str, list[str]] = {}
+        self._sampling = {name: model.sampling.model_dump(exclude_none=True) for name, model in job.models.items()}
+
+    async def call(
+        self,
+        owner: Problem,
+        problem: Problem,
+        model: str,
+        ask: Prompt | Sequence[Message],
+        *,
+        step: str,
+        tags: Mapping[str, str | int],
+    ) -> Recorded:
+        """Answer one call; see `protocols.base.Calls`."""
+        key = make_key(problem.id, step, model, tags)
+        shared = self._open.get(key)
+        if shared is not None:
+            return await asyncio.shield(shared)
+        if not RESERVED.isdisjoint(tags):
+            raise ValueError(f"a tag may not be called {', '.join(RESERVED & set(tags))}")
+        future = self._open[key] = asyncio.get_running_loop().create_future()
+        self._keys_of.setdefault(owner.id, []).append(key)
+        try:
+            reply = await self._answer(Asked(key, owner, problem, step, model, tags), ask)
+        except Eli5bError as error:  # ends the run: nothing is raised into the protocol, whose other calls come home
+            self._stop.ask(error)
+            await self._stop.may_send()
+            raise
+        except BaseException:
+            future.cancel()
+            raise
+        future.set_result(reply)
+        return reply
+
+    def forget(self, owner: Problem) -> None:
+        """A problem is finished: what its protocol asked for need not be shared from memory any more."""
+        for key in self._keys_of.pop(owner.id, ()):
+            self._open.pop(key, None)
+
+    async def _answer(self, call: Asked, ask: Prompt | Sequence[Message]) -> Recorded:
+        model = self._job.models[call.model]
+        request: dict[str, Any] = {
+            "model": model.model,
+            "messages": [],
+            "sampling": self._sampling[call.model],
+            "seed": derive_seed(self._job.seed, call.problem.id, call.model, int(call.tags.get("sample", 0))),
+        }
+        try:
+            request["messages"] = ask.messages() if isinstance(ask, Prompt) else list(ask)
+        except UpstreamError as error:
+            return self._write(call, request, error)
+        entry = self._journal.find(call.key)
+        if entry is not None and entry.ok:
+            if entry.request_hash != int(request_hash(request), 16):
+                raise self._changed(call.key, entry, request)
+            reply = Recorded(call.key, ok=True, _text=None, _read=lambda: self._journal.read(call.key, entry))
+            self._observe(Answered(call, reply, replayed=True, error=None))
+            return reply
+        chat = ChatRequest(call.key, model.model, request["messages"], request["sampling"], request["seed"])
+        return await self._dispatchers[model.provider].send(
+            chat,
+            call.owner.order,
+            None if isinstance(model.price, str) else model.price,
+            lambda outcome: self._write(call, request, outcome),
+        )
+
+    def _write(self, call: Asked, request: Mapping[str, Any], outcome: Outcome | UpstreamError) -> Recorded:
+        """Put a call's outcome into the journal, and tell the observer."""
+        record = self._record(call, request, outcome)
+        entry = self._journal.append(record)
+        text = record["reply"]["text"] if entry.ok else None
+        reply = Recorded(call.key, ok=entry.ok, _text=text, _read=lambda: self._journal.read(call.key, entry))
+        self._observe(Answered(call, reply, replayed=False, error=record["error"]))
+        return reply
+
+    def _record(self, call: Asked, request: Mapping[str, Any], outcome: Outcome | UpstreamError) -> dict[str, Any]:
+        """One line of the journal; its fields and their order are the contract of `docs/run-folder.md`."""
+        model = self._job.models[call.model]
+        record: dict[str, Any] = {
+            "key": call.key,
+            "status": "error",
+            "request_hash": request_hash(request),
+            "cost_usd": 0.0,
+            "problem": call.problem.id,
+            "step": call.step,
+            **call.tags,
+            "model": call.model,
+            "provider": model.provider,
+            "slot": None,
+            "simulated": self._job.providers[model.provider].api == "simulated",
+            "request": request,
+            "reply": None,
+            "usage": None,
+            "timing": None,
+            "error": None,
+            "schema": SCHEMA,
+        }
+        if isinstance(outcome, UpstreamError):
+            record["error"] = {"class": "upstream", "message": str(outcome), "status": None, "attempts": 0}
+            return record
+        reply, error = outcome.reply, outcome.error
+        record["slot"] = outcome.place.slot
+        record["cost_usd"] = None if model.price == "unknown" else round(outcome.cost_usd, 9)
+        record["timing"] = {
+            "queued": round(outcome.queued_s, 4),
+            "started": round(self._wall(outcome.started), 3),
+            "latency": round(outcome.latency_s, 4),
+            "load": round(reply.load_s, 4) if reply else 0.0,
+            "attempts": outcome.attempts,
+        }
+        if reply is not None:
+            record["status"] = "ok"
+            record["reply"] = {"text": reply.text, "finish_reason": reply.finish_reason, **reply.extra}
+            record["usage"] = reply.usage
+        elif error is not None:
+            record["reply"] = error.partial.get("reply")
+            record["usage"] = error.partial.get("usage")
+            record["error"] = {
+                "class": error.kind,
+                "message": str(error),
+                "status": error.status,
+                "attempts": outcome.attempts,
+            }
+        return record
+
+    def _changed(self, key: str, entry: Entry, request: Mapping[str, Any]) -> Eli5bError:
+        """The error for a call that would now be asked differently, naming what differs."""
+        before = self._journal.read(key, entry)["request"]
+        differences = [
+            f"{field}: {_short(before.get(field))} on record, {_short(request.get(field))} now"
+            for field in ("model", "sampling", "seed", "messages")
+            if before.get(field) != request.get(field)
+        ]
+        return ChangedRequestError(
+            f"{self._journal.path}: the job would now ask {key} differently ({'; '.join(differences)}); "
+            "put the job back as it was, or give the changed job a new name"
+        )
+
+
+def _short(value: object) -> str:
+    text = " ".join(str(value).split())
+    return text if len(text) <= 160 else f"{text[:80]} ... {text[-76:]}"  # noqa: PLR2004
+
+
+class CountingCalls:
+    """Calls that are only counted: what `check` and the progress totals are made of. Nothing is sent or rendered.
+
+    Args:
+        count: told of each distinct call: key, step, model, prompt.
+        fill: the text a call is taken to be answered with, by step and model.
+    """
+
+    def __init__(
+        self,
+        count: Callable[[str, str, str, Prompt | Sequence[Message]], None],
+        fill: Callable[[str, str], str],
+    ) -> None:
+        self._count = count
+        self._fill = fill
+        self._seen: set[int] = set()
+
+    async def call(
+        self,
+        owner: Problem,  # noqa: ARG002 (part of the interface; counting is the same for every owner)
+        problem: Problem,
+        model: str,
+        ask: Prompt | Sequence[Message],
+        *,
+        step: str,
+        tags: Mapping[str, str | int],
+    ) -> Recorded:
+        """Count the call once; the reply is filler."""
+        key = make_key(problem.id, step, model, tags)
+        if hash(key) not in self._seen:
+            self._seen.add(hash(key))
+            self._count(key, step, model, ask)
+        return Recorded(key, ok=True, _text=self._fill(step, model), _read=dict)

@@ -1,0 +1,289 @@
+"""The command line: run (the default), check, status, report, schema.
+
+Must not know: how any of it is done. Every heavy import waits until its command runs, so that --help is quick.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from eli5b_batch import __version__
+from eli5b_batch.errors import Eli5bError
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+    from rich.console import Console
+
+    from eli5b_batch.job import Job
+    from eli5b_batch.run import Display, Ending
+
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="""Run experiments in which a large language model teaches small ones; resume them after a crash.
+
+    \b
+    eli5b-batch jobs/quickstart.yaml            run a job, or finish it
+    eli5b-batch check jobs/omni_full.yaml       what it will ask, take and cost
+    eli5b-batch status outputs/omni_full        how it stands, from another shell
+    eli5b-batch report outputs/omni_full        tables and figures again
+    """,
+)
+
+_ROOT_OPTIONS = ("-h", "--help", "--version", "--install-completion", "--show-completion")
+
+
+def main(args: list[str]) -> None:
+    """Run the command line on `args`; `eli5b-batch JOB` means `eli5b-batch run JOB`."""
+    commands = {c.name or c.callback.__name__ for c in app.registered_commands if c.callback}
+    if args and args[0] not in commands and args[0] not in _ROOT_OPTIONS:
+        args = ["run", *args]
+    app(args=args, prog_name="eli5b-batch")
+
+
+JobFile = Annotated[Path, typer.Argument(metavar="JOB", help="The job file.", show_default=False)]
+RunDir = Annotated[
+    Path, typer.Argument(metavar="RUN", help="The run folder, such as outputs/omni_full.", show_default=False)
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="PATH=VALUE", help="Change one value, e.g. --set params.samples=4. Repeatable."),
+]
+Limit = Annotated[int | None, typer.Option(min=1, metavar="N", help="Only the first N problems.")]
+Output = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="The run folder itself; without it outputs/<name of the job>."),
+]
+Simulate = Annotated[
+    bool,
+    typer.Option("--simulate", help="The same job against simulated servers: no keys, no GPUs, no money."),
+]
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)] = False,
+) -> None:
+    if version:
+        typer.echo(f"eli5b-batch {__version__}")
+        raise typer.Exit
+
+
+@app.command("run")
+def run_command(
+    job_file: JobFile,
+    overrides: Overrides = None,
+    limit: Limit = None,
+    output: Output = None,
+    simulate: Simulate = False,
+    display: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|live|plain|none", help="Dashboard, plain lines, or nothing.", envvar="ELI5B_DISPLAY"
+        ),
+    ] = "auto",
+    grace: Annotated[
+        float, typer.Option(min=0, metavar="SECONDS", help="Time for calls in flight after SIGTERM.")
+    ] = 30.0,
+) -> None:
+    """Run a job, or finish one that was interrupted: the same command does both.
+
+    \b
+    eli5b-batch jobs/quickstart.yaml
+    eli5b-batch jobs/omni_full.yaml --limit 20 --output outputs/trial
+    eli5b-batch jobs/omni_full.yaml --simulate --set params.samples=4
+
+    \b
+    Exit codes: 0 all done, 1 unexpected error, 2 bad job or usage, 3 finished with failed records,
+    4 stopped by the budget, 5 provider refused, 130 or 143 interrupted (the same command resumes).
+    """
+    if display not in ("auto", "live", "plain", "none"):
+        raise typer.BadParameter(f"{display!r} is not auto, live, plain or none", param_hint="--display")
+    try:
+        _run(job_file, _job(job_file, overrides, limit, simulate), output, display, grace)
+    except Eli5bError as error:
+        _fail(error)
+
+
+@app.command()
+def check(
+    job_file: JobFile,
+    overrides: Overrides = None,
+    limit: Limit = None,
+    output: Output = None,
+    simulate: Simulate = False,
+    pull: Annotated[bool, typer.Option("--pull", help="Download missing models to the Ollama servers.")] = False,
+) -> None:
+    """Say what a job will ask, take and cost, and what would stop it, without asking a model anything.
+
+    \b
+    eli5b-batch check jobs/omni_full.yaml
+    eli5b-batch check jobs/local.yaml --pull
+    """
+    import asyncio  # noqa: PLC0415
+
+    from eli5b_batch.check import check_job  # noqa: PLC0415
+    from eli5b_batch.plan import load_experiment  # noqa: PLC0415
+
+    try:
+        job = _job(job_file, overrides, limit, simulate)
+        experiment = load_experiment(job, str(job_file))
+        code = asyncio.run(check_job(experiment, _run_dir(job, output), _console(), pull=pull))
+    except Eli5bError as error:
+        _fail(error)
+    raise typer.Exit(code)
+
+
+@app.command()
+def status(
+    run_dir: RunDir,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow the run until it ends.")] = False,
+) -> None:
+    """Show how a run stands, from a second shell.
+
+    \b
+    eli5b-batch status outputs/omni_full
+    eli5b-batch status outputs/omni_full --watch
+    """
+    from eli5b_batch.dashboard import status_view  # noqa: PLC0415
+
+    try:
+        status_view(run_dir, _console(), watch=watch)
+    except Eli5bError as error:
+        _fail(error)
+
+
+@app.command()
+def report(run_dir: RunDir) -> None:
+    """Build results, tables and figures again from calls.jsonl and grades.jsonl. No model is asked.
+
+    \b
+    eli5b-batch report outputs/omni_full
+    """
+    try:
+        _report(run_dir, _console())
+    except Eli5bError as error:
+        _fail(error)
+
+
+@app.command()
+def schema() -> None:
+    """Print the job file's JSON Schema, for editors.
+
+    \b
+    eli5b-batch schema > jobs/job.schema.json
+    """
+    import orjson  # noqa: PLC0415
+
+    from eli5b_batch.job import Job  # noqa: PLC0415
+
+    typer.echo(orjson.dumps(Job.model_json_schema(), option=orjson.OPT_INDENT_2).decode())
+
+
+def _job(path: Path, overrides: list[str] | None, limit: int | None, simulated: bool) -> Job:  # noqa: FBT001 (passed on)
+    from eli5b_batch.jobfile import load_job  # noqa: PLC0415
+
+    job = load_job(path, overrides=overrides or (), limit=limit)
+    if simulated:
+        from eli5b_batch.backends.simulated.launch import simulate  # noqa: PLC0415
+
+        job = simulate(job)
+    return job
+
+
+def _run_dir(job: Job, output: Path | None) -> Path:
+    return output or Path("outputs") / job.name
+
+
+def _run(job_file: Path, job: Job, output: Path | None, display: str, grace: float) -> NoReturn:
+    import asyncio  # noqa: PLC0415
+
+    from eli5b_batch.plan import load_experiment  # noqa: PLC0415
+    from eli5b_batch.run import execute  # noqa: PLC0415
+
+    console = _console()
+    run_dir = _run_dir(job, output)
+    experiment = load_experiment(job, str(job_file))
+    for note in experiment.problems.notes:
+        console.print(f"note: {note}", markup=False, highlight=False)
+    ending = asyncio.run(execute(experiment, run_dir, display=_display(display, console), grace_s=grace))
+    if ending.exit_code in (0, 3):
+        _report(run_dir, console)
+    _last_words(ending, run_dir, console)
+    raise typer.Exit(ending.exit_code)
+
+
+def _report(run_dir: Path, console: Console) -> None:
+    from eli5b_batch.report import build_report  # noqa: PLC0415
+
+    with console.status("building the report") if console.is_terminal else _Nothing():
+        built = build_report(run_dir)
+    console.print(built.renderable())
+    for path in built.paths:
+        console.print(f"  {path}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _last_words(ending: Ending, run_dir: Path, console: Console) -> None:
+    """What a user needs to know at the end, in a line or two; on stderr when the run did not finish."""
+    if ending.reason is not None:
+        typer.echo(f"eli5b-batch: {ending.reason}", err=True)
+        typer.echo(
+            f"{ending.calls} of {ending.of_calls} calls are on record in {run_dir}; the same command goes on.",
+            err=True,
+        )
+    elif ending.failures:
+        kinds = ", ".join(f"{n} {kind}" for kind, n in ending.failures.most_common())
+        console.print(
+            f"{ending.failures.total()} of {ending.of_calls} calls failed ({kinds}); they count as wrong. "
+            "The same command tries them again.",
+            markup=False,
+            highlight=False,
+        )
+
+
+def _display(choice: str, console: Console) -> Display:
+    from eli5b_batch.dashboard import LiveDashboard, PlainProgress, can_live  # noqa: PLC0415
+    from eli5b_batch.log import display_failed  # noqa: PLC0415
+
+    if choice == "auto":
+        choice = "live" if can_live(console) else "plain"
+
+    def make(snapshot: Any) -> AbstractAsyncContextManager[object]:  # noqa: ANN401 (see Display)
+        if choice == "live":
+            return LiveDashboard(snapshot, console, on_error=display_failed)
+        if choice == "plain":
+            return PlainProgress(snapshot, sys.stderr, on_error=display_failed)
+        return _Nothing()
+
+    return make
+
+
+class _Nothing:
+    """A context manager, sync and async, that does nothing."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    async def __aenter__(self) -> None: ...
+
+    async def __aexit__(self, *_: object) -> None: ...
+
+
+def _console() -> Console:
+    from rich.console import Console  # noqa: PLC0415
+
+    return Console()
+
+
+def _fail(error: Eli5bError) -> NoReturn:
+    typer.echo(f"eli5b-batch: {error}", err=True)
+    raise typer.Exit(error.exit_code)

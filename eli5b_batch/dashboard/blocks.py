@@ -1,0 +1,350 @@
+"""The parts of the dashboard: a block each for steps, providers, GPU slots and accuracy.
+
+Must not know: where the snapshot comes from, terminals, files. Everything here is pure.
+
+A block says how many lines it would like and draws itself in any number from `FLOOR` on: what does not
+fit becomes one line "+n more" that stands for the rest.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from rich.console import Group
+from rich.progress_bar import ProgressBar
+from rich.table import Column, Table
+from rich.text import Text
+
+from eli5b_batch.dashboard.text import NONE, amount, clean, count, duration, percent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from rich.console import RenderableType
+
+    from eli5b_batch.snapshot import Arm, Provider, Slot, Snapshot, Step
+
+FLOOR: Final = 3
+"""Lines in which every block can be drawn: its column heads, one row, one line for the rest."""
+
+_LABEL_WIDTH: Final = 28
+_LEFT, _RIGHT = "left", "right"
+
+
+class Block(NamedTuple):
+    """One part of the screen; `build(lines)` fits into `lines`, of which it needs `min(want, FLOOR)`."""
+
+    title: str
+    want: int
+    build: Callable[[int], RenderableType]
+
+
+def blocks(snapshot: Snapshot, width: int) -> list[Block]:
+    """Every part that has something to show, most important first, for `width` columns."""
+    made = []
+    if snapshot["steps"]:
+        made.append(_steps(snapshot["steps"]))
+    if snapshot["providers"]:
+        made.append(_providers(snapshot["providers"]))
+    if snapshot["slots"]:
+        made.append(_slots(snapshot["slots"]))
+    if snapshot["accuracy"]:
+        made.append(_accuracy(snapshot["accuracy"], width))
+    return made
+
+
+def bar(done: float, total: float, style: str = "cyan") -> ProgressBar:
+    """A bar that is full when `done` reaches `total`, and when there is nothing to do."""
+    return ProgressBar(total=total, completed=done, complete_style=style, finished_style="green")
+
+
+def grid(*columns: Column, head: bool = True) -> Table:
+    """A table without rules over the whole width, a line per row; columns with a ratio take what is left."""
+    table = Table(
+        *columns,
+        box=None,
+        expand=True,
+        pad_edge=False,
+        padding=(0, 2, 0, 0),
+        show_header=head,
+        header_style="dim",
+    )
+    for column in columns:
+        column.no_wrap = True
+    return table
+
+
+def _column(name: str, justify: str = _RIGHT, *, ratio: int | None = None) -> Column:
+    return Column(name, justify="left" if justify == _LEFT else "right", ratio=ratio)
+
+
+def _kept(rows: int, room: int) -> int:
+    """How many of `rows` are drawn one by one in `room` lines; the last line stands for the others."""
+    return rows if rows <= room else max(room - 1, 0)
+
+
+def _alarm(number: int, style: str) -> Text:
+    return Text(count(number), style=style if number else "dim")
+
+
+# Steps
+
+
+def _steps(steps: Sequence[Step]) -> Block:
+    def build(lines: int) -> RenderableType:
+        table = grid(
+            _column("step", _LEFT),
+            _column("model", _LEFT),
+            _column("", _LEFT, ratio=1),
+            _column("done"),
+            _column(""),
+            _column("rate"),
+            _column("left"),
+            _column("failed"),
+            _column("journal"),
+        )
+        kept = _kept(len(steps), lines - 1)
+        for step in steps[:kept]:
+            _add_step(table, step)
+        if rest := steps[kept:]:
+            _add_step(table, _sum_of_steps(rest))
+        return table
+
+    return Block("calls", len(steps) + 1, build)
+
+
+def _add_step(table: Table, step: Step) -> None:
+    finished = step["done"] >= step["total"]
+    table.add_row(
+        Text(clean(step["step"])),
+        Text(clean(step["model"]), style="bold"),
+        bar(step["done"], step["total"]),
+        Text(f"{count(step['done'])}/{count(step['total'])}"),
+        Text(percent(step["done"], step["total"]), style="dim"),
+        Text(NONE if finished else f"{amount(step['rate_per_s'])}/s"),
+        Text("done", style="green") if finished else Text(duration(step["eta_s"])),
+        _alarm(step["failed"], "bold red"),
+        Text(count(step["replayed"]), style="dim"),
+    )
+
+
+def _sum_of_steps(steps: Sequence[Step]) -> Step:
+    etas = [step["eta_s"] for step in steps if step["done"] < step["total"]]
+    known = [eta for eta in etas if eta is not None]
+    return {
+        "step": f"+{len(steps)} more",
+        "model": "",
+        "total": sum(step["total"] for step in steps),
+        "done": sum(step["done"] for step in steps),
+        "failed": sum(step["failed"] for step in steps),
+        "replayed": sum(step["replayed"] for step in steps),
+        "rate_per_s": sum(step["rate_per_s"] for step in steps),
+        "eta_s": max(known) if known and len(known) == len(etas) else None,
+    }
+
+
+# Providers
+
+
+def _providers(providers: Sequence[Provider]) -> Block:
+    errors = [(p["provider"], p["last_error"]) for p in providers if p["last_error"]]
+
+    def build(lines: int) -> RenderableType:
+        table = grid(
+            _column("provider", _LEFT),
+            _column("", _LEFT, ratio=1),
+            _column("req/min"),
+            _column("tok/min"),
+            _column("in flight"),
+            _column("waiting"),
+            _column("429s"),
+            _column("retries"),
+        )
+        room = lines - 1
+        told = errors[: max(room - min(len(providers), 2), 0)]
+        kept = _kept(len(providers), room - len(told))
+        for provider in providers[:kept]:
+            _add_provider(table, provider)
+        if rest := providers[kept:]:
+            _add_provider(table, _sum_of_providers(rest))
+        return Group(table, *(_last_error(name, error) for name, error in told))
+
+    return Block("providers", len(providers) + len(errors) + 1, build)
+
+
+def _last_error(provider: str, error: str | None) -> Text:
+    return Text.assemble(
+        (f"{clean(provider)}, last error: ", "yellow"),
+        clean(error or ""),
+        no_wrap=True,
+        overflow="ellipsis",
+    )
+
+
+def _add_provider(table: Table, provider: Provider) -> None:
+    limit = provider["requests_limit"]
+    retries = Text(count(provider["retries"]), style="" if provider["retries"] else "dim")
+    if provider["retry_waiting"]:
+        retries.append(f" ({count(provider['retry_waiting'])} now)", style="yellow")
+    table.add_row(
+        Text(clean(provider["provider"]), style="bold"),
+        bar(provider["requests_per_minute"], limit) if limit else "",
+        _against(provider["requests_per_minute"], limit),
+        _against(provider["tokens_per_minute"], provider["tokens_limit"]),
+        Text(f"{count(provider['in_flight'])}/{count(provider['concurrency'])}"),
+        Text(count(provider["queued"])),
+        _alarm(provider["rate_limited"], "bold yellow"),
+        retries,
+    )
+
+
+def _against(rate: float, limit: float | None) -> Text:
+    return Text(amount(rate) if limit is None else f"{amount(rate)}/{amount(limit)}")
+
+
+def _sum_of_providers(providers: Sequence[Provider]) -> Provider:
+    # Limits of different accounts are no common limit, so the sum shows none.
+    return {
+        "provider": f"+{len(providers)} more",
+        "in_flight": sum(p["in_flight"] for p in providers),
+        "concurrency": sum(p["concurrency"] for p in providers),
+        "queued": sum(p["queued"] for p in providers),
+        "requests_per_minute": sum(p["requests_per_minute"] for p in providers),
+        "requests_limit": None,
+        "tokens_per_minute": sum(p["tokens_per_minute"] for p in providers),
+        "tokens_limit": None,
+        "rate_limited": sum(p["rate_limited"] for p in providers),
+        "retry_waiting": sum(p["retry_waiting"] for p in providers),
+        "retries": sum(p["retries"] for p in providers),
+        "last_error": None,
+    }
+
+
+# GPU slots
+
+
+def _slots(slots: Sequence[Slot]) -> Block:
+    several = len({slot["provider"] for slot in slots}) > 1
+
+    def build(lines: int) -> RenderableType:
+        table = grid(
+            _column("slot", _LEFT),
+            _column("model loaded", _LEFT),
+            _column("", _LEFT, ratio=1),
+            _column("busy"),
+            _column("tok/s"),
+            _column("in flight"),
+            _column("queue"),
+            _column("calls"),
+        )
+        kept = _kept(len(slots), lines - 1)
+        for slot in slots[:kept]:
+            name = f"{slot['provider']}/{slot['slot']}" if several else slot["slot"]
+            _add_slot(table, name, slot["model"] or "none", slot)
+        if rest := slots[kept:]:
+            idlest = min(rest, key=lambda slot: slot["busy_share"])
+            least = f"idlest {idlest['slot']} {percent(idlest['busy_share'], 1)}"
+            _add_slot(table, f"+{len(rest)} more", least, _sum_of_slots(rest))
+        return table
+
+    return Block("GPU slots", len(slots) + 1, build)
+
+
+def _add_slot(table: Table, name: str, model: str, slot: Slot) -> None:
+    share = slot["busy_share"]
+    table.add_row(
+        Text(clean(name), style="bold"),
+        Text(clean(model), style="" if slot["model"] else "dim"),
+        bar(share, 1, "green" if share >= 0.5 else "yellow"),  # noqa: PLR2004 - half idle is worth a look
+        Text(percent(share, 1)),
+        Text(amount(slot["tokens_per_s"])),
+        Text(f"{count(slot['in_flight'])}/{count(slot['parallel'])}"),
+        Text(count(slot["queued"])),
+        Text(count(slot["calls"])),
+    )
+
+
+def _sum_of_slots(slots: Sequence[Slot]) -> Slot:
+    return {
+        "provider": "",
+        "slot": "",
+        "url": "",
+        "model": None,
+        "in_flight": sum(slot["in_flight"] for slot in slots),
+        "parallel": sum(slot["parallel"] for slot in slots),
+        "queued": sum(slot["queued"] for slot in slots),
+        "busy_share": sum(slot["busy_share"] for slot in slots) / len(slots),
+        "tokens_per_s": sum(slot["tokens_per_s"] for slot in slots),
+        "calls": sum(slot["calls"] for slot in slots),
+    }
+
+
+# Accuracy
+
+
+def arm_label(arm: Arm) -> str:
+    """The tags in words: texts as they are, numbers with their tag's name.
+
+    `any` says nothing and is left out; the answering model's own name is `own`, so that "a hint written
+    for the model that got it" is one line and not one per model.
+    """
+    words = []
+    for tag, value in arm["tags"].items():
+        if isinstance(value, int):
+            words.append(f"{tag} {value}")
+        elif value != "any":
+            words.append("own" if value == arm["model"] else value)
+    return clean(" ".join(words)) or "all"
+
+
+def _accuracy(arms: Sequence[Arm], width: int) -> Block:
+    cells: dict[str, dict[str, tuple[int, int]]] = {}
+    models = list(dict.fromkeys(arm["model"] for arm in arms))
+    for arm in arms:
+        row = cells.setdefault(arm_label(arm), {})
+        correct, n = row.get(arm["model"], (0, 0))
+        row[arm["model"]] = (correct + arm["correct"], n + arm["n"])
+    labels = list(cells)
+    room = width - min(max(len("accuracy"), *(len(label) for label in labels)), _LABEL_WIDTH)
+    counted = _columns_that_fit(models, cells, room, with_counts=True) == len(models)
+    shown = models[: _columns_that_fit(models, cells, room, with_counts=counted)]
+
+    def build(lines: int) -> RenderableType:
+        unseen = len(models) - len(shown)
+        table = grid(
+            Column("accuracy", max_width=_LABEL_WIDTH),
+            *(_column(clean(model)) for model in shown),
+            *([_column(f"+{unseen} more")] if unseen else []),
+        )
+        kept = _kept(len(labels), lines - 1)
+        for label in labels[:kept]:
+            row = cells[label]
+            table.add_row(Text(label), *(_cell(row.get(model), with_counts=counted) for model in shown))
+        if kept < len(labels):
+            table.add_row(Text(f"+{len(labels) - kept} more", style="dim"))
+        return table
+
+    return Block("accuracy so far", len(labels) + 1, build)
+
+
+def _cell(score: tuple[int, int] | None, *, with_counts: bool) -> Text:
+    if score is None:
+        return Text("")
+    correct, n = score
+    text = Text()
+    if with_counts:
+        text.append(f"{correct}/{n} ", style="dim")
+    return text.append(f"{percent(correct, n):>5}", style="bold")
+
+
+def _columns_that_fit(
+    models: Sequence[str], cells: dict[str, dict[str, tuple[int, int]]], room: int, *, with_counts: bool
+) -> int:
+    """How many of the models' columns, from the left, fit into `room`, each after a gap of 2."""
+    used = 0 if with_counts else len("+99 more") + 2
+    for fitting, model in enumerate(models):
+        widths = (len(_cell(row.get(model), with_counts=with_counts)) for row in cells.values())
+        used += max(len(clean(model)), *widths) + 2
+        if used > room:
+            return fitting
+    return len(models)

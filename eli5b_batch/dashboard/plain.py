@@ -1,0 +1,101 @@
+"""Progress as plain lines, for logs, pipes and terminals that can't be redrawn.
+
+Must not know: rich, how the run works.
+"""
+
+from __future__ import annotations
+
+from typing import IO, TYPE_CHECKING
+
+from eli5b_batch.dashboard.text import amount, clean, count, duration, money, percent
+from eli5b_batch.periodic import Periodic, takes_writes
+from eli5b_batch.snapshot import ENDED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from eli5b_batch.snapshot import Cost, Snapshot, Step
+
+
+class PlainProgress(Periodic):
+    """Writes `plain_line` on entry, every few seconds, and on exit.
+
+    A stream that takes no output at the moment (a pipe whose reader pages) misses lines, except the last.
+
+    Args:
+        snapshot: gives the newest snapshot.
+        stream: where the lines go.
+        interval_s: seconds between two lines.
+        on_error: told when writing fails, as when a pipe's reader has gone; the run goes on.
+    """
+
+    def __init__(
+        self,
+        snapshot: Callable[[], Snapshot],
+        stream: IO[str],
+        interval_s: float = 5.0,
+        *,
+        on_error: Callable[[Exception], None],
+    ) -> None:
+        super().__init__(interval_s, on_error)
+        self._snapshot = snapshot
+        self._stream = stream
+
+    def _tick(self) -> None:
+        if takes_writes(self._stream):
+            self._write()
+
+    def _close(self) -> None:
+        self._write()
+
+    def _write(self) -> None:
+        self._stream.write(plain_line(self._snapshot()) + "\n")
+        self._stream.flush()
+
+
+def plain_line(snapshot: Snapshot) -> str:
+    """How a run stands, in one line of ASCII without a line break."""
+    problems, ended = snapshot["problems"], snapshot["state"] in ENDED
+    simulated = " SIMULATED" if snapshot["simulated"] else ""
+    exit_code = "" if snapshot["exit_code"] is None else f", exit code {snapshot['exit_code']}"
+    parts = [
+        f"{snapshot['updated_at']} {snapshot['run']}{simulated}",
+        f"{snapshot['state']} {'after' if ended else 'for'} {duration(snapshot['elapsed_s'])}{exit_code}",
+        f"problems {_of(problems['done'], problems['total'])}",
+        *_steps(snapshot["steps"], ended=ended),
+        f"failed {count(sum(step['failed'] for step in snapshot['steps']))}",
+        f"429s {count(sum(provider['rate_limited'] for provider in snapshot['providers']))}",
+        _cost(snapshot["cost"]),
+    ]
+    if not ended:
+        parts.append(f"left {duration(snapshot['eta_s'])}")
+    if snapshot["reason"]:
+        parts.append(snapshot["reason"])
+    return clean(" | ".join(parts)).encode("ascii", "backslashreplace").decode("ascii")
+
+
+def _of(done: int, total: int) -> str:
+    return f"{count(done)}/{count(total)} ({percent(done, total)})"
+
+
+def _steps(steps: list[Step], *, ended: bool) -> list[str]:
+    """One text per step, over all its models: a line must not grow with the number of models."""
+    texts = []
+    for name in dict.fromkeys(step["step"] for step in steps):
+        same = [step for step in steps if step["step"] == name]
+        done, total = sum(step["done"] for step in same), sum(step["total"] for step in same)
+        text = f"{name} {_of(done, total)}"
+        if done < total and not ended:
+            etas = [step["eta_s"] for step in same if step["done"] < step["total"]]
+            known = [eta for eta in etas if eta is not None]
+            left = max(known) if len(known) == len(etas) else None
+            text += f" {amount(sum(step['rate_per_s'] for step in same))}/s left {duration(left)}"
+        texts.append(text)
+    return texts
+
+
+def _cost(cost: Cost) -> str:
+    text = money(cost["spent_usd"])
+    if cost["budget_usd"] is not None:
+        text += f" of {money(cost['budget_usd'])}"
+    return text

@@ -1,0 +1,62 @@
+"""Numbers and texts as a display shows them: short, in fixed places, harmless to a terminal.
+
+Must not know: snapshots, rich. Every function is pure and gives ASCII unless the text given is not.
+"""
+
+from __future__ import annotations
+
+NONE = "-"
+"""Shown where there is nothing to show."""
+
+_MINUTE, _HOUR, _DAY = 60, 3600, 86_400
+_MILLION = 1_000_000
+
+
+def duration(seconds: float | None) -> str:
+    """`8s`, `12m 03s`, `1h 40m`, `2d 03h`; None is `-`."""
+    if seconds is None:
+        return NONE
+    whole = max(0, round(seconds))
+    if whole < _MINUTE:
+        return f"{whole}s"
+    if whole < _HOUR:
+        return f"{whole // _MINUTE}m {whole % _MINUTE:02d}s"
+    if whole < _DAY:
+        return f"{whole // _HOUR}h {whole % _HOUR // _MINUTE:02d}m"
+    return f"{whole // _DAY}d {whole % _DAY // _HOUR:02d}h"
+
+
+def count(number: int) -> str:
+    """`14,105`; from a million on `1.25M`."""
+    return f"{number:,}" if abs(number) < _MILLION else f"{number / _MILLION:.2f}M"
+
+
+def amount(number: float) -> str:
+    """A rate in at most five characters: `9.8`, `580`, `1.2k`, `300k`, `1.5M`."""
+    units = iter("kMGT")
+    unit = ""
+    while number >= 999.5:  # noqa: PLR2004 - would be written 1000
+        number /= 1000
+        unit = next(units)
+    return f"{number:.{1 if number < 99.95 else 0}f}{unit}"  # noqa: PLR2004 - would be written 100.0
+
+
+def money(usd: float) -> str:
+    """`$1.20`; a sum that would read as nothing is `<$0.01`."""
+    if 0 < usd < 0.005:  # noqa: PLR2004 - half a cent
+        return "<$0.01"
+    return f"${usd:,.2f}"
+
+
+def percent(part: float, whole: float) -> str:
+    """`42.1%`; `-` where the whole is nothing."""
+    return f"{100 * part / whole:.1f}%" if whole else NONE
+
+
+def clean(text: str) -> str:
+    """`text` on one line, with nothing in it that a terminal would obey.
+
+    Error messages and model ids come from servers: escape sequences, line breaks and lone surrogates
+    in them would break the screen, the line, or the write.
+    """
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())

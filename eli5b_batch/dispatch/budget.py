@@ -1,0 +1,86 @@
+"""The budget: money reserved before a call is sent, settled after it.
+
+Must not know: calls or providers. The sum of what is spent, what may have been spent and what is reserved never
+exceeds the cap, so the cap holds however long the replies turn out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from eli5b_batch.errors import BudgetError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from eli5b_batch.job import Price
+
+_MILLION: Final = 1_000_000
+_TOKENS_PER_MESSAGE: Final = 32
+"""Upper bound on what a chat template adds to a message."""
+
+
+def cost(price: Price, usage: Mapping[str, float]) -> float:
+    """USD for a reply's tokens."""
+    return (price.input * usage.get("input_tokens", 0) + price.output * usage.get("output_tokens", 0)) / _MILLION
+
+
+def input_bound(messages: Sequence[Mapping[str, str]]) -> int:
+    """Never fewer tokens than the prompt has: a byte-level tokeniser makes at most one token of a byte."""
+    return sum(len(m["content"].encode()) + _TOKENS_PER_MESSAGE for m in messages)
+
+
+def worst_cost(price: Price, messages: Sequence[Mapping[str, str]], max_tokens: int) -> float:
+    """USD that a call can cost at most."""
+    return (price.input * input_bound(messages) + price.output * max_tokens) / _MILLION
+
+
+class Budget:
+    """A cap in USD over a whole run, restarts included.
+
+    Args:
+        cap: USD; None counts without a cap.
+        spent: USD already on record.
+    """
+
+    def __init__(self, cap: float | None, spent: float = 0.0) -> None:
+        self.cap = cap
+        self.spent = spent
+        self.unconfirmed = 0.0
+        self._reserved = 0.0
+        self._in_flight = 0
+        self._waiters: list[asyncio.Future[None]] = []
+
+    async def reserve(self, amount: float) -> None:
+        """Set `amount` aside; waits for calls in flight to settle when it does not fit at once.
+
+        Raises:
+            BudgetError: it does not fit and nothing is in flight. What is free always fits.
+        """
+        while amount and self.cap is not None and self.spent + self.unconfirmed + self._reserved + amount > self.cap:
+            if not self._reserved:
+                raise BudgetError(
+                    f"the budget of ${self.cap:g} is used up: ${self.spent:.4f} spent, ${self.unconfirmed:.4f} more "
+                    f"may have been billed for calls that broke off, and the next may cost ${amount:.4f}; "
+                    "raise budget.usd to go on"
+                )
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            await waiter
+        self._reserved += amount
+        self._in_flight += 1
+
+    def settle(self, reserved: float, actual: float | None) -> None:
+        """Replace a reservation by the real cost; None: the call broke off and may have been billed in full."""
+        self._in_flight -= 1
+        # Adding and taking away floats leaves dust, and dust would be waited for.
+        self._reserved = self._reserved - reserved if self._in_flight else 0.0
+        if actual is None:
+            self.unconfirmed += reserved
+        else:
+            self.spent += actual
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)

@@ -1,0 +1,136 @@
+"""What both kinds of capacity, an API account and a set of GPU slots, look like to the dispatcher.
+
+Must not know: how either hands out its places.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from eli5b_batch.errors import CallError
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What one call needs of a provider.
+
+    `order` is the call's age: the place of its problem in the run, so that old problems are finished before new ones
+    are begun. `tokens` is an estimate of both sides together.
+    """
+
+    model: str
+    order: int
+    tokens: float
+
+
+@dataclass(slots=True)
+class Place:
+    """Permission to send one call: where to and as which slot (None for an API); `owner` is its capacity's own mark."""
+
+    base_url: str
+    slot: str | None
+    need: Need
+    owner: Any = None
+
+
+class Capacity(Protocol):
+    """Hands out places, oldest call first."""
+
+    async def acquire(self, need: Need) -> Place:
+        """Wait for a place."""
+        ...
+
+    def release(self, place: Place, *, tokens: int, failure: CallError | None) -> None:
+        """Give a place back, with what it came to."""
+        ...
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        ...
+
+    def snapshot(self) -> dict[str, Any]:
+        """Figures for the dashboard."""
+        ...
+
+
+async def granted(future: asyncio.Future[Place], capacity: Capacity) -> Place:
+    """Wait for a place; one granted in the very moment its caller is cancelled is given back."""
+    try:
+        return await future
+    except asyncio.CancelledError:
+        if future.done() and not future.cancelled():
+            capacity.release(future.result(), tokens=0, failure=None)
+        raise
+
+
+def doubling(first: float, times: int, longest: float) -> float:
+    """`first`, doubled `times` times, at most `longest`; however large `times` grows in a night."""
+    return min(longest, first * 2.0 ** min(times, 60))
+
+
+class Waiting:
+    """Calls waiting for a place, oldest first; the ones whose caller has gone are passed over."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[int, int, Need, asyncio.Future[Place]]] = []
+        self._numbers = itertools.count()
+
+    def __len__(self) -> int:
+        self._drop_gone()
+        return len(self._heap)
+
+    def join(self, need: Need) -> asyncio.Future[Place]:
+        """Queue up; the future is the place."""
+        future: asyncio.Future[Place] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._heap, (need.order, next(self._numbers), need, future))
+        return future
+
+    def first(self) -> tuple[Need, asyncio.Future[Place]] | None:
+        """The oldest waiting call, left where it is."""
+        self._drop_gone()
+        return self._heap[0][2:] if self._heap else None
+
+    def pop(self) -> tuple[Need, asyncio.Future[Place]]:
+        """The oldest waiting call, taken out."""
+        self._drop_gone()
+        return heapq.heappop(self._heap)[2:]
+
+    def _drop_gone(self) -> None:
+        while self._heap and self._heap[0][3].done():
+            heapq.heappop(self._heap)
+
+
+class RateMeter:
+    """Events per second over the last `span` seconds.
+
+    Args:
+        clock: seconds, monotonic.
+        span: seconds looked back over.
+    """
+
+    def __init__(self, clock: Callable[[], float], span: float = 10.0) -> None:
+        self._clock = clock
+        self._span = span
+        self._buckets: dict[int, float] = {}
+        self._since = clock()
+
+    def add(self, amount: float = 1.0) -> None:
+        """Count `amount` now."""
+        second = int(self._clock())
+        self._buckets[second] = self._buckets.get(second, 0.0) + amount
+        while self._buckets and next(iter(self._buckets)) < second - self._span:
+            del self._buckets[next(iter(self._buckets))]
+
+    def rate(self) -> float:
+        """Per second, over the span or over the time since the start where that is shorter."""
+        now = self._clock()
+        oldest = int(now - self._span) + 1
+        total = sum(v for second, v in self._buckets.items() if second >= oldest)
+        return total / max(1.0, now - max(oldest, self._since))

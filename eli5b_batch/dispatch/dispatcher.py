@@ -1,0 +1,185 @@
+"""One provider's dispatcher: waits for a place and for money, sends, retries, and has the outcome written down.
+
+Must not know: protocols, the journal's format. The outcome is written (`commit`) before the place is given back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from eli5b_batch.dispatch.budget import Budget, cost, input_bound, worst_cost
+from eli5b_batch.dispatch.capacity import Capacity, Need, Place, doubling
+from eli5b_batch.errors import CallError, RateLimitedError, RetryableError
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable
+
+    from eli5b_batch.backends.base import Backend, ChatReply, ChatRequest
+    from eli5b_batch.dispatch.stop import Stop
+    from eli5b_batch.job import Price
+
+T = TypeVar("T")
+
+_BACKOFF_S: Final = 0.5
+_LONGEST_BACKOFF_S: Final = 60.0
+_BYTES_PER_TOKEN: Final = 4
+_LEARNING: Final = 0.05
+_MAY_BE_BILLED: Final = frozenset({"timeout", "connection", "bad_reply"})
+"""Classes of failure after which the server may have done, and billed, the work."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of one call: a reply or an error, with when, where and at what cost.
+
+    Times are seconds on the event loop's clock; `queued_s` is the wait from asking to the last sending.
+    """
+
+    reply: ChatReply | None
+    error: CallError | None
+    place: Place
+    cost_usd: float
+    tokens: int
+    started: float
+    latency_s: float
+    queued_s: float = 0.0
+    attempts: int = 0
+
+
+class Dispatcher:
+    """Sends the calls of one provider.
+
+    Args:
+        name: the provider's name in the job.
+        backend: its client.
+        capacity: its gate or its slots.
+        budget: the run's.
+        stop: the run's.
+        attempts: times a call is sent before it counts as failed; waiting for capacity is no attempt.
+        clock: the event loop's clock, seconds.
+        randomness: for jitter.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        backend: Backend,
+        capacity: Capacity,
+        budget: Budget,
+        stop: Stop,
+        attempts: int,
+        clock: Callable[[], float],
+        randomness: random.Random,
+    ) -> None:
+        self.name = name
+        self.backend = backend
+        self.capacity = capacity
+        self._budget = budget
+        self._stop = stop
+        self._attempts = attempts
+        self._clock = clock
+        self._random = randomness
+        self._mean_output: dict[str, float] = {}
+        self.retries = 0
+        self.retry_waiting = 0
+        self.last_error: str | None = None
+
+    async def send(self, request: ChatRequest, order: int, price: Price | None, commit: Callable[[Outcome], T]) -> T:
+        """Send one call until it is answered or has failed for good.
+
+        Args:
+            request: the call.
+            order: its age; see `Need`.
+            price: None for a free model, or one whose price is unknown.
+            commit: writes the outcome down; runs before the place is given back.
+
+        Returns:
+            What `commit` returned. Errors that end the run stop it and never return.
+        """
+        asked = self._clock()
+        need = Need(request.model, order, self._estimate(request))
+        worst = worst_cost(price, request.messages, request.sampling["max_tokens"]) if price else 0.0
+        failed = sent = 0
+        while True:
+            await self._stop.may_send()
+            place = await self.capacity.acquire(need)
+            outcome: Outcome | None = None
+            try:
+                await self._stop.may_send()
+                await self._budget.reserve(worst)
+                if self._stop.reason is not None:  # asked while this call waited for money
+                    self._budget.settle(worst, 0.0)
+                    continue
+                with self._stop.in_the_air():
+                    sent += 1
+                    outcome = await self._attempt(request, place, price, worst)
+                    failed += outcome.error is not None and not isinstance(outcome.error, RateLimitedError)
+                    if not isinstance(outcome.error, RetryableError) or failed >= self._attempts:
+                        outcome.queued_s, outcome.attempts = outcome.started - asked, sent
+                        return commit(outcome)
+            except Exception as error:  # noqa: BLE001 (kept as the reason the run stops; what is in flight comes home)
+                self._stop.ask(error)
+            finally:
+                self.capacity.release(
+                    place, tokens=outcome.tokens if outcome else 0, failure=outcome.error if outcome else None
+                )
+            if outcome is not None and outcome.error is not None:
+                await self._back_off(outcome.error, failed)
+
+    async def _attempt(self, request: ChatRequest, place: Place, price: Price | None, worst: float) -> Outcome:
+        """Send once. Only what ends the run is raised; the reservation is settled either way."""
+        started = self._clock()
+        spent: float | None = None
+        reply: ChatReply | None = None
+        error: CallError | None = None
+        try:
+            reply = await self.backend.chat(request, place.base_url)
+            usage = reply.usage
+        except CallError as failure:
+            error, usage = failure, failure.partial.get("usage", {})
+            self.last_error = str(failure)
+        finally:
+            # A call that broke off, or was cancelled, may have been billed: its reservation is kept as possibly spent.
+            known = reply is not None or (error is not None and error.kind not in _MAY_BE_BILLED)
+            if known:
+                spent = cost(price, usage) if price else 0.0
+            self._budget.settle(worst, spent)
+        tokens = usage.get("input_tokens", 0) + usage.get("output_tokens", 0)
+        if reply is not None:
+            self._learn(request.model, usage.get("output_tokens", 0))
+        return Outcome(reply, error, place, spent or 0.0, tokens, started, self._clock() - started)
+
+    def _estimate(self, request: ChatRequest) -> float:
+        """Tokens of both sides, from what this model's replies came to so far."""
+        asked = input_bound(request.messages) / _BYTES_PER_TOKEN
+        return asked + self._mean_output.get(request.model, float(request.sampling["max_tokens"]) / 2)
+
+    def _learn(self, model: str, output_tokens: int) -> None:
+        mean = self._mean_output.get(model, float(output_tokens))
+        self._mean_output[model] = mean + _LEARNING * (output_tokens - mean)
+
+    async def _back_off(self, error: CallError, failed: int) -> None:
+        """Wait before sending again: full jitter under a doubling bound; a 429 waits at the gate, for everyone."""
+        if isinstance(error, RateLimitedError):
+            return
+        self.retries += 1
+        self.retry_waiting += 1
+        try:
+            bound = doubling(_BACKOFF_S, failed - 1, _LONGEST_BACKOFF_S)
+            await asyncio.sleep(self._random.uniform(0, bound))
+        finally:
+            self.retry_waiting -= 1
+
+    def snapshot(self) -> dict[str, Any]:
+        """Figures for the dashboard."""
+        return {
+            "provider": self.name,
+            **self.capacity.snapshot(),
+            "retries": self.retries,
+            "retry_waiting": self.retry_waiting,
+            "last_error": self.last_error,
+        }

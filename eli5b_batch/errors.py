@@ -1,0 +1,121 @@
+"""Every error of the package, one tree, grouped by the boundary at which it arises.
+
+Must not know: any other module of the package.
+
+    Eli5bError                    exit 1
+    ├── JobError                  exit 2   the job file, the command line or the data is wrong
+    ├── RunFolderError            exit 2   the run folder can't be used as it is
+    │   ├── FolderBusyError                another process writes to it
+    │   ├── ChangedRequestError            a recorded call would now be asked differently
+    │   └── JournalDamagedError            a line that is not the last one can't be read
+    ├── StorageError              exit 1   the disk refused a write; what is on it is safe
+    ├── ProviderError                      a model's server or account
+    │   ├── ProviderRefusedError  exit 5   no call can succeed: key, credit, model, address
+    │   └── CallError                      this one call failed; the run goes on
+    │       ├── RetryableError             worth sending again
+    │       │   └── RateLimitedError       the server asks for patience; not a failed attempt
+    │       └── BadReplyError              answered, and the answer can't be used
+    ├── UpstreamError                      a prompt needs the text of a reply that failed
+    └── BudgetError               exit 4   the next call could exceed the budget
+
+Exit 3 (finished, some records failed) and 130/143 (interrupted) are outcomes of a run, not errors.
+Messages are one sentence: where, what, and what would be right.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class Eli5bError(Exception):
+    """Root of the tree; `exit_code` is what the command line returns for it."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class JobError(Eli5bError):
+    """The job file, the command line or the data set is wrong; nothing was created."""
+
+    exit_code = 2
+
+
+class RunFolderError(Eli5bError):
+    """The run folder can't be used: another job's, not writable, not a run folder."""
+
+    exit_code = 2
+
+
+class FolderBusyError(RunFolderError):
+    """Another process holds the run folder's lock."""
+
+
+class ChangedRequestError(RunFolderError):
+    """A call on record would now be asked differently (prompt, model or sampling changed)."""
+
+
+class JournalDamagedError(RunFolderError):
+    """A complete line of the journal can't be read."""
+
+
+class StorageError(Eli5bError):
+    """The file system refused a write; every record written before it is safe."""
+
+
+class ProviderError(Eli5bError):
+    """Root of what a provider can do wrong."""
+
+    exit_code = 5
+
+
+class ProviderRefusedError(ProviderError):
+    """No call to this provider can succeed until the user acts: key, credit, model or address."""
+
+
+class CallError(ProviderError):
+    """One call failed; it becomes an error record of class `kind`.
+
+    Args:
+        kind: the class written to the record: `timeout`, `connection`, `server_error`,
+            `rate_limited`, `bad_request`, `bad_reply`, `empty_reply`, `context_overflow`, `not_done`.
+        message: one sentence.
+        status: the HTTP status, where there was one.
+        partial: what did arrive and was paid for: a dict with any of `reply` and `usage`.
+    """
+
+    def __init__(
+        self, kind: str, message: str, *, status: int | None = None, partial: dict[str, Any] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.status = status
+        self.partial = partial or {}
+
+
+class RetryableError(CallError):
+    """A time-out, a dropped connection, a 5xx, or a body that is no JSON: worth sending again."""
+
+
+class RateLimitedError(RetryableError):
+    """A 429; `retry_after` is the server's advice in seconds, None where it gave none."""
+
+    def __init__(self, message: str, *, retry_after: float | None) -> None:
+        super().__init__("rate_limited", message, status=429)
+        self.retry_after = retry_after
+
+
+class BadReplyError(CallError):
+    """The server answered, and the answer can't be used: empty, cut, or not done."""
+
+
+class UpstreamError(Eli5bError):
+    """A prompt asked for the text of a reply that failed; `key` names that call."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"the call it builds on failed: {key}")
+        self.key = key
+
+
+class BudgetError(Eli5bError):
+    """The worst case of the next call does not fit into what is left of the budget."""
+
+    exit_code = 4

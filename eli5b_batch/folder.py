@@ -1,0 +1,209 @@
+"""The run folder: who may write to it, whose it is, and what its manifest says.
+
+Must not know: calls, providers. One process writes at a time, held by a lock the system drops when that process dies.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import os
+import platform
+import subprocess
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+from filelock import FileLock, Timeout
+
+from eli5b_batch import __version__
+from eli5b_batch.errors import FolderBusyError, RunFolderError, StorageError
+from eli5b_batch.jobfile import dump_job
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Iterator, Mapping
+
+    from eli5b_batch.backends.base import ModelFacts
+    from eli5b_batch.plan import Experiment, Plan
+
+CALLS: Final = "calls.jsonl"
+GRADES: Final = "grades.jsonl"
+PROGRESS: Final = "progress.json"
+LOG: Final = "run.log"
+_MANIFEST: Final = "manifest.json"
+_PACKAGES: Final = ("aiohttp", "ollama", "math-verify", "sympy", "polars", "orjson", "pydantic")
+
+
+def read_manifest(run_dir: Path) -> dict[str, Any] | None:
+    """The manifest of a run folder; None where there is no run folder yet.
+
+    Raises:
+        RunFolderError: it is there and can't be read.
+    """
+    path = run_dir / _MANIFEST
+    try:
+        manifest = orjson.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise RunFolderError(f"{path}: can't be read: {error.strerror}") from None
+    except orjson.JSONDecodeError:
+        raise RunFolderError(f"{path}: is damaged; delete it to have it written again by the next run") from None
+    if not isinstance(manifest, dict):
+        raise RunFolderError(f"{path}: is not a run's manifest")
+    return manifest
+
+
+def check_same_job(run_dir: Path, manifest: Mapping[str, Any], experiment: Experiment) -> None:
+    """Refuse a folder that belongs to another job.
+
+    Raises:
+        RunFolderError: naming what differs.
+    """
+    job, data = experiment.job, experiment.problems
+    pairs = {
+        "job name": (manifest.get("name"), job.name),
+        "protocol": (manifest.get("protocol"), job.protocol),
+        "data reader": (manifest.get("data", {}).get("reader"), job.data.reader),
+        "data file (sha256)": (manifest.get("data", {}).get("sha256"), data.sha256),
+        "simulated": (manifest.get("simulated"), job.simulated),
+    }
+    differing = [f"{what} {old} there, {new} here" for what, (old, new) in pairs.items() if old != new]
+    if differing:
+        raise RunFolderError(
+            f"{run_dir} is the run folder of another job ({'; '.join(differing)}); "
+            "give this job another name, or another folder with --output"
+        )
+
+
+@contextmanager
+def locked(run_dir: Path) -> Iterator[None]:
+    """Make the folder if needed and hold it for one writer.
+
+    Raises:
+        FolderBusyError: another process holds it.
+        RunFolderError: it can't be made or written to.
+    """
+    holder = run_dir / ".lock.pid"
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(run_dir / ".lock", timeout=0)
+        lock.acquire()
+    except Timeout:
+        pid = holder.read_text().strip() if holder.exists() else "unknown"
+        raise FolderBusyError(
+            f"{run_dir} is in use by another run (process {pid}); wait for it, or stop it: kill -INT {pid}"
+        ) from None
+    except OSError as error:
+        raise RunFolderError(
+            f"{run_dir}: the run folder can't be written to: {error.strerror}; choose another with --output"
+        ) from None
+    try:
+        write_atomically(holder, str(os.getpid()).encode())
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def write_manifest(
+    run_dir: Path, experiment: Experiment, plan: Plan, facts: Mapping[str, ModelFacts], started: dt.datetime
+) -> None:
+    """Write job.yaml and manifest.json for this start of the run; facts known from earlier starts are kept.
+
+    Raises:
+        RunFolderError: a model is no longer the one the run began with.
+    """
+    job, data = experiment.job, experiment.problems
+    earlier = read_manifest(run_dir) or {}
+    models = {}
+    for name, model in job.models.items():
+        known = earlier.get("models", {}).get(name, {})
+        told = {k: v for k, v in facts[name]._asdict().items() if v not in ("", None)} if name in facts else {}
+        if told.get("digest") and known.get("digest") and told["digest"] != known["digest"]:
+            raise RunFolderError(
+                f"models.{name}: {model.model} is not the model this run began with (digest {told['digest'][:12]} now, "
+                f"{known['digest'][:12]} on record); put the old one back, or give the job a new name"
+            )
+        price = (
+            model.price if isinstance(model.price, str) or model.price is None else model.price.model_dump(mode="json")
+        )
+        models[name] = {
+            "digest": known.get("digest", ""),
+            "quantization": known.get("quantization", ""),
+            "parameter_size": known.get("parameter_size", ""),
+            "server": known.get("server", ""),
+            "on_gpu": known.get("on_gpu"),
+            **told,
+            "model": model.model,
+            "provider": model.provider,
+            "price": price,
+        }
+    manifest = {
+        "schema": 1,
+        "name": job.name,
+        "protocol": job.protocol,
+        "simulated": job.simulated,
+        "graded_steps": list(experiment.protocol.GRADED),
+        "expected_answers": plan.graded,
+        "teacher": getattr(experiment.params, "teacher", None),
+        "students": getattr(experiment.params, "students", None),
+        "params": experiment.params.model_dump(mode="json"),
+        "data": {
+            "reader": job.data.reader,
+            "path": str(job.data.path) if job.data.path else None,
+            "sha256": data.sha256,
+            "problems": len(data.selected),
+            "duplicates_dropped": data.duplicates_dropped,
+        },
+        "models": models,
+        "prompts": {name: hashlib.sha256(text.encode()).hexdigest() for name, text in experiment.prompts.texts.items()},
+        "versions": _versions(),
+        "git": _git_revision(),
+        "created_at": earlier.get("created_at", started.isoformat()),
+        "starts": [*earlier.get("starts", []), started.isoformat()],
+    }
+    write_atomically(run_dir / "job.yaml", dump_job(job).encode())
+    write_atomically(run_dir / _MANIFEST, orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace a file as a whole: a reader sees the old one or the new one.
+
+    Raises:
+        StorageError: the disk refused; the old file stands.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise StorageError(f"{path}: can't be written: {error.strerror}") from None
+
+
+def _versions() -> dict[str, str]:
+    packages = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    return {
+        "eli5b_batch": __version__,
+        "python": platform.python_version(),
+        "system": platform.system(),
+        **packages,
+    }
+
+
+def _git_revision() -> str | None:
+    """The revision of the checkout the package runs from; None outside one."""
+    try:
+        done = subprocess.run(  # noqa: S603 (fixed arguments)
+            ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"],  # noqa: S607 (git from PATH)
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None

@@ -1,0 +1,237 @@
+"""The job file's schema: what a user may write, and the resolved form every other part reads.
+
+Must not know: how a job is run. Reading files and explaining mistakes is `jobfile.py`'s work.
+Field descriptions end up in the JSON Schema (`eli5b-batch schema`) that editors use.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    model_validator,
+)
+
+_NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
+_URL: Final = r"^https?://[^\s/?#@]+(/[^\s?#@]*)?$"
+_VARIABLE: Final = r"^[A-Z_][A-Z0-9_]*$"
+
+SHAPES: Final = {
+    _NAME: "be made of the letters a to z, digits and _ . - and begin with a letter or digit",
+    _URL: "be an address such as http://127.0.0.1:11434, without user name, key or query",
+    _VARIABLE: "be the name of an environment variable, such as TOGETHER_API_KEY, never the key itself",
+}
+"""What a text that has to match a pattern must do, for messages."""
+
+Name = Annotated[str, Field(pattern=_NAME, max_length=100)]
+Url = Annotated[str, Field(pattern=_URL)]
+File = Annotated[Path, Field(strict=False)]
+Count = Annotated[int, Field(gt=0, lt=2**31)]
+"""Larger ones are slips of the hand, and some would not fit into JSON."""
+Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """Base of every section: unknown keys are errors, `yes` is no number and `3` no text, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, protected_namespaces=())
+
+
+class Data(Section):
+    """Which problems are asked."""
+
+    reader: str = Field(description="Data set reader: omni_math, gsm8k, jsonl or quickstart.")
+    path: File | None = Field(None, description="The data file, relative to the current directory.")
+    where: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Filters: a range [low, high] for numbers, a value or a list of values for texts.",
+    )
+    sample: Count | None = Field(None, description="Draw this many problems at random (seeded).")
+    limit: Count | None = Field(None, description="Only the first n problems; also --limit.")
+    seed: Seed = 0
+
+
+class Limits(Section):
+    """What one API account allows."""
+
+    requests_per_minute: PositiveFloat | None = None
+    tokens_per_minute: PositiveFloat | None = None
+    concurrency: Count = 16
+    adaptive: bool = Field(
+        default=True, description="Halve the request rate on a 429 and let it grow back; false: the limit as written."
+    )
+
+
+class Slot(Section):
+    """One Ollama server, pinned to one GPU."""
+
+    gpu: NonNegativeInt | Name = 0
+    url: Url | None = Field(None, description="Address of the server; not used when simulated.")
+    parallel: Count = Field(1, description="Calls in flight: the server's OLLAMA_NUM_PARALLEL.")
+    models: list[str] = Field(default_factory=list, description="Model ids this slot serves; empty: all.")
+
+    @property
+    def name(self) -> str:
+        """How the slot is called in records and on screen, e.g. `gpu0`."""
+        return f"gpu{self.gpu}"
+
+
+class Simulation(Section):
+    """How a simulated provider behaves. Rates are per request; everything is seeded."""
+
+    latency_s: float = Field(0.02, ge=0, description="Seconds before the first token.")
+    tokens_per_s: PositiveFloat = Field(20_000, description="Speed of one reply once it has begun.")
+    load_s: float = Field(0.0, ge=0, description="Seconds an Ollama slot needs to load another model.")
+    error_rate: Share = Field(0.0, description="Share of requests answered with a 500 or 503.")
+    drop_rate: Share = Field(0.0, description="Share of connections dropped before the reply.")
+    garbage_rate: Share = Field(0.0, description="Share of replies that are not JSON.")
+    empty_rate: Share = Field(0.0, description="Share of replies without content.")
+    mean_output_tokens: Count = 160
+    skill: dict[str, dict[str, Share]] = Field(
+        default_factory=dict,
+        description="Chance of a right answer: model name -> condition -> 0..1; left out: by model size.",
+    )
+    seed: Seed = 0
+
+
+class _Provider(Section):
+    """What every provider has. `shape` tells what bounds it: the limits of an account, or slots."""
+
+    timeout_s: PositiveFloat = Field(600, description="Longest wait for one reply, seconds.")
+    attempts: Count = Field(6, description="Times a call is sent before it counts as failed.")
+
+
+class OpenAIProvider(_Provider):
+    """Any server that speaks the OpenAI chat completions protocol."""
+
+    api: Literal["openai"]
+    base_url: Url
+    api_key_env: str | None = Field(
+        None, pattern=_VARIABLE, max_length=100, description="Environment variable that holds the key."
+    )
+    limits: Limits = Limits()
+
+    @property
+    def shape(self) -> tuple[Limits | None, list[Slot]]:
+        """An account's limits, no slots."""
+        return self.limits, []
+
+
+class OllamaProvider(_Provider):
+    """One or more Ollama servers."""
+
+    api: Literal["ollama"]
+    slots: list[Slot] = Field(min_length=1)
+
+    @property
+    def shape(self) -> tuple[Limits | None, list[Slot]]:
+        """No limits, slots."""
+        return None, self.slots
+
+
+class SimulatedProvider(_Provider):
+    """Loopback servers that stand in for an API (`limits`) or for GPU slots (`slots`)."""
+
+    api: Literal["simulated"]
+    limits: Limits | None = None
+    slots: list[Slot] | None = Field(None, min_length=1)
+    simulation: Simulation = Simulation()
+
+    @property
+    def shape(self) -> tuple[Limits | None, list[Slot]]:
+        """Whichever of the two it stands in for."""
+        return self.limits, self.slots or []
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> SimulatedProvider:
+        if (self.limits is None) == (self.slots is None):
+            raise ValueError("give either limits (an API is simulated) or slots (GPUs are simulated)")
+        return self
+
+
+Provider = Annotated[OpenAIProvider | OllamaProvider | SimulatedProvider, Field(discriminator="api")]
+
+
+class Price(Section):
+    """USD per million tokens, and the day that was true."""
+
+    input: float = Field(ge=0)
+    output: float = Field(ge=0)
+    as_of: dt.date
+
+
+class Sampling(Section):
+    """Decoding settings, the same in every arm. Only what is set is sent."""
+
+    temperature: float | None = Field(None, ge=0)
+    top_p: float | None = Field(None, gt=0, le=1)
+    top_k: Count | None = None
+    max_tokens: Count = 1024
+    num_ctx: Count | None = Field(None, description="Context window of an Ollama model, tokens.")
+    stop: list[str] | None = None
+
+
+class Model(Section):
+    """A named model of the job."""
+
+    provider: str
+    model: str = Field(min_length=1, description="The provider's id of the model.")
+    description: str = Field("", description="What prompts call it; left out: from the id.")
+    price: Price | Literal["unknown"] | None = Field(
+        None, description="Needed for paid providers; `unknown` runs without counting money."
+    )
+    sampling: Sampling = Sampling()
+
+    @property
+    def about(self) -> str:
+        """How a prompt describes the model to a teacher, e.g. its size."""
+        if self.description:
+            return self.description
+        size = re.search(r"(\d+(?:\.\d+)?)[bB]\b", self.model)
+        return f"{self.model}, a language model of {size[1]} billion parameters" if size else self.model
+
+
+class Budget(Section):
+    """What the run may cost."""
+
+    usd: float = Field(gt=0)
+
+
+class Job(Section):
+    """One job, resolved."""
+
+    name: Name = Field(description="Name of the run folder under outputs/.")
+    protocol: str = "eli5b"
+    data: Data
+    providers: dict[Name, Provider] = Field(min_length=1)
+    models: dict[Name, Model] = Field(min_length=1)
+    params: dict[str, Any] = Field(default_factory=dict, description="The protocol's own parameters.")
+    prompts: File | dict[str, File] | None = Field(
+        None, description="Own prompt texts: a folder, or prompt name -> file; the rest stay built in."
+    )
+    grader: Literal["math"] = "math"
+    budget: Budget | None = None
+    seed: Seed = 0
+    window: Count | Literal["auto"] = Field("auto", description="Problems in flight.")
+
+    @property
+    def simulated(self) -> bool:
+        """Whether any reply of this job comes from a simulated provider."""
+        return any(isinstance(p, SimulatedProvider) for p in self.providers.values())
+
+    def provider_of(self, model: str) -> OpenAIProvider | OllamaProvider | SimulatedProvider:
+        """The provider of the job's model `model`."""
+        return self.providers[self.models[model].provider]
+
+    def models_of(self, provider: str) -> dict[str, Model]:
+        """The models that `provider` serves, by the job's names."""
+        return {name: model for name, model in self.models.items() if model.provider == provider}

@@ -1,0 +1,105 @@
+r"""An append-only file of JSON lines: opened with its torn tail cut off, written one line per write call.
+
+Must not know: what a line means. Lines end with `\n` and nothing else: texts may hold any Unicode line separator.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from eli5b_batch.errors import StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+class JsonLines:
+    """One writer's view of the file.
+
+    Args:
+        path: the file; made if missing.
+
+    Raises:
+        StorageError: it can't be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.dirty = False
+        try:
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise StorageError(f"{path}: the file can't be opened for writing: {error.strerror}") from error
+        self._end = os.fstat(self._fd).st_size
+        self.torn_bytes = 0
+
+    def scan(self) -> Iterator[tuple[int, bytes]]:
+        """Every whole line with its offset; cuts off a torn last line. Read it to the end before appending."""
+        end = 0
+        with self.path.open("rb") as file:
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                yield end, line
+                end += len(line)
+        self.torn_bytes = self._end - end
+        if self.torn_bytes:
+            os.ftruncate(self._fd, end)
+        self._end = end
+
+    def line_at(self, offset: int) -> bytes:
+        """The line that starts at `offset`, without its end.
+
+        Raises:
+            StorageError: the file ends before the line does.
+        """
+        parts = [os.pread(self._fd, 8192, offset)]
+        while b"\n" not in parts[-1]:
+            offset += len(parts[-1])
+            parts.append(os.pread(self._fd, 1 << 20, offset))
+            if not parts[-1]:
+                raise StorageError(f"{self.path}: the file was cut at byte {offset} by another program")
+        return b"".join(parts).split(b"\n", 1)[0]
+
+    def append(self, line: bytes) -> int:
+        """Write one line, newline included, and return its offset; a kill of the process can't lose it any more.
+
+        Raises:
+            StorageError: the disk refused; the file ends with the last whole line.
+        """
+        try:
+            written = os.write(self._fd, line)
+            while written < len(line):  # a nearly full disk takes a part; the next write says why
+                written += os.write(self._fd, line[written:])
+        except OSError as error:
+            os.ftruncate(self._fd, self._end)
+            raise StorageError(
+                f"{self.path}: the disk refused a record ({error.strerror}); every record before it is safe: "
+                "mend the disk and run the same command again"
+            ) from error
+        offset, self._end = self._end, self._end + len(line)
+        self.dirty = True
+        return offset
+
+    def sync(self) -> None:
+        """Ask the disk to keep what was appended (blocks: call it off the event loop).
+
+        Raises:
+            StorageError: the disk reports a fault.
+        """
+        self.dirty = False
+        try:
+            os.fsync(self._fd)
+        except OSError as error:
+            raise StorageError(f"{self.path}: the disk reports a fault: {error.strerror}") from error
+
+    def close(self) -> None:
+        """Sync and close; safe to call twice."""
+        if self._fd >= 0:
+            try:
+                self.sync()
+            finally:
+                os.close(self._fd)
+                self._fd = -1

@@ -1,0 +1,58 @@
+"""run.log: one JSON object per line, for people who look into a run afterwards.
+
+Must not know: what is logged. Keys of APIs never reach it: no header and no environment is ever logged.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+LOGGER: Final = logging.getLogger("eli5b_batch")
+
+
+class _JsonLine(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        """Time (UTC), level, event and its fields; a traceback where there is one."""
+        row: dict[str, Any] = {
+            "at": dt.datetime.fromtimestamp(record.created, dt.UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            row["traceback"] = self.formatException(record.exc_info)
+        return orjson.dumps(row, default=str).decode()
+
+
+@contextmanager
+def run_log(path: Path) -> Iterator[None]:
+    """Send the package's log to `path` while a run goes on."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(_JsonLine())
+    LOGGER.addHandler(handler)
+    LOGGER.setLevel(logging.INFO)
+    LOGGER.propagate = False
+    try:
+        yield
+    finally:
+        LOGGER.removeHandler(handler)
+        handler.close()
+
+
+def log(event: str, *, level: int = logging.INFO, error: BaseException | None = None, **fields: object) -> None:
+    """Write one event with its fields."""
+    LOGGER.log(level, event, extra={"fields": fields}, exc_info=error)
+
+
+def display_failed(error: Exception) -> None:
+    """A display or progress.json could not be drawn or written: the run goes on, and the log says so."""
+    log("display failed", level=logging.WARNING, error=error)

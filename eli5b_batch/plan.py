@@ -1,0 +1,133 @@
+"""The plan: every call of a job, counted by running its protocol against calls that are never made.
+
+Must not know: providers at work. What `check` predicts and what a run does can't differ: both run the same protocol.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from eli5b_batch.calls import CountingCalls
+from eli5b_batch.dispatch.budget import input_bound
+from eli5b_batch.problems import Problem, Problems, load_problems
+from eli5b_batch.prompts import Prompt, Prompts
+from eli5b_batch.protocols.base import Context, ProtocolModule, ProtocolParams, load_params, load_protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from eli5b_batch.job import Job
+    from eli5b_batch.prompts import Message
+    from eli5b_batch.protocols.base import Calls
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A job with everything it refers to: loaded, checked, and nothing sent yet."""
+
+    job: Job
+    protocol: ProtocolModule
+    params: ProtocolParams
+    prompts: Prompts
+    problems: Problems
+
+    def context(self, problem: Problem, calls: Calls) -> Context:
+        """What the protocol sees for one problem."""
+        return Context(
+            problem,
+            calls=calls,
+            prompts=self.prompts,
+            models=self.job.models,
+            partners=self.problems.partners,
+        )
+
+    def everything_asked_about(self) -> list[Problem]:
+        """The problems of the run and the donors of their placebos, which may lie outside it."""
+        selected = self.problems.selected
+        donors = (self.problems.partners.get(p.id) for p in selected)
+        return list({p.id: p for p in (*selected, *donors) if p is not None}.values())
+
+
+def load_experiment(job: Job, where: str) -> Experiment:
+    """Load protocol, parameters, prompts and problems of a job.
+
+    Raises:
+        JobError: anything of it is wrong.
+    """
+    protocol = load_protocol(job.protocol)
+    params = load_params(protocol, job, where)
+    prompts = Prompts(job.protocol, job.prompts)
+    return Experiment(job, protocol, params, prompts, load_problems(job.data))
+
+
+@dataclass
+class Plan:
+    """Calls by (step, model), the ones not yet on record among them, and what they will read."""
+
+    total: Counter[tuple[str, str]] = field(default_factory=Counter)
+    left: Counter[tuple[str, str]] = field(default_factory=Counter)
+    input_bytes: Counter[tuple[str, str]] = field(default_factory=Counter)
+    graded: int = 0
+
+    @property
+    def models_left(self) -> set[str]:
+        """Models that still have calls to answer."""
+        return {model for (_, model), n in self.left.items() if n}
+
+
+async def count_calls(
+    experiment: Experiment,
+    *,
+    on_record: Callable[[str], bool] | None = None,
+    reply_length: Mapping[tuple[str, str], int] | None = None,
+) -> Plan:
+    """Count the calls of a job.
+
+    Args:
+        experiment: the job.
+        on_record: whether a key is answered already; None: nothing is.
+        reply_length: measure prompts too: every one is rendered, with replies of so many bytes by (step, model), or by
+            ("", model) for steps not named.
+
+    Raises:
+        JobError: a prompt names a value it is not given, or a placebo finds no partner.
+    """
+    plan = Plan()
+    graded = experiment.protocol.GRADED
+    checked: set[str] = set()
+
+    def fill(step: str, model: str) -> str:
+        lengths = reply_length or {}
+        return "x" * lengths.get((step, model), lengths.get(("", model), 0))
+
+    def count(key: str, step: str, model: str, ask: Prompt | Sequence[Message]) -> None:
+        slot = (step, model)
+        plan.total[slot] += 1
+        plan.graded += step in graded
+        if on_record is None or not on_record(key):
+            plan.left[slot] += 1
+        if isinstance(ask, Prompt) and (reply_length or ask.name not in checked):
+            checked.add(ask.name)
+            plan.input_bytes[slot] += input_bound(ask.messages())
+        elif reply_length and not isinstance(ask, Prompt):
+            plan.input_bytes[slot] += input_bound(ask)
+
+    calls = CountingCalls(count, fill)
+    for problem in experiment.problems.selected:
+        try:
+            await experiment.protocol.run(problem, experiment.context(problem, calls), experiment.params)
+        except* Exception as group:  # noqa: BLE001 (the first error of a task group is the error)
+            raise first_of(group) from None
+    # What answers are built on comes first wherever steps are listed.
+    plan.total = Counter({slot: plan.total[slot] for slot in sorted(plan.total, key=lambda s: s[0] in graded)})
+    return plan
+
+
+def first_of(group: BaseException) -> BaseException:
+    """The first single error inside a task group's error."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

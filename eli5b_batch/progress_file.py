@@ -1,0 +1,120 @@
+"""`progress.json`: writes the snapshot of a run where other programs can read it, and reads it back.
+
+Must not know: how a run works, how a snapshot is displayed.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final, cast
+
+import orjson
+
+from eli5b_batch.errors import RunFolderError, StorageError
+from eli5b_batch.periodic import Periodic
+from eli5b_batch.snapshot import SCHEMA, Snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+PROGRESS_FILE: Final = "progress.json"
+"""Its name in the run folder."""
+
+
+class ProgressFile(Periodic):
+    """Rewrites the file with the newest snapshot on entry, every second, and on exit.
+
+    A reader never sees half a file: it is written beside its place and moved there. It is not synced
+    to disk, because everything in it can be derived from the journal.
+
+    Args:
+        path: the file; its folder must exist.
+        snapshot: gives the newest snapshot.
+        on_error: called with a StorageError when the file system refuses; the run goes on, the next
+            second tries again (see `Periodic`).
+        interval_s: seconds between two writes.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        snapshot: Callable[[], Snapshot],
+        *,
+        on_error: Callable[[Exception], None],
+        interval_s: float = 1.0,
+    ) -> None:
+        super().__init__(interval_s, on_error)
+        self._path = path
+        self._aside = path.with_name(path.name + ".tmp")
+        self._snapshot = snapshot
+
+    def _tick(self) -> None:
+        data = orjson.dumps(self._snapshot(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+        try:
+            # On failure the file aside is left: the next write, by this run or a later one, replaces it.
+            self._aside.write_bytes(data)
+            self._aside.replace(self._path)
+        except OSError as error:
+            raise StorageError(
+                f"{self._path}: can't be rewritten, so it does not tell how the run stands: {error.strerror}"
+            ) from error
+
+    def _close(self) -> None:
+        self._tick()
+
+
+def read_progress(run_dir: Path) -> Snapshot:
+    """The newest snapshot of the run in `run_dir`.
+
+    Raises:
+        RunFolderError: there is no such folder, no progress in it, or it is not a snapshot of this schema.
+    """
+    path = run_dir / PROGRESS_FILE
+    if not run_dir.is_dir():
+        raise RunFolderError(f"{run_dir}: no such run folder; give one that a run made, such as outputs/NAME")
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise RunFolderError(
+            f"{run_dir}: no {PROGRESS_FILE} in it: no run has begun here, or it is not a run folder"
+        ) from error
+    except OSError as error:
+        raise RunFolderError(f"{path}: can't be read: {error.strerror}") from error
+    return _parsed(path, data)
+
+
+def _parsed(path: Path, data: bytes) -> Snapshot:
+    try:
+        snapshot = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise RunFolderError(f"{path}: not JSON ({error}); resume the run to rewrite it") from error
+    if not isinstance(snapshot, dict) or snapshot.get("schema") != SCHEMA:
+        raise RunFolderError(
+            f"{path}: not progress of schema {SCHEMA}: another version of eli5b_batch wrote it;"
+            " resume the run to rewrite it"
+        )
+    missing = sorted(Snapshot.__required_keys__ - snapshot.keys())
+    if missing:
+        raise RunFolderError(
+            f"{path}: lacks {', '.join(missing)}: something else changed it; resume the run to rewrite it"
+        )
+    return cast("Snapshot", snapshot)
+
+
+def is_alive(snapshot: Snapshot) -> bool:
+    """Whether the process that wrote `snapshot` lives on this machine.
+
+    A process of another machine that shares the folder counts as gone, and after a reboot another
+    process may have got the number: together with the age of the snapshot it is a hint, the lock of the
+    run folder is the truth.
+    """
+    if snapshot["pid"] <= 0:  # to kill() these mean groups of processes
+        return False
+    try:
+        os.kill(snapshot["pid"], 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # alive, and another user's
+        return True
+    return True

@@ -1,0 +1,140 @@
+"""A summary as a page to read: report/summary.md.
+
+Must not know: how the numbers came about; it writes down what `summary.summarize` found.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from eli5b_batch.report.wording import (
+    arm_label,
+    count_and_share,
+    money,
+    p_value,
+    percent,
+    percent_range,
+    points,
+    points_range,
+    size_of,
+    title,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+_METHOD = """\
+- Accuracy: right answers over all graded answers. A failed call and a reply without an answer count as wrong.
+- Interval of an arm: 95% Wilson score interval at the effective sample size (problems are clusters of their \
+samples).
+- Differences: per-problem mean accuracy over the problems both arms have, in percentage points, with a 95% \
+bootstrap interval over problems. p: exact McNemar test for single answers, else sign-flip permutation test; \
+p (Holm) is corrected over the students of one contrast.
+- Cost: every line of the journal, calls that failed included.
+"""
+
+
+def markdown(summary: dict[str, Any]) -> str:
+    """The page, with SIMULATED in its first line where that is so."""
+    parts = [f"# {title(summary)}", f"Protocol {summary['protocol']}; {size_of(summary)}."]
+    if summary["notes"]:
+        parts.append("\n".join(f"> {note}  " for note in summary["notes"]))
+    if summary["arms"]:
+        parts += ["## Accuracy by arm", _arms(summary["arms"])]
+    if summary["contrasts"]:
+        parts += ["## Differences within a student, percentage points", _contrasts(summary["contrasts"])]
+    if summary["interaction"]:
+        parts += ["## Does it matter for whom a hint was written?", _interaction(summary["interaction"])]
+    if summary["gap_closed"]:
+        parts += ["## Gap to the teacher closed by tailored hints", _gaps(summary["gap_closed"])]
+    if summary["spending"]["by_step"]:
+        parts += ["## Calls, tokens and cost", _spending(summary["spending"])]
+    parts += ["## How these numbers are made", _METHOD.rstrip()]
+    return "\n\n".join(parts) + "\n"
+
+
+def _arms(arms: Sequence[dict[str, Any]]) -> str:
+    head = ("arm", "accuracy", "95%", "right", "answers", "problems", "pass@k", "failed", "no answer")
+    rows = [
+        (
+            arm_label(arm),
+            percent(arm["accuracy"]),
+            percent_range(arm["interval"]),
+            f"{arm['correct']:,}",
+            f"{arm['answers']:,}",
+            f"{arm['problems']:,}",
+            f"{percent(arm['pass_at']['share'])} (k={arm['pass_at']['k']})" if arm["pass_at"] else "-",
+            count_and_share(arm["failed"], arm["answers"]),
+            count_and_share(arm["no_answer"], arm["answers"]),
+            count_and_share(arm["truncated"], arm["answers"]),
+            str(arm["grader_gave_up"]),
+            f"{arm['ungraded']:,}",
+            "-" if arm["mean_output_tokens"] is None else f"{arm['mean_output_tokens']:.0f}",
+            money(arm["cost_usd"], arm["cost_unknown"]),
+        )
+        for arm in arms
+    ]
+    return _table((*head, "cut off", "grader gave up", "ungraded", "mean output tokens", "cost"), rows)
+
+
+def _contrasts(contrasts: Sequence[dict[str, Any]]) -> str:
+    rows = [
+        (
+            row["contrast"],
+            row["student"],
+            points(row["difference"]),
+            points_range(row["interval"]),
+            p_value(row["p"]),
+            p_value(row["p_holm"]),
+            f"{row['differing']:,} of {row['problems']:,}",
+            row["test"],
+        )
+        for row in contrasts
+    ]
+    return _table(("contrast", "student", "difference", "95%", "p", "p (Holm)", "problems that differ", "test"), rows)
+
+
+def _interaction(found: dict[str, Any]) -> str:
+    small, large = found["small"], found["large"]
+    return (
+        f"[{small} for {small} - {small} for {large}] - [{large} for {small} - {large} for {large}] ="
+        f" {points(found['difference'])} points (95% {points_range(found['interval'])};"
+        f" p {p_value(found['p'])}, {found['test']}; {found['problems']:,} problems)."
+        " Above 0: each does better with its own."
+    )
+
+
+def _gaps(gaps: Sequence[dict[str, Any]]) -> str:
+    rows = [
+        (
+            gap["student"],
+            "not defined" if gap["value"] is None else f"{100 * gap['value']:.0f}%",
+            "-" if gap["interval"] is None else " to ".join(f"{100 * end:.0f}" for end in gap["interval"]),
+            f"{gap['problems']:,}",
+        )
+        for gap in gaps
+    ]
+    table = _table(("student", "(tailored - none) / (teacher - none)", "95%", "problems"), rows)
+    return table + "\n\nNot defined: the teacher is not surely better than the student without a hint."
+
+
+def _spending(spending: dict[str, Any]) -> str:
+    rows = [
+        (
+            row["step"],
+            row["model"],
+            f"{row['calls']:,}",
+            count_and_share(row["failed"], row["calls"]),
+            f"{row['input_tokens']:,}",
+            f"{row['output_tokens']:,}",
+            money(row["cost_usd"], row["cost_unknown"]),
+        )
+        for row in [*spending["by_step"], {"step": "all", "model": "", **spending["total"]}]
+    ]
+    return _table(("step", "model", "calls", "failed", "input tokens", "output tokens", "cost"), rows)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; its first two columns may be words, the rest reads best to the right."""
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

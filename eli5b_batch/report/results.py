@@ -1,0 +1,312 @@
+"""From a run folder's journal and verdicts to one row per answer: results.jsonl and results.parquet.
+
+Must not know: statistics, figures, what a condition means. Texts of prompts and replies pass through one
+line at a time and are never kept.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass
+from operator import itemgetter
+from sys import intern
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import orjson
+import polars as pl
+
+from eli5b_batch.errors import JournalDamagedError, RunFolderError, StorageError
+from eli5b_batch.folder import CALLS, GRADES
+from eli5b_batch.records import CallName, parse_key
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+    from pathlib import Path
+
+SAMPLE: Final = "sample"
+"""The tag that numbers repeated answers; all other tags tell arms apart."""
+
+_LEADING: Final = {"problem": pl.String, "model": pl.String}
+_COLUMNS: Final = {
+    "verdict": pl.String,
+    "correct": pl.Boolean,
+    "answer": pl.String,
+    "gold": pl.String,
+    "input_tokens": pl.Int64,
+    "output_tokens": pl.Int64,
+    "cost_usd": pl.Float64,
+    "latency_s": pl.Float64,
+    "call": pl.String,
+    "finish_reason": pl.String,
+    "error": pl.String,
+}
+"""Columns of a result after problem, model and tags, in order."""
+
+Tags = tuple[tuple[str, "str | int"], ...]
+
+
+@dataclass(slots=True)
+class Spending:
+    """What one step took of one model, over every line of the journal: calls asked again were paid too."""
+
+    step: str
+    model: str
+    calls: int = 0
+    failed: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: float = 0.0
+    cost_unknown: int = 0
+
+
+class Results(NamedTuple):
+    """What a report is made from.
+
+    Attributes:
+        frame: one row per answer: problem, model, tags, then the columns of results.jsonl. An answer
+            without a verdict yet has null in `verdict`; the files leave such rows out.
+        tags: the names of the tag columns, sorted.
+        spending: by step and model, in that order.
+        simulated: whether any call says that it was simulated.
+        orphans: verdicts of no recorded call; left out.
+    """
+
+    frame: pl.DataFrame
+    tags: tuple[str, ...]
+    spending: list[Spending]
+    simulated: bool
+    orphans: int
+
+
+@dataclass(slots=True)
+class _Answer:
+    """What is kept of one graded call."""
+
+    problem: str
+    variant: tuple[str, Tags]
+    error: str | None = None
+    finish_reason: str | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cost_usd: float | None = None
+    latency_s: float | None = None
+    verdict: str | None = None
+    answer: str | None = None
+    gold: str | None = None
+
+
+class _Journal:
+    """The reduction of calls.jsonl and grades.jsonl, filled line by line."""
+
+    def __init__(self, steps: Collection[str]) -> None:
+        self.steps = frozenset(steps)
+        self.answers: dict[str, _Answer] = {}
+        self.succeeded: dict[str, bool] = {}
+        self.spending: dict[tuple[str, str], Spending] = {}
+        self.simulated = False
+        self.orphans = 0
+        self._variants: dict[tuple[str, Tags], tuple[str, Tags]] = {}
+
+    def add_call(self, name: CallName, record: dict[str, Any]) -> None:
+        """Take one line of calls.jsonl: a success beats an error, else the newer line wins."""
+        key, ok = record["key"], record["status"] == "ok"
+        usage = record.get("usage") or {}
+        cost = record.get("cost_usd")
+        spent = self.spending.setdefault((name.step, name.model), Spending(name.step, name.model))
+        spent.input_tokens += usage.get("input_tokens") or 0
+        spent.output_tokens += usage.get("output_tokens") or 0
+        spent.cost_usd += cost or 0.0
+        spent.cost_unknown += cost is None
+        self.simulated |= bool(record.get("simulated"))
+        before = self.succeeded.get(key)
+        if before and not ok:
+            return
+        spent.calls += before is None
+        spent.failed += (not ok) - (before is False)
+        self.succeeded[key] = ok
+        if name.step in self.steps:
+            answer = self.answers[key] = self._answer(name)
+            answer.finish_reason = _interned((record.get("reply") or {}).get("finish_reason"))
+            answer.error = None if ok else intern(str((record.get("error") or {}).get("class", "unknown")))
+            answer.input_tokens = usage.get("input_tokens")
+            answer.output_tokens = usage.get("output_tokens")
+            answer.cost_usd = cost
+            answer.latency_s = (record.get("timing") or {}).get("latency")
+
+    def add_grade(self, name: CallName, grade: dict[str, Any]) -> None:
+        """Take one line of grades.jsonl, after all calls: the newest wins, within what the record allows."""
+        key, verdict = grade["key"], intern(grade["verdict"])
+        answer = self.answers.get(key)
+        if answer is None:
+            if name.step not in self.steps:
+                return
+            if verdict != "failed":
+                self.orphans += 1
+                return
+            # Never sent, because what it builds on failed: it was expected, so it counts.
+            answer = self.answers[key] = self._answer(name)
+            answer.error = "not_recorded"
+        succeeded = answer.error is None
+        if succeeded and verdict == "failed":
+            return  # older than the success
+        answer.gold = _interned(grade.get("gold"))
+        if succeeded:
+            answer.verdict, answer.answer = verdict, grade.get("answer")
+
+    def _answer(self, name: CallName) -> _Answer:
+        variant = (name.model, tuple(sorted(name.tags.items())))
+        return _Answer(intern(name.problem), self._variants.setdefault(variant, variant))
+
+    def ordered(self) -> list[tuple[str, _Answer]]:
+        """Answers by problem, model and tags; numbers before texts, by value."""
+        for answer in self.answers.values():
+            if answer.error is not None:
+                answer.verdict, answer.answer = "failed", None
+        ranks = {variant: rank for rank, variant in enumerate(sorted(self._variants, key=_variant_order))}
+        keyed = [(a.problem, ranks[a.variant], call, a) for call, a in self.answers.items()]
+        keyed.sort(key=itemgetter(0, 1, 2))
+        return [(call, answer) for _, _, call, answer in keyed]
+
+    def tag_names(self) -> tuple[str, ...]:
+        """Every tag that any answer has, sorted.
+
+        Raises:
+            RunFolderError: a tag is called like another column.
+        """
+        names = sorted({tag for _, tags in self._variants for tag, _ in tags})
+        for name in names:
+            if name in _COLUMNS or name in _LEADING:
+                raise RunFolderError(
+                    f"the tag {name!r} is called like a column of results.jsonl: the protocol must rename it"
+                )
+        return tuple(names)
+
+
+def build_results(run_dir: Path, steps: Collection[str]) -> Results:
+    """Read the journal and the verdicts of a run folder and write results.jsonl and results.parquet.
+
+    Both files are replaced at once or not at all, and hold the same bytes for the same input lines. A torn
+    last line (a run may be writing) is left for the next time.
+
+    Args:
+        run_dir: the run folder; a missing calls.jsonl or grades.jsonl counts as empty.
+        steps: the steps whose calls are graded answers.
+
+    Raises:
+        JournalDamagedError: a complete line of calls.jsonl or grades.jsonl can't be read.
+        RunFolderError: a file can't be read at all, or a tag is called like a column.
+        StorageError: a result file can't be written.
+    """
+    journal = _Journal(steps)
+    for name, record in _entries(run_dir / CALLS, "status", "move it to another file by hand"):
+        journal.add_call(name, record)
+    for name, grade in _entries(run_dir / GRADES, "verdict", "delete the file and run the job again to remake it"):
+        journal.add_grade(name, grade)
+    rows = journal.ordered()
+    tags = journal.tag_names()
+    with replacing(run_dir / "results.jsonl") as draft, draft.open("wb", buffering=1 << 20) as file:
+        for call, answer in rows:
+            if answer.verdict is not None:
+                file.write(orjson.dumps(_row(call, answer, tags), option=orjson.OPT_APPEND_NEWLINE))
+    frame = _frame(rows, tags)
+    with replacing(run_dir / "results.parquet") as draft:
+        frame.filter(pl.col("verdict").is_not_null()).write_parquet(draft)
+    spending = [journal.spending[at] for at in sorted(journal.spending)]
+    return Results(frame, tags, spending, journal.simulated, journal.orphans)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A draft beside `path` that takes its place when the block ends well, and is gone otherwise.
+
+    Not synced: everything written this way can be built again.
+
+    Raises:
+        StorageError: the draft could not be written or moved.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        try:
+            yield draft
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageError(f"{path} can't be written: {error.strerror or error}") from error
+
+
+def _entries(path: Path, needed: str, remedy: str) -> Iterator[tuple[CallName, dict[str, Any]]]:
+    """The objects of a JSON Lines file, one at a time, with their parsed keys; `needed` is a text in each."""
+    try:
+        file = path.open("rb", buffering=1 << 20)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise RunFolderError(f"{path} can't be read: {error.strerror or error}") from error
+    with file:
+        # Iterating over bytes splits on \n alone; a text may hold any other line separator.
+        for number, line in enumerate(file, 1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                record = orjson.loads(line)
+                name = parse_key(record["key"])
+                intern(record[needed])
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                raise JournalDamagedError(f"{path}:{number}: this line can't be read ({error}); {remedy}") from error
+            yield name, record
+
+
+def _row(call: str, answer: _Answer, tags: tuple[str, ...]) -> dict[str, Any]:
+    model, values = answer.variant
+    own = dict(values)
+    return {
+        "problem": answer.problem,
+        "model": model,
+        **{tag: own.get(tag) for tag in tags},
+        "verdict": answer.verdict,
+        "correct": answer.verdict == "correct",
+        "answer": answer.answer,
+        "gold": answer.gold,
+        "input_tokens": answer.input_tokens,
+        "output_tokens": answer.output_tokens,
+        "cost_usd": answer.cost_usd,
+        "latency_s": answer.latency_s,
+        "call": call,
+        "finish_reason": answer.finish_reason,
+        "error": answer.error,
+    }
+
+
+def _frame(rows: list[tuple[str, _Answer]], tags: tuple[str, ...]) -> pl.DataFrame:
+    """The rows as columns, one built at a time so that never two copies of all are in memory."""
+    answers = [answer for _, answer in rows]
+    columns = [
+        pl.Series("problem", [a.problem for a in answers], dtype=pl.String),
+        pl.Series("model", [a.variant[0] for a in answers], dtype=pl.String),
+    ]
+    by_variant = {variant: dict(variant[1]) for variant in {a.variant for a in answers}}
+    for tag in tags:
+        values = [by_variant[a.variant].get(tag) for a in answers]
+        if all(value is None or isinstance(value, int) for value in values):
+            columns.append(pl.Series(tag, values, dtype=pl.Int64))
+        else:
+            texts = [None if value is None else str(value) for value in values]
+            columns.append(pl.Series(tag, texts, dtype=pl.String))
+    for name, kind in _COLUMNS.items():
+        if name == "correct":
+            columns.append(pl.Series(name, [a.verdict == "correct" for a in answers], dtype=kind))
+        elif name == "call":
+            columns.append(pl.Series(name, [call for call, _ in rows], dtype=kind))
+        else:
+            columns.append(pl.Series(name, [getattr(a, name) for a in answers], dtype=kind))
+    return pl.DataFrame(columns)
+
+
+def _variant_order(variant: tuple[str, Tags]) -> tuple[str, tuple[tuple[str, bool, str | int], ...]]:
+    return variant[0], tuple((tag, isinstance(value, str), value) for tag, value in variant[1])
+
+
+def _interned(text: str | None) -> str | None:
+    return None if text is None else intern(text)

@@ -1,0 +1,335 @@
+"""What a run found, as one plain dictionary: report/summary.json.
+
+Must not know: files, figures, how a terminal or a Markdown page shows it. The arms and their order come from
+the rows and the manifest; only the contrasts know what the conditions of `eli5b` are called.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import numpy as np
+import polars as pl
+
+from eli5b_batch.report import statistics
+from eli5b_batch.report.results import SAMPLE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from eli5b_batch.report.results import Results
+    from eli5b_batch.report.statistics import Comparison, Floats
+
+    Hinted = Mapping[tuple[Any, ...], "Arm"]
+
+T = TypeVar("T")
+
+SCHEMA: Final = 1
+
+CONDITIONS: Final = ("none", "placebo", "generic", "rewritten", "tailored_any", "tailored")
+"""Values of the tag `hint`, in the order in which they are shown: least to most made to measure."""
+
+CONTRASTS: Final = (
+    ("tailored", "generic"),
+    ("rewritten", "generic"),
+    ("generic", "none"),
+    ("tailored", "placebo"),
+    ("tailored_any", "generic"),
+)
+"""The planned comparisons, first minus second, within each student."""
+
+FEW_PROBLEMS: Final = 30
+"""Below this many problems every interval is a sketch."""
+
+FEW_DIFFERING: Final = 10
+"""Below this many problems on which two arms differ, a percentile bootstrap is clearly too narrow: four problems,
+all won, give an interval above 0 and an exact p of 0.125."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """All answers of one model under one setting of every tag but `sample`.
+
+    `answered` and `correct` count per problem, in one order of problems shared by all arms.
+    """
+
+    model: str
+    tags: dict[str, str | int]
+    rows: pl.DataFrame
+    ungraded: int
+    answered: Floats
+    correct: Floats
+
+
+def summarize(results: Results, manifest: dict[str, Any]) -> dict[str, Any]:
+    """Everything a report says about a run, ready for JSON. Shares are in 0..1, costs in USD.
+
+    Accuracy is right answers over all graded answers; a failed call counts as wrong. For k samples per
+    problem and no gaps that is mean@k. Contrasts use per-problem means over the problems both arms have.
+
+    Args:
+        results: the rows of the run.
+        manifest: the run's manifest.json.
+    """
+    arms = _arms(results, manifest)
+    graded = results.frame.filter(pl.col("verdict").is_not_null())
+    hinted = by_hint((arm.model, arm.tags, arm) for arm in arms)
+    students = _students(arms, manifest)
+    teacher = manifest.get("teacher")
+    summary: dict[str, Any] = {
+        "schema": SCHEMA,
+        "name": manifest["name"],
+        "protocol": manifest.get("protocol"),
+        "simulated": bool(manifest.get("simulated")) or results.simulated,
+        "problems": graded["problem"].n_unique(),
+        "samples": int(max((arm.answered.max() for arm in arms if len(arm.answered)), default=0)),
+        "students": students,
+        "teacher": teacher,
+        "answers": {
+            "graded": len(graded),
+            "ungraded": len(results.frame) - len(graded),
+            "expected": manifest.get("expected_answers"),
+            "verdicts_without_a_call": results.orphans,
+        },
+        "arms": [_describe(arm) for arm in arms],
+        "contrasts": _contrasts(hinted, students),
+        "interaction": _interaction(hinted, students),
+        "gap_closed": _gaps_closed(hinted, students, teacher),
+        "spending": _spending(results),
+    }
+    summary["complete"] = _complete(summary["answers"])
+    summary["notes"] = _notes(summary)
+    return _rounded(summary)  # type: ignore[no-any-return]
+
+
+def by_hint(arms: Iterable[tuple[str, Mapping[str, Any], T]]) -> dict[tuple[Any, ...], T]:
+    """Arms, given as (model, tags, anything), by (model, hint, whom the hint was written for)."""
+    return {(model, tags.get("hint"), tags.get("hint_for")): arm for model, tags, arm in arms}
+
+
+def own_size(arms: Mapping[tuple[Any, ...], T], model: str, hint: str) -> T | None:
+    """The arm of `model` with `hint` written for itself, else for any model; None where there is none."""
+    return arms.get((model, hint, model)) or arms.get((model, hint, "any"))
+
+
+def _arms(results: Results, manifest: dict[str, Any]) -> list[Arm]:
+    """The arms in the order of a report: students as in the manifest, conditions as in `CONDITIONS`."""
+    if results.frame.is_empty():
+        return []
+    names = ["model", *(tag for tag in results.tags if tag != SAMPLE)]
+    frame = results.frame.select(
+        *names, "problem", "verdict", "correct", "output_tokens", "cost_usd", "finish_reason"
+    ).with_columns(problem=pl.col("problem").rank("dense") - 1)
+    problems = int(frame.select(pl.col("problem").max()).item()) + 1
+    arms = []
+    for values, part in frame.partition_by(names, as_dict=True, include_key=False).items():
+        tags = {tag: value for tag, value in zip(names[1:], values[1:], strict=True) if value is not None}
+        rows = part.filter(pl.col("verdict").is_not_null())
+        at = rows["problem"].to_numpy()
+        arms.append(
+            Arm(
+                model=values[0],
+                tags=tags,
+                rows=rows,
+                ungraded=part.height - rows.height,
+                answered=np.bincount(at, minlength=problems).astype(np.float64),
+                correct=np.bincount(at[rows["correct"].to_numpy()], minlength=problems).astype(np.float64),
+            )
+        )
+    students = manifest.get("students") or []
+
+    def place(arm: Arm) -> tuple[int, int, str, str]:
+        hint = arm.tags.get("hint")
+        student = students.index(arm.model) if arm.model in students else len(students)
+        condition = CONDITIONS.index(hint) if hint in CONDITIONS else len(CONDITIONS)
+        return student, condition, arm.model, str(sorted(arm.tags.items()))
+
+    return sorted(arms, key=place)
+
+
+def _students(arms: Sequence[Arm], manifest: dict[str, Any]) -> list[str]:
+    if manifest.get("students"):
+        return list(manifest["students"])
+    return sorted({arm.model for arm in arms} - {manifest.get("teacher")})
+
+
+def _describe(arm: Arm) -> dict[str, Any]:
+    """One arm's row of the report."""
+    answered, rows = int(arm.answered.sum()), arm.rows
+    has = arm.answered > 0
+    correct = int(arm.correct.sum())
+    verdicts = rows["verdict"]
+    return {
+        "model": arm.model,
+        "tags": arm.tags,
+        "answers": answered,
+        "problems": int(has.sum()),
+        "correct": correct,
+        "accuracy": correct / answered if answered else None,
+        "interval": statistics.share_interval(arm.correct[has], arm.answered[has]) if answered else None,
+        "pass_at": _pass_at(arm),
+        "failed": int((verdicts == "failed").sum()),
+        "no_answer": int((verdicts == "no_answer").sum()),
+        "grader_gave_up": int(verdicts.is_in(["timeout", "error"]).sum()),
+        "truncated": int((rows["finish_reason"] == "length").sum()),
+        "ungraded": arm.ungraded,
+        "mean_output_tokens": rows["output_tokens"].mean(),
+        "cost_usd": rows["cost_usd"].sum(),
+        "cost_unknown": rows["cost_usd"].null_count(),
+    }
+
+
+def _pass_at(arm: Arm) -> dict[str, Any] | None:
+    """Mean pass@k at the arm's k, over the problems that have all k answers; None for single answers."""
+    k = int(arm.answered.max())
+    if k < 2:  # noqa: PLR2004 - pass@1 is the accuracy
+        return None
+    rates = [
+        statistics.pass_at_k(k, int(correct), k)
+        for answered, correct in zip(arm.answered, arm.correct, strict=True)
+        if answered == k
+    ]
+    return {"k": k, "share": sum(rates) / len(rates), "problems": len(rates)}
+
+
+def _per_problem(*arms: Arm) -> tuple[Floats, ...]:
+    """Each arm's accuracy per problem, over the problems that all of them have answers to."""
+    has = np.logical_and.reduce([arm.answered > 0 for arm in arms])
+    return tuple(arm.correct[has] / arm.answered[has] for arm in arms)
+
+
+def _single(*arms: Arm) -> bool:
+    return all(arm.answered.max() <= 1 for arm in arms)
+
+
+def _contrasts(arms: Hinted, students: Sequence[str]) -> list[dict[str, Any]]:
+    """Every planned contrast of every student, with Holm's correction over the students of a contrast."""
+    found = []
+    for first, second in CONTRASTS:
+        family = []
+        for student in students:
+            one, other = own_size(arms, student, first), own_size(arms, student, second)
+            if one is None or other is None:
+                continue
+            mine, theirs = _per_problem(one, other)
+            if len(mine):
+                compared = statistics.compare(mine - theirs, paired_single=_single(one, other))
+                family.append({"contrast": f"{first} - {second}", "student": student, **_comparison(compared)})
+        adjusted = statistics.holm([row["p"] for row in family])
+        found += [{**row, "p_holm": p} for row, p in zip(family, adjusted, strict=True)]
+    return found
+
+
+def _comparison(compared: Comparison) -> dict[str, Any]:
+    return {
+        "problems": compared.problems,
+        "differing": compared.differing,
+        "difference": compared.value,
+        "interval": compared.interval,
+        "p": compared.p,
+        "test": compared.test,
+    }
+
+
+def _interaction(arms: Hinted, students: Sequence[str]) -> dict[str, Any] | None:
+    """Does a hint written for one's own size help more than one written for the other end of the scale?
+
+    [A(s, for s) - A(s, for l)] - [A(l, for s) - A(l, for l)] per problem, for the first and the last student
+    (s, l) of the manifest, whose list runs by size. Swapping s and l gives the same number.
+    """
+    if len(students) < 2:  # noqa: PLR2004 - it takes two
+        return None
+    small, large = students[0], students[-1]
+    pairs = [(small, small), (small, large), (large, small), (large, large)]
+    crossed = [arms.get((model, "tailored", hint_for)) for model, hint_for in pairs]
+    four = [arm for arm in crossed if arm is not None]
+    if len(four) < len(pairs):
+        return None
+    small_own, small_other, large_other, large_own = _per_problem(*four)
+    if not len(small_own):
+        return None
+    compared = statistics.compare((small_own - small_other) - (large_other - large_own))
+    return {"small": small, "large": large, **_comparison(compared)}
+
+
+def _gaps_closed(arms: Hinted, students: Sequence[str], teacher: str | None) -> list[dict[str, Any]]:
+    """(tailored - none) / (teacher alone - none) of every student whose three arms exist."""
+    found = []
+    ceiling = arms.get((teacher, "none", "any"))
+    for student in students:
+        helped, alone = own_size(arms, student, "tailored"), own_size(arms, student, "none")
+        if helped is None or alone is None or ceiling is None:
+            continue
+        shares = _per_problem(helped, alone, ceiling)
+        if len(shares[0]):
+            closed = statistics.gap_closed(*shares)
+            found.append({"student": student, **closed._asdict()})
+    return found
+
+
+def _spending(results: Results) -> dict[str, Any]:
+    """Calls, tokens and cost by step and model, and in all; `cost_usd` is what is known of the cost."""
+    parts = [asdict(part) for part in results.spending]
+    counts = ("calls", "failed", "input_tokens", "output_tokens", "cost_usd", "cost_unknown")
+    by_model = sorted(parts, key=lambda part: str(part["model"]))
+    return {
+        "by_step": parts,
+        "cost_by_model": {
+            model: {name: sum(part[name] for part in group) for name in ("cost_usd", "cost_unknown")}
+            for model, rows in groupby(by_model, key=lambda part: str(part["model"]))
+            for group in [list(rows)]
+        },
+        "total": {name: sum(part[name] for part in parts) for name in counts},
+    }
+
+
+def _complete(answers: dict[str, Any]) -> bool | None:
+    """Whether every expected answer is graded; None where the manifest does not say how many there are."""
+    if answers["ungraded"]:
+        return False
+    expected = answers["expected"]
+    return None if expected is None else bool(answers["graded"] >= expected)
+
+
+def _notes(summary: dict[str, Any]) -> list[str]:
+    """What a reader must know before the numbers, one sentence each."""
+    notes = []
+    answers = summary["answers"]
+    if summary["simulated"]:
+        notes.append("SIMULATED: the replies are made up by a simulator and say nothing about any model.")
+    if not answers["graded"]:
+        notes.append("There are no graded answers yet, so there is nothing to show.")
+    if answers["expected"] is not None and answers["graded"] < answers["expected"]:
+        notes.append(
+            f"Incomplete: {answers['graded']:,} of {answers['expected']:,} expected answers are graded."
+            " Arms may rest on different problems; the differences between arms use only problems that"
+            " both have."
+        )
+    if answers["ungraded"]:
+        notes.append(f"{answers['ungraded']:,} answers have no verdict yet and are left out.")
+    if answers["verdicts_without_a_call"]:
+        count = answers["verdicts_without_a_call"]
+        notes.append(f"{count:,} verdicts belong to no recorded call and are left out.")
+    if 0 < summary["problems"] < FEW_PROBLEMS:
+        notes.append(f"{summary['problems']} problems are few: take every interval as a sketch.")
+    if any(row["differing"] < FEW_DIFFERING for row in summary["contrasts"]):
+        notes.append(
+            f"Where arms differ on fewer than {FEW_DIFFERING} problems, the interval of their difference is too narrow:"
+            " go by p."
+        )
+    return notes
+
+
+def _rounded(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    """The same with floats at eight digits: more than any of them carries."""
+    match value:
+        case float():
+            return float(f"{value:.8g}")
+        case dict():
+            return {key: _rounded(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_rounded(item) for item in value]
+        case _:
+            return value

@@ -1,0 +1,82 @@
+"""How numbers and arms are written, the same in the terminal, on the page and in the figure.
+
+Must not know: how any of them is computed or laid out.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_CENT = 0.01
+_SMALLEST_P = 0.001
+
+
+def percent(share: float | None) -> str:
+    """A share as `12.3%`; a dash where there is none."""
+    return "-" if share is None else f"{100 * share:.1f}%"
+
+
+def percent_range(interval: Sequence[float] | None) -> str:
+    """An interval of shares as `10.1 to 14.6`, in %."""
+    return "-" if interval is None else f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f}"
+
+
+def points(difference: float) -> str:
+    """A difference of shares in percentage points, always with its sign: `+3.4`."""
+    return f"{_whole_zero(difference):+.1f}"
+
+
+def points_range(interval: Sequence[float] | None) -> str:
+    """An interval of differences as `-0.4 to +2.6`, in percentage points."""
+    return "-" if interval is None else f"{points(interval[0])} to {points(interval[1])}"
+
+
+def p_value(p: float) -> str:
+    """A p-value with three decimals."""
+    return f"< {_SMALLEST_P}" if p < _SMALLEST_P else f"{p:.3f}"
+
+
+def money(usd: float, unknown: int) -> str:
+    """A cost in cents, with what is unknown of it: `$1.20`, `unknown`, `$1.20 + 3 calls unknown`."""
+    known = f"${usd:,.2f}" if usd >= _CENT or usd == 0 else "under $0.01"
+    if not unknown:
+        return known
+    calls = "1 call" if unknown == 1 else f"{unknown:,} calls"
+    return f"{known} + {calls} unknown" if usd else "unknown"
+
+
+def count_and_share(count: int, total: int) -> str:
+    """A count with its share of a total: `12 (3.4%)`; a bare 0 stays 0."""
+    return f"{count:,} ({percent(count / total)})" if count else "0"
+
+
+def arm_label(arm: dict[str, Any]) -> str:
+    """An arm in one line: its model and its tags."""
+    tags = ", ".join(f"{tag} {value}" for tag, value in arm["tags"].items())
+    return f"{arm['model']}: {tags}" if tags else str(arm["model"])
+
+
+def hint_label(hint: str) -> str:
+    """A condition as words: `tailored_any` is a name of the program, not of the world."""
+    return {"none": "no hint", "tailored_any": "tailored (any)"}.get(hint, hint.replace("_", " "))
+
+
+def size_of(summary: dict[str, Any]) -> str:
+    """How much data a summary rests on: `2,821 problems, 4 samples each`."""
+    problems, samples = summary["problems"], summary["samples"]
+    text = "1 problem" if problems == 1 else f"{problems:,} problems"
+    return f"{text}, {samples} {'sample' if samples == 1 else 'samples'} each" if problems else text
+
+
+def title(summary: dict[str, Any]) -> str:
+    """The run's name, and SIMULATED before it where it is."""
+    return f"SIMULATED {summary['name']}" if summary["simulated"] else str(summary["name"])
+
+
+def _whole_zero(difference: float) -> float:
+    """In percentage points, with -0.04 written as +0.0 and not as -0.0."""
+    rounded = round(100 * difference, 1)
+    return rounded or 0.0

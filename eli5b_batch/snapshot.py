@@ -1,0 +1,125 @@
+"""The shape of a run seen from outside: what `progress.json` holds and what every display shows.
+
+Must not know: how a run works, files, terminals. Types and nothing else.
+
+The run builds a new snapshot each time it is asked for one: a display keeps the last one it drew to
+see what changed. Times are UTC in ISO 8601 (`2026-11-21T01:00:00Z`), durations seconds, money USD.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal, TypedDict
+
+SCHEMA: Final = 1
+"""Version of a snapshot; written as `schema`."""
+
+State = Literal["running", "draining", "done", "stopped", "failed"]
+"""`draining`: no new problems are begun; `stopped`: ended early, resumable; `failed`: ended by an error."""
+
+ENDED: Final[frozenset[State]] = frozenset({"done", "stopped", "failed"})
+"""States after which nothing changes any more."""
+
+
+class Problems(TypedDict):
+    """Problems of the run; `active` of at most `window` are in flight."""
+
+    total: int
+    done: int
+    active: int
+    window: int
+
+
+class Step(TypedDict):
+    """Calls of one step to one model. `done` includes `failed` and `replayed` (answered by the journal)."""
+
+    step: str
+    model: str
+    total: int
+    done: int
+    failed: int
+    replayed: int
+    rate_per_s: float
+    eta_s: float | None
+
+
+class Provider(TypedDict):
+    """One account or group of servers. `queued` calls wait for capacity, `retry_waiting` for their next try.
+
+    Limits are per minute, None where the provider has none; `rate_limited` counts the 429s.
+    """
+
+    provider: str
+    in_flight: int
+    concurrency: int
+    queued: int
+    requests_per_minute: float
+    requests_limit: float | None
+    tokens_per_minute: float
+    tokens_limit: float | None
+    rate_limited: int
+    retry_waiting: int
+    retries: int
+    last_error: str | None
+
+
+class Slot(TypedDict):
+    """One Ollama server. `busy_share` is 0..1: the part of the recent past with a call in flight."""
+
+    provider: str
+    slot: str
+    url: str
+    model: str | None
+    in_flight: int
+    parallel: int
+    queued: int
+    busy_share: float
+    tokens_per_s: float
+    calls: int
+
+
+class Arm(TypedDict):
+    """Graded answers of one model under one setting of the protocol's tags."""
+
+    model: str
+    tags: dict[str, str | int]
+    n: int
+    correct: int
+
+
+class Cost(TypedDict):
+    """Money; `projected_usd` is the estimate for the whole run, None while there is none."""
+
+    spent_usd: float
+    projected_usd: float | None
+    budget_usd: float | None
+
+
+class Grading(TypedDict):
+    """Answers that wait for a verdict, and verdicts given."""
+
+    waiting: int
+    done: int
+
+
+class Snapshot(TypedDict):
+    """One look at a run; `reason` is one sentence on why it ended or drains, where there is one."""
+
+    schema: int
+    run: str
+    simulated: bool
+    state: State
+    reason: str | None
+    pid: int
+    exit_code: int | None
+    started_at: str
+    updated_at: str
+    elapsed_s: float
+    eta_s: float | None
+    problems: Problems
+    steps: list[Step]
+    providers: list[Provider]
+    slots: list[Slot]
+    accuracy: list[Arm]
+    cost: Cost
+    failures: dict[str, int]
+    grading: Grading

@@ -1,0 +1,95 @@
+"""A run folder written line by line, for every test of the report."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+
+from eli5b_batch.records import make_key
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class RunFolder:
+    """Journal, verdicts and manifest of a made-up run; `answer` writes a call and its verdict."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.manifest(simulated=False)
+
+    def manifest(self, **changes: Any) -> None:  # noqa: ANN401 - any JSON value
+        manifest = {
+            "schema": 1,
+            "name": "small",
+            "protocol": "eli5b",
+            "simulated": False,
+            "graded_steps": ["answer"],
+            "teacher": "maverick",
+            "students": ["1b", "3b", "8b"],
+            **changes,
+        }
+        (self.path / "manifest.json").write_bytes(orjson.dumps(manifest))
+
+    def call(
+        self,
+        problem: str,
+        model: str,
+        *,
+        ok: bool = True,
+        step: str = "answer",
+        cost: float | None = 0.0,
+        finish_reason: str = "stop",
+        simulated: bool = False,
+        output_tokens: int = 20,
+        **tags: str | int,
+    ) -> str:
+        key = make_key(problem, step, model, tags)
+        record = {
+            "key": key,
+            "status": "ok" if ok else "error",
+            "problem": problem,
+            "step": step,
+            **tags,
+            "model": model,
+            "simulated": simulated,
+            "request": {"messages": [{"role": "user", "content": "a\u2028b\u0085c"}]},
+            "reply": {"text": "x", "finish_reason": finish_reason} if ok else None,
+            "usage": {"input_tokens": 10, "output_tokens": output_tokens} if ok else None,
+            "cost_usd": cost,
+            "timing": {"latency": 0.5},
+            "error": None if ok else {"class": "timeout", "message": "too slow"},
+        }
+        self.append("calls.jsonl", orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE))
+        return key
+
+    def grade(self, key: str, verdict: str, answer: str | None = None, gold: str = "7") -> None:
+        grade = {
+            "key": key,
+            "verdict": verdict,
+            "correct": verdict == "correct",
+            "answer": answer,
+            "gold": gold,
+        }
+        self.append("grades.jsonl", orjson.dumps(grade, option=orjson.OPT_APPEND_NEWLINE))
+
+    def answer(self, problem: str, model: str, verdict: str, **tags: Any) -> str:  # noqa: ANN401 - tags or options of `call`
+        key = self.call(problem, model, ok=verdict != "failed", **tags)
+        self.grade(key, verdict, "7" if verdict == "correct" else None)
+        return key
+
+    def append(self, name: str, data: bytes) -> None:
+        with (self.path / name).open("ab") as file:
+            file.write(data)
+
+    def results(self) -> list[dict[str, Any]]:
+        lines = (self.path / "results.jsonl").read_bytes().split(b"\n")
+        assert lines.pop() == b""
+        return [orjson.loads(line) for line in lines]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    return RunFolder(tmp_path)

@@ -1,0 +1,223 @@
+from __future__ import annotations
+
+import itertools
+import random
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import orjson
+import pytest
+from rich.console import Console
+
+from eli5b_batch.errors import RunFolderError
+from eli5b_batch.report import Report, build_report
+from eli5b_batch.report.wording import arm_label, count_and_share, money, p_value, percent, points, size_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.report.conftest import RunFolder
+
+FILES = {"summary.json", "summary.md", "accuracy.png", "accuracy.svg"}
+
+
+def fill(run: RunFolder, *, cross: bool = False, hints: tuple[str, ...] = ("none", "generic", "tailored")) -> None:
+    draw = random.Random(0)
+    for at in range(6):
+        for student in ("1b", "3b", "8b"):
+            for hint in hints:
+                targets = ["1b", "3b", "8b"] if cross and hint == "tailored" else [student]
+                for target in targets if hint == "tailored" else ["any"]:
+                    verdict = draw.choice(["correct", "incorrect", "failed"])
+                    run.answer(f"p{at}", student, verdict, hint=hint, hint_for=target, sample=0)
+        run.answer(f"p{at}", "maverick", "correct", hint="none", hint_for="any", sample=0)
+
+
+def shown(report: Report, width: int = 80) -> str:
+    console = Console(width=width)
+    with console.capture() as capture:
+        console.print(report.renderable())
+    return capture.get()
+
+
+def test_every_file_is_written_and_nothing_else(run: RunFolder) -> None:
+    fill(run)
+    report = build_report(run.path)
+    assert {path.name for path in report.paths} == FILES | {"results.jsonl", "results.parquet"}
+    assert all(path.stat().st_size > 0 for path in report.paths)
+    assert {path.name for path in (run.path / "report").iterdir()} == FILES
+    assert not [path for path in run.path.iterdir() if path.name.startswith(".")]
+    assert orjson.loads((run.path / "report" / "summary.json").read_bytes()) == report.summary
+
+
+def test_the_figure_is_a_picture_about_1600_pixels_wide(run: RunFolder) -> None:
+    fill(run, cross=True)
+    build_report(run.path)
+    png = (run.path / "report" / "accuracy.png").read_bytes()
+    assert png[:8] == b"\x89PNG\r\n\x1a\n"
+    assert int.from_bytes(png[16:20], "big") == pytest.approx(1600, abs=2)
+    svg = (run.path / "report" / "accuracy.svg").read_text()
+    for text in (
+        "Own-size hints: generic against tailored",
+        "Every condition, own-size hints",
+        "Tailored hints crossed: accuracy, %",
+        "maverick alone",
+        "small: 6 problems, 1 sample each",
+    ):
+        assert text in svg
+
+
+def test_two_conditions_make_one_panel(run: RunFolder) -> None:
+    for student in ("1b", "3b"):
+        run.answer("p1", student, "correct", hint="generic", hint_for="any", sample=0)
+        run.answer("p1", student, "correct", hint="tailored", hint_for=student, sample=0)
+    build_report(run.path)
+    svg = (run.path / "report" / "accuracy.svg").read_text()
+    assert "generic against tailored" in svg
+    assert "Every condition" not in svg
+    assert "crossed" not in svg
+
+
+def test_bars_stand_side_by_side_in_the_order_of_conditions(run: RunFolder) -> None:
+    fill(run, hints=("tailored", "generic", "placebo", "none"))
+    build_report(run.path)
+    svg = (run.path / "report" / "accuracy.svg").read_text()
+    bars = re.findall(r'student: 3b; [^"]*hint: ([a-z ]+)"[^>]* aria-roledescription="bar" d="M([\d.]+),', svg)
+    _, _, *panel = [(float(x), hint) for hint, x in bars]
+    assert [hint for _, hint in sorted(panel)] == ["no hint", "placebo", "generic", "tailored"]
+    steps = [right - left for (left, _), (right, _) in itertools.pairwise(sorted(panel))]
+    assert min(steps) > 25
+
+
+def test_another_protocol_gets_a_bar_per_arm(run: RunFolder) -> None:
+    run.manifest(protocol="delegate", students=None, teacher=None)
+    run.answer("p1", "gpt", "correct", method="router")
+    run.answer("p1", "slm", "incorrect")
+    report = build_report(run.path)
+    svg = (run.path / "report" / "accuracy.svg").read_text()
+    assert "Accuracy by arm" in svg
+    assert "gpt: method router" in svg
+    assert "gpt: method router" in shown(report)
+
+
+def test_simulated_stands_everywhere(run: RunFolder) -> None:
+    fill(run)
+    run.manifest(simulated=True)
+    report = build_report(run.path)
+    folder = run.path / "report"
+    assert (folder / "summary.md").read_text().startswith("# SIMULATED small\n")
+    assert orjson.loads((folder / "summary.json").read_bytes())["simulated"] is True
+    assert "SIMULATED small: 6 problems" in (folder / "accuracy.svg").read_text()
+    assert shown(report).startswith("SIMULATED small")
+
+
+def test_a_real_run_is_not_called_simulated(run: RunFolder) -> None:
+    fill(run)
+    report = build_report(run.path)
+    texts = [(run.path / "report" / name).read_text() for name in ("summary.md", "summary.json", "accuracy.svg")]
+    assert not any("SIMULATED" in text for text in [*texts, shown(report)])
+
+
+def test_the_page_has_every_table(run: RunFolder) -> None:
+    fill(run, cross=True)
+    build_report(run.path)
+    page = (run.path / "report" / "summary.md").read_text()
+    for heading in (
+        "## Accuracy by arm",
+        "## Differences within a student",
+        "## Does it matter for whom a hint was written?",
+        "## Gap to the teacher closed",
+        "## Calls, tokens and cost",
+        "## How these numbers are made",
+    ):
+        assert heading in page
+    assert "| 1b: hint tailored, hint_for 3b | " in page
+    assert "6 problems are few" in page
+
+
+def test_the_terminal_shows_students_by_conditions_in_80_columns(run: RunFolder) -> None:
+    fill(run, hints=("none", "placebo", "generic", "rewritten", "tailored_any", "tailored"))
+    text = shown(build_report(run.path))
+    assert "no hint" in text
+    assert "rewritten" in text
+    assert "maverick" in text
+    assert "tailored -" in text
+    assert "Holm" in text
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_a_run_without_graded_answers_gets_an_honest_report_and_no_figure(run: RunFolder) -> None:
+    fill(run)
+    build_report(run.path)
+    (run.path / "grades.jsonl").unlink()
+    (run.path / "calls.jsonl").unlink()
+    report = build_report(run.path)
+    assert {path.name for path in (run.path / "report").iterdir()} == {"summary.json", "summary.md"}
+    assert "no graded answers yet" in (run.path / "report" / "summary.md").read_text()
+    assert "no graded answers yet" in shown(report, width=120)
+    run.call("p1", "1b", hint="generic", hint_for="any", sample=0)
+    assert build_report(run.path).summary["answers"]["ungraded"] == 1
+
+
+def test_a_rebuild_changes_no_byte_of_any_text(run: RunFolder) -> None:
+    fill(run)
+    report = build_report(run.path)
+    texts = [path for path in report.paths if path.suffix in {".json", ".jsonl", ".md", ".svg"}]
+    before = [path.read_bytes() for path in texts]
+    build_report(run.path)
+    assert [path.read_bytes() for path in texts] == before
+
+
+def test_what_is_no_run_folder_is_told_in_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match=r"is not a run folder: it has no manifest\.json"):
+        build_report(tmp_path)
+    (tmp_path / "manifest.json").write_text("{torn")
+    with pytest.raises(RunFolderError, match=r"manifest\.json: is damaged"):
+        build_report(tmp_path)
+    (tmp_path / "manifest.json").write_text('{"name": "x"}')
+    with pytest.raises(RunFolderError, match="it has no name or no graded steps"):
+        build_report(tmp_path)
+    (tmp_path / "manifest.json").unlink()
+    (tmp_path / "manifest.json").mkdir()
+    with pytest.raises(RunFolderError, match=r"manifest\.json: can't be read: Is a directory"):
+        build_report(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
+
+
+def test_importing_the_package_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, eli5b_batch.report;"
+        "print({'altair', 'numpy', 'polars', 'rich', 'scipy', 'vl_convert'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
+    assert done.stdout == "set()\n"
+
+
+def test_numbers_carry_no_more_digits_than_they_have() -> None:
+    assert percent(0.12345) == "12.3%"
+    assert percent(None) == "-"
+    assert points(0.0341) == "+3.4"
+    assert points(-0.0004) == "+0.0"
+    assert p_value(0.0004) == "< 0.001"
+    assert p_value(0.0514) == "0.051"
+    assert count_and_share(12, 400) == "12 (3.0%)"
+    assert count_and_share(0, 0) == "0"
+
+
+def test_money_says_what_is_unknown() -> None:
+    assert money(1.204, 0) == "$1.20"
+    assert money(0.0, 0) == "$0.00"
+    assert money(0.001, 0) == "under $0.01"
+    assert money(0.0, 3) == "unknown"
+    assert money(1.2, 1) == "$1.20 + 1 call unknown"
+    assert money(1.2, 1200) == "$1.20 + 1,200 calls unknown"
+
+
+def test_arms_and_sizes_in_words() -> None:
+    assert arm_label({"model": "1b", "tags": {"hint": "none", "turn": 2}}) == "1b: hint none, turn 2"
+    assert arm_label({"model": "1b", "tags": {}}) == "1b"
+    assert size_of({"problems": 1, "samples": 4}) == "1 problem, 4 samples each"
+    assert size_of({"problems": 0, "samples": 0}) == "0 problems"

@@ -1,0 +1,264 @@
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from eli5b_batch.errors import JournalDamagedError, RunFolderError, StorageError
+from eli5b_batch.report.results import build_results, replacing
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from eli5b_batch.report.results import Results
+    from tests.report.conftest import RunFolder
+
+COLUMNS = [
+    *("problem", "model", "hint", "hint_for", "sample", "verdict", "correct", "answer", "gold"),
+    *("input_tokens", "output_tokens", "cost_usd", "latency_s", "call", "finish_reason", "error"),
+]
+
+
+def build(run: RunFolder) -> Results:
+    return build_results(run.path, ["answer"])
+
+
+def test_a_row_has_the_columns_of_the_contract(run: RunFolder) -> None:
+    key = run.answer("p1", "1b", "correct", hint="tailored", hint_for="1b", sample=0)
+    build(run)
+    (row,) = run.results()
+    assert list(row) == COLUMNS
+    assert row == {
+        "problem": "p1",
+        "model": "1b",
+        "hint": "tailored",
+        "hint_for": "1b",
+        "sample": 0,
+        "verdict": "correct",
+        "correct": True,
+        "answer": "7",
+        "gold": "7",
+        "input_tokens": 10,
+        "output_tokens": 20,
+        "cost_usd": 0.0,
+        "latency_s": 0.5,
+        "call": key,
+        "finish_reason": "stop",
+        "error": None,
+    }
+
+
+def test_the_parquet_file_holds_the_same_rows(run: RunFolder) -> None:
+    run.answer("p1", "1b", "correct", hint="none", sample=0)
+    run.answer("p1", "1b", "failed", hint="none", sample=1)
+    run.call("p2", "1b", hint="none", sample=0)
+    build(run)
+    assert pl.read_parquet(run.path / "results.parquet").to_dicts() == run.results()
+    assert len(run.results()) == 2
+
+
+def test_rows_come_by_problem_then_model_then_tags_with_numbers_by_value(run: RunFolder) -> None:
+    for problem, model, sample in [("b", "x", 0), ("a", "y", 0), ("a", "x", 10), ("a", "x", 9)]:
+        run.answer(problem, model, "incorrect", sample=sample)
+    build(run)
+    rows = [(row["problem"], row["model"], row["sample"]) for row in run.results()]
+    assert rows == [("a", "x", 9), ("a", "x", 10), ("a", "y", 0), ("b", "x", 0)]
+
+
+def test_only_graded_steps_make_rows(run: RunFolder) -> None:
+    run.call("p1", "maverick", step="hint", cost=0.25, hint="generic")
+    run.answer("p1", "1b", "correct", hint="generic")
+    results = build(run)
+    assert [row["model"] for row in run.results()] == ["1b"]
+    assert [(s.step, s.model, s.calls, s.cost_usd) for s in results.spending] == [
+        ("answer", "1b", 1, 0.0),
+        ("hint", "maverick", 1, 0.25),
+    ]
+
+
+def test_a_success_beats_an_error_whichever_is_newer(run: RunFolder) -> None:
+    first = run.answer("p1", "1b", "failed", sample=0)
+    run.call("p1", "1b", sample=0)
+    run.grade(first, "correct", "7")
+    second = run.call("p2", "1b", sample=0)
+    run.grade(second, "correct", "7")
+    run.call("p2", "1b", ok=False, sample=0)
+    run.grade(second, "failed")
+    results = build(run)
+    assert [row["verdict"] for row in run.results()] == ["correct", "correct"]
+    assert [row["error"] for row in run.results()] == [None, None]
+    assert results.spending[0].calls == 2
+    assert results.spending[0].failed == 0
+
+
+def test_among_equals_the_newer_record_and_the_newer_verdict_win(run: RunFolder) -> None:
+    key = run.call("p1", "1b", output_tokens=1)
+    run.call("p1", "1b", output_tokens=2)
+    run.grade(key, "no_answer")
+    run.grade(key, "correct", "7")
+    build(run)
+    (row,) = run.results()
+    assert (row["output_tokens"], row["verdict"], row["answer"]) == (2, "correct", "7")
+
+
+def test_a_failed_call_is_failed_whatever_older_verdicts_say(run: RunFolder) -> None:
+    key = run.call("p1", "1b", ok=False)
+    run.grade(key, "correct", "7")
+    run.call("p2", "1b", ok=False)
+    build(run)
+    rows = run.results()
+    assert [(row["verdict"], row["correct"], row["answer"]) for row in rows] == [("failed", False, None)] * 2
+    assert [row["gold"] for row in rows] == ["7", None]
+    assert [row["error"] for row in rows] == ["timeout", "timeout"]
+
+
+def test_an_answer_without_a_verdict_is_in_the_frame_and_not_in_the_file(run: RunFolder) -> None:
+    run.call("p1", "1b", sample=0)
+    # A success after a failure whose verdict is still the old one waits for its own.
+    run.answer("p2", "1b", "failed", sample=0)
+    run.call("p2", "1b", sample=0)
+    assert build(run).frame["verdict"].to_list() == [None, None]
+    assert run.results() == []
+
+
+def test_a_failure_that_was_never_sent_counts_and_a_verdict_of_nothing_does_not(run: RunFolder) -> None:
+    run.answer("p1", "1b", "correct", sample=0)
+    run.grade("p1|answer|model:1b|sample=1", "failed")
+    run.grade("p1|answer|model:1b|sample=2", "correct", "7")
+    run.grade("p1|hint|model:1b|sample=2", "correct", "7")
+    results = build(run)
+    assert [(row["sample"], row["verdict"]) for row in run.results()] == [(0, "correct"), (1, "failed")]
+    assert run.results()[1]["error"] == "not_recorded"
+    assert results.orphans == 1
+
+
+def test_every_line_of_the_journal_is_paid(run: RunFolder) -> None:
+    run.call("p1", "maverick", ok=False, cost=None, step="hint")
+    run.call("p1", "maverick", cost=0.5, step="hint")
+    run.call("p1", "maverick", cost=0.25, step="hint")
+    (spent,) = build(run).spending
+    assert (spent.calls, spent.failed, spent.cost_usd, spent.cost_unknown) == (1, 0, 0.75, 1)
+    assert (spent.input_tokens, spent.output_tokens) == (20, 40)
+
+
+def test_a_torn_last_line_is_left_for_later(run: RunFolder) -> None:
+    key = run.answer("p1", "1b", "correct", sample=0)
+    run.append("calls.jsonl", b'{"key":"p1|answer|model:1b|sample=1","status":"ok","ti')
+    run.append("grades.jsonl", b'{"key":"' + key.encode() + b'","verdict":"incor')
+    build(run)
+    assert [row["verdict"] for row in run.results()] == ["correct"]
+
+
+@pytest.mark.parametrize(
+    "line", [b"{nonsense}\n", b"null\n", b"{}\n", b"\n", b'{"key":"no key","status":"ok"}\n', b'{"key":7}\n']
+)
+def test_damage_elsewhere_names_the_line_and_the_way_out(run: RunFolder, line: bytes) -> None:
+    run.answer("p1", "1b", "correct")
+    run.append("calls.jsonl", line)
+    with pytest.raises(JournalDamagedError, match=r"calls\.jsonl:2: this line can't be read .* by hand"):
+        build(run)
+
+
+def test_damaged_verdicts_can_be_remade(run: RunFolder) -> None:
+    key = run.call("p1", "1b")
+    run.append("grades.jsonl", b'{"key":"' + key.encode() + b'"}\n')
+    with pytest.raises(JournalDamagedError, match=r"grades\.jsonl:1: this line can't be read .* remake it"):
+        build(run)
+
+
+def test_other_line_separators_do_not_split_a_line(run: RunFolder) -> None:
+    key = run.call("p1", "1b")
+    run.grade(key, "correct", answer="7\u2028\u0085\x0c")
+    build(run)
+    assert run.results()[0]["answer"] == "7\u2028\u0085\x0c"
+
+
+def test_tags_may_be_missing_or_of_both_kinds(run: RunFolder) -> None:
+    run.answer("p1", "1b", "correct", turn=1)
+    run.answer("p1", "1b", "correct", turn="last")
+    run.answer("p1", "1b", "correct", method="router")
+    results = build(run)
+    assert results.tags == ("method", "turn")
+    assert results.frame["turn"].to_list() == [None, "1", "last"]
+    assert [row["turn"] for row in run.results()] == [None, 1, "last"]
+
+
+def test_a_tag_called_like_a_column_is_refused(run: RunFolder) -> None:
+    run.answer("p1", "1b", "correct", gold="x")
+    with pytest.raises(RunFolderError, match="'gold'"):
+        build(run)
+
+
+def test_simulated_is_seen_in_the_records(run: RunFolder) -> None:
+    run.call("p1", "1b")
+    assert not build(run).simulated
+    run.call("p2", "1b", simulated=True)
+    assert build(run).simulated
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.randoms(use_true_random=False))
+def test_neither_a_rebuild_nor_the_order_of_arrival_changes_a_byte(
+    tmp_path_factory: pytest.TempPathFactory, run: RunFolder, order: random.Random
+) -> None:
+    for name in ("calls.jsonl", "grades.jsonl"):
+        (run.path / name).unlink(missing_ok=True)
+    draw = random.Random(5)
+    for problem in "abc":
+        for sample in range(3):
+            for hint in ("none", "generic"):
+                verdict = draw.choice(["correct", "incorrect", "failed"])
+                run.answer(problem, "1b", verdict, hint=hint, sample=sample)
+    build(run)
+    first = (run.path / "results.jsonl").read_bytes()
+    build(run)
+    assert (run.path / "results.jsonl").read_bytes() == first
+    other = tmp_path_factory.mktemp("shuffled")
+    for name in ("calls.jsonl", "grades.jsonl"):
+        lines = (run.path / name).read_bytes().splitlines(keepends=True)
+        order.shuffle(lines)
+        (other / name).write_bytes(b"".join(lines))
+    build_results(other, ["answer"])
+    assert (other / "results.jsonl").read_bytes() == first
+
+
+def test_an_empty_folder_gives_empty_files(tmp_path: Path) -> None:
+    assert build_results(tmp_path, ["answer"]).frame.is_empty()
+    assert (tmp_path / "results.jsonl").read_bytes() == b""
+    assert pl.read_parquet(tmp_path / "results.parquet").is_empty()
+
+
+def test_a_draft_replaces_or_leaves_no_trace(tmp_path: Path) -> None:
+    target = tmp_path / "file"
+    target.write_text("old")
+
+    def fail() -> None:
+        with replacing(target) as draft:
+            draft.write_text("half")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert target.read_text() == "old"
+    with replacing(target) as draft:
+        draft.write_text("new")
+    assert target.read_text() == "new"
+
+
+def test_a_refused_write_is_one_sentence(tmp_path: Path) -> None:
+    with (
+        pytest.raises(StorageError, match="can't be written: No such file"),
+        replacing(tmp_path / "a" / "b") as draft,
+    ):
+        draft.write_text("x")
+
+
+def test_an_unreadable_journal_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "calls.jsonl").mkdir()
+    with pytest.raises(RunFolderError, match=r"calls\.jsonl can't be read: Is a directory"):
+        build_results(tmp_path, ["answer"])

@@ -1,0 +1,240 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from eli5b_batch.report.results import build_results
+from eli5b_batch.report.summary import by_hint, own_size, summarize
+
+if TYPE_CHECKING:
+    from tests.report.conftest import RunFolder
+
+MANIFEST: dict[str, Any] = {
+    "name": "small",
+    "protocol": "eli5b",
+    "graded_steps": ["answer"],
+    "teacher": "maverick",
+    "students": ["3b", "1b"],
+}
+
+
+def summary_of(run: RunFolder, **changes: Any) -> dict[str, Any]:  # noqa: ANN401 - any JSON value
+    return summarize(build_results(run.path, ["answer"]), {**MANIFEST, **changes})
+
+
+def fill(run: RunFolder, model: str, hint: str, hint_for: str, right: str, *, samples: int = 1) -> None:
+    """One answer per letter of `right`, `samples` letters per problem: `+` right, `-` wrong, `x` failed."""
+    verdicts = {"+": "correct", "-": "incorrect", "x": "failed"}
+    for at, letter in enumerate(right):
+        problem, sample = divmod(at, samples)
+        run.answer(f"p{problem}", model, verdicts[letter], hint=hint, hint_for=hint_for, sample=sample)
+
+
+def test_an_arm_counts_failures_as_wrong_answers(run: RunFolder) -> None:
+    fill(run, "1b", "generic", "any", "+-x+")
+    run.answer("p9", "1b", "no_answer", hint="generic", hint_for="any", sample=0, finish_reason="length")
+    run.answer("p8", "1b", "timeout", hint="generic", hint_for="any", sample=0, output_tokens=100)
+    run.call("p7", "1b", hint="generic", hint_for="any", sample=0)
+    (arm,) = summary_of(run)["arms"]
+    assert arm["model"] == "1b"
+    assert arm["tags"] == {"hint": "generic", "hint_for": "any"}
+    assert (arm["answers"], arm["problems"], arm["correct"]) == (6, 6, 2)
+    assert arm["accuracy"] == pytest.approx(2 / 6)
+    assert arm["interval"][0] < 2 / 6 < arm["interval"][1]
+    counts = {name: arm[name] for name in ("failed", "no_answer", "truncated", "grader_gave_up", "ungraded")}
+    assert counts == {"failed": 1, "no_answer": 1, "truncated": 1, "grader_gave_up": 1, "ungraded": 1}
+    assert arm["mean_output_tokens"] == pytest.approx((4 * 20 + 100) / 5)
+    assert arm["pass_at"] is None
+
+
+def test_samples_of_a_problem_stay_one_problem(run: RunFolder) -> None:
+    fill(run, "1b", "generic", "any", "+++-----++++", samples=4)
+    summary = summary_of(run)
+    (arm,) = summary["arms"]
+    assert (arm["answers"], arm["problems"], summary["samples"], summary["problems"]) == (12, 3, 4, 3)
+    assert arm["pass_at"] == {"k": 4, "share": pytest.approx(2 / 3), "problems": 3}
+    # Three problems, nearly all or nothing: hardly more than three independent answers.
+    assert arm["interval"][1] - arm["interval"][0] > 0.6
+
+
+def test_arms_come_in_the_manifests_order_of_students_and_from_none_to_tailored(run: RunFolder) -> None:
+    for model in ("1b", "3b"):
+        for hint in ("tailored", "none", "generic"):
+            fill(run, model, hint, model if hint == "tailored" else "any", "+-")
+    fill(run, "maverick", "none", "any", "++")
+    order = [(arm["model"], arm["tags"]["hint"]) for arm in summary_of(run)["arms"]]
+    assert order == [(m, h) for m in ("3b", "1b") for h in ("none", "generic", "tailored")] + [("maverick", "none")]
+
+
+def test_contrasts_pair_problems_and_correct_over_students(run: RunFolder) -> None:
+    # 3b: tailored wins 9 problems and loses 1; exact McNemar 22/1024.
+    fill(run, "3b", "generic", "any", "+---------++--")
+    fill(run, "3b", "tailored", "3b", "-+++++++++++--")
+    fill(run, "1b", "generic", "any", "+-+-")
+    fill(run, "1b", "tailored", "1b", "-++-")
+    fill(run, "1b", "tailored", "3b", "----")
+    contrasts = {row["student"]: row for row in summary_of(run)["contrasts"]}
+    assert {row["contrast"] for row in contrasts.values()} == {"tailored - generic"}
+    assert contrasts["3b"]["difference"] == pytest.approx(8 / 14)
+    assert (contrasts["3b"]["problems"], contrasts["3b"]["differing"]) == (14, 10)
+    assert contrasts["3b"]["p"] == pytest.approx(22 / 1024)
+    assert contrasts["3b"]["p_holm"] == pytest.approx(44 / 1024)
+    assert contrasts["3b"]["test"] == "exact McNemar"
+    assert contrasts["3b"]["interval"][0] > 0
+    assert contrasts["1b"]["difference"] == 0
+    assert contrasts["1b"]["p_holm"] == 1.0
+
+
+def test_contrasts_use_only_problems_that_both_arms_have(run: RunFolder) -> None:
+    fill(run, "1b", "generic", "any", "+---", samples=2)
+    fill(run, "1b", "tailored", "1b", "+++-++++", samples=2)
+    (row,) = summary_of(run)["contrasts"]
+    assert row["problems"] == 2
+    assert row["difference"] == pytest.approx((0.5 + 0.5) / 2)
+    assert row["test"] == "sign-flip permutation"
+
+
+def test_every_planned_contrast_appears_where_its_arms_exist(run: RunFolder) -> None:
+    for hint in ("none", "generic", "tailored_any"):
+        fill(run, "1b", hint, "any", "+-+")
+    for hint in ("placebo", "rewritten", "tailored"):
+        fill(run, "1b", hint, "1b", "++-")
+    assert [row["contrast"] for row in summary_of(run)["contrasts"]] == [
+        "tailored - generic",
+        "rewritten - generic",
+        "generic - none",
+        "tailored - placebo",
+        "tailored_any - generic",
+    ]
+
+
+def test_the_interaction_by_hand(run: RunFolder) -> None:
+    fill(run, "1b", "tailored", "1b", "++++")
+    fill(run, "1b", "tailored", "3b", "+---")
+    fill(run, "3b", "tailored", "1b", "-+--")
+    fill(run, "3b", "tailored", "3b", "++--")
+    summary = summary_of(run)
+    assert summary["interaction"]["difference"] == pytest.approx((1 - 1 / 4) - (1 / 4 - 2 / 4))
+    swapped = summary_of(run, students=["1b", "3b"])["interaction"]
+    assert swapped["difference"] == summary["interaction"]["difference"]
+    assert (swapped["small"], swapped["large"]) == ("1b", "3b")
+
+
+def test_no_interaction_without_cross_matched_arms(run: RunFolder) -> None:
+    fill(run, "1b", "tailored", "1b", "++")
+    fill(run, "3b", "tailored", "3b", "++")
+    assert summary_of(run)["interaction"] is None
+    assert summary_of(run, students=["1b"])["interaction"] is None
+
+
+def test_the_gap_closed_needs_a_teacher_who_is_surely_better(run: RunFolder) -> None:
+    fill(run, "1b", "none", "any", "-" * 20)
+    fill(run, "1b", "tailored", "1b", "+" * 5 + "-" * 15)
+    fill(run, "maverick", "none", "any", "+" * 10 + "-" * 10)
+    (gap,) = summary_of(run)["gap_closed"]
+    assert gap["value"] == pytest.approx(0.5)
+    assert gap["interval"][0] < 0.5 < gap["interval"][1]
+    fill(run, "3b", "none", "any", "+" * 10 + "-" * 10)
+    fill(run, "3b", "tailored", "3b", "+" * 20)
+    assert summary_of(run)["gap_closed"][0] == {
+        "student": "3b",
+        "problems": 20,
+        "value": None,
+        "interval": None,
+    }
+
+
+def test_costs_that_nobody_knows_are_unknown_and_never_nothing(run: RunFolder) -> None:
+    run.call("p1", "maverick", step="hint", cost=0.5)
+    run.call("p2", "maverick", step="hint", cost=None, ok=False)
+    run.call("p1", "paid", cost=None)
+    run.call("p1", "1b", cost=0.0, ok=False)
+    spending = summary_of(run)["spending"]
+    assert spending["cost_by_model"] == {
+        "1b": {"cost_usd": 0, "cost_unknown": 0},
+        "maverick": {"cost_usd": 0.5, "cost_unknown": 1},
+        "paid": {"cost_usd": 0, "cost_unknown": 1},
+    }
+    assert spending["total"] == {
+        "calls": 4,
+        "failed": 2,
+        "input_tokens": 20,
+        "output_tokens": 40,
+        "cost_usd": 0.5,
+        "cost_unknown": 2,
+    }
+
+
+def test_an_incomplete_run_says_so(run: RunFolder) -> None:
+    fill(run, "1b", "generic", "any", "+-")
+    assert summary_of(run)["complete"] is None
+    assert summary_of(run, expected_answers=2)["complete"] is True
+    half = summary_of(run, expected_answers=4)
+    assert half["complete"] is False
+    assert any("2 of 4 expected answers" in note for note in half["notes"])
+    run.call("p5", "1b", hint="generic", hint_for="any", sample=0)
+    waiting = summary_of(run, expected_answers=2)
+    assert waiting["complete"] is False
+    assert any("1 answers have no verdict yet" in note for note in waiting["notes"])
+
+
+def test_few_problems_are_called_few(run: RunFolder) -> None:
+    fill(run, "1b", "generic", "any", "+" * 29)
+    assert any("29 problems are few" in note for note in summary_of(run)["notes"])
+    fill(run, "1b", "generic", "any", "+" * 30)
+    assert summary_of(run)["notes"] == []
+
+
+def test_an_interval_that_rests_on_few_differing_problems_is_called_too_narrow(run: RunFolder) -> None:
+    fill(run, "1b", "generic", "any", "-" * 40)
+    fill(run, "1b", "tailored", "1b", "+" * 4 + "-" * 36)
+    summary = summary_of(run)
+    (row,) = summary["contrasts"]
+    assert row["interval"][0] > 0
+    assert row["p"] == pytest.approx(0.125)
+    assert any("fewer than 10 problems" in note for note in summary["notes"])
+    fill(run, "1b", "tailored", "1b", "+" * 10)
+    assert summary_of(run)["notes"] == []
+
+
+def test_verdicts_of_no_call_are_told(run: RunFolder) -> None:
+    run.grade("p1|answer|model:1b", "correct")
+    assert any("1 verdicts belong to no recorded call" in note for note in summary_of(run)["notes"])
+
+
+def test_simulated_comes_from_the_manifest_or_from_the_records(run: RunFolder) -> None:
+    fill(run, "1b", "generic", "any", "+")
+    assert summary_of(run)["simulated"] is False
+    assert summary_of(run, simulated=True)["simulated"] is True
+    run.call("p9", "1b", simulated=True)
+    assert summary_of(run)["simulated"] is True
+
+
+def test_another_protocol_has_arms_and_no_contrasts(run: RunFolder) -> None:
+    for problem in ("p1", "p2"):
+        run.answer(problem, "gpt", "correct", method="llm")
+        run.answer(problem, "gpt", "incorrect", method="router", turn=3)
+        run.answer(problem, "slm", "incorrect")
+    summary = summary_of(run, protocol="delegate", students=None, teacher=None)
+    assert [(arm["model"], arm["tags"]) for arm in summary["arms"]] == [
+        ("gpt", {"method": "llm"}),
+        ("gpt", {"method": "router", "turn": 3}),
+        ("slm", {}),
+    ]
+    assert summary["students"] == ["gpt", "slm"]
+    assert summary["contrasts"] == []
+    assert summary["interaction"] is None
+
+
+def test_own_size_prefers_the_hint_written_for_the_model() -> None:
+    arms = by_hint(
+        [
+            ("1b", {"hint": "tailored", "hint_for": "3b"}, "other"),
+            ("1b", {"hint": "tailored", "hint_for": "1b"}, "own"),
+            ("1b", {"hint": "generic", "hint_for": "any"}, "any"),
+        ]
+    )
+    assert own_size(arms, "1b", "tailored") == "own"
+    assert own_size(arms, "1b", "generic") == "any"
+    assert own_size(arms, "3b", "tailored") is None

@@ -1,0 +1,288 @@
+"""calls.py: a call is made once, checkpointed before anything is built on it, and replayed afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from eli5b_batch.backends.base import ChatReply, ChatRequest, ModelFacts
+from eli5b_batch.calls import Answered, CountingCalls, RunCalls
+from eli5b_batch.dispatch.budget import Budget
+from eli5b_batch.dispatch.capacity import Need, Place
+from eli5b_batch.dispatch.dispatcher import Dispatcher
+from eli5b_batch.dispatch.stop import Stop
+from eli5b_batch.errors import CallError, ChangedRequestError, StorageError, UpstreamError
+from eli5b_batch.jobfile import parse_job
+from eli5b_batch.journal import Journal, read_records
+from eli5b_batch.problems import Problem
+from eli5b_batch.prompts import Prompts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from eli5b_batch.job import Job
+
+PROBLEM = Problem("0-a", "What is 2 + 2?", "4", order=0)
+ASK = [{"role": "user", "content": "hello"}]
+
+
+def job(**model: object) -> Job:
+    price = {"input": 1.0, "output": 2.0, "as_of": "2026-03-01"}
+    return parse_job(
+        {
+            "name": "test",
+            "data": {"reader": "quickstart"},
+            "providers": {"api": {"api": "openai", "base_url": "http://127.0.0.1:9/v1"}},
+            "models": {"m": {"provider": "api", "model": "org/m", "price": price, **model}},
+        },
+        "test.yaml",
+    )
+
+
+class Backend:
+    """Answers in turn with the given replies; the texts say how many calls came before."""
+
+    def __init__(self, *outcomes: Exception | str) -> None:
+        self.outcomes = list(outcomes)
+        self.requests: list[ChatRequest] = []
+        self.waiting = asyncio.Event()
+        self.waiting.set()
+
+    async def chat(self, request: ChatRequest, base_url: str) -> ChatReply:  # noqa: ARG002 (the interface)
+        self.requests.append(request)
+        await self.waiting.wait()
+        outcome = self.outcomes.pop(0) if self.outcomes else f"reply {len(self.requests)}"
+        if isinstance(outcome, Exception):
+            raise outcome
+        return ChatReply(outcome, "stop", {"input_tokens": 10, "output_tokens": 5}, extra={"tool_calls": [1]})
+
+    async def reach(self, models: Sequence[str]) -> dict[str, ModelFacts]:
+        return dict.fromkeys(models, ModelFacts())
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+class Capacity:
+    """A place for everybody, and a note of when each was given back."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+
+    async def acquire(self, need: Need) -> Place:
+        return Place("http://x", "gpu7", need)
+
+    def release(self, place: Place, *, tokens: int, failure: CallError | None) -> None:  # noqa: ARG002
+        self.events.append("released")
+
+    async def run(self) -> None:
+        await asyncio.get_running_loop().create_future()
+
+    def snapshot(self) -> dict[str, Any]:
+        return {}
+
+
+class Bench:
+    def __init__(self, folder: Path, backend: Backend, chosen: Job) -> None:
+        loop = asyncio.get_running_loop()
+        self.path = folder / "calls.jsonl"
+        self.stop = Stop()
+        self.capacity = Capacity()
+        self.seen: list[Answered] = []
+        self.journal = Journal(self.path)
+        dispatcher = Dispatcher(
+            "api",
+            backend=backend,
+            capacity=self.capacity,
+            budget=Budget(None),
+            stop=self.stop,
+            attempts=3,
+            clock=loop.time,
+            randomness=random.Random(0),
+        )
+        self.calls = RunCalls(
+            chosen,
+            journal=self.journal,
+            dispatchers={"api": dispatcher},
+            stop=self.stop,
+            wall=lambda t: t,
+            observe=self.observe,
+        )
+
+    def observe(self, done: Answered) -> None:
+        self.capacity.events.append("written" if self.journal.find(done.call.key) else "lost")
+        self.seen.append(done)
+
+
+@contextmanager
+def bench(folder: Path, backend: Backend, chosen: Job | None = None) -> Iterator[Bench]:
+    made = Bench(folder, backend, chosen or job())
+    try:
+        yield made
+    finally:
+        made.journal.close()
+
+
+async def test_a_record_holds_every_field_of_the_contract_in_its_order(tmp_path: Path) -> None:
+    with bench(tmp_path, Backend("Four.")) as b:
+        reply = await b.calls.call(PROBLEM, PROBLEM, "m", ASK, step="answer", tags={"hint": "none", "sample": 2})
+    assert (reply.ok, reply.text) == (True, "Four.")
+    (record,) = read_records(tmp_path / "calls.jsonl")
+    assert (
+        list(record)
+        == (
+            "key status request_hash cost_usd problem step hint sample model provider slot simulated request reply"
+            " usage timing error schema"
+        ).split()
+    )
+    assert record["key"] == "0-a|answer|hint:none|model:m|sample=2"
+    assert record["request"]["messages"] == ASK
+    assert record["request"]["sampling"] == {"max_tokens": 1024}
+    assert record["reply"] == {"text": "Four.", "finish_reason": "stop", "tool_calls": [1]}
+    assert record["usage"] == {"input_tokens": 10, "output_tokens": 5}
+    assert record["cost_usd"] == pytest.approx((10 * 1.0 + 5 * 2.0) / 1e6)
+    assert set(record["timing"]) == {"queued", "started", "latency", "load", "attempts"}
+    assert (record["slot"], record["error"], record["simulated"]) == ("gpu7", None, False)
+
+
+async def test_a_reply_is_on_disk_before_its_place_is_given_back(tmp_path: Path) -> None:
+    with bench(tmp_path, Backend()) as b:
+        await b.calls.call(PROBLEM, PROBLEM, "m", ASK, step="answer", tags={})
+        assert b.capacity.events == ["written", "released"]
+
+
+async def test_one_call_asked_for_by_many_is_made_once(tmp_path: Path) -> None:
+    backend = Backend()
+    with bench(tmp_path, backend) as b:
+        replies = await asyncio.gather(
+            *(b.calls.call(PROBLEM, PROBLEM, "m", ASK, step="hint", tags={"k": 1}) for _ in range(5))
+        )
+        later = await b.calls.call(PROBLEM, PROBLEM, "m", ASK, step="hint", tags={"k": 1})
+    assert {r.text for r in [*replies, later]} == {"reply 1"}
+    assert len(backend.requests) == len(b.seen) == 1
+
+
+async def test_a_finished_problem_is_forgotten_and_its_calls_are_read_from_disk(tmp_path: Path) -> None:
+    backend = Backend()
+    with bench(tmp_path, backend) as b:
+        await b.calls.call(PROBLEM, PROBLEM, "m", ASK, step="hint", tags={})
+        b.calls.forget(PROBLEM)
+        again = await b.calls.call(PROBLEM, PROBLEM, "m", ASK, step="hint", tags={})
+        assert again.text == "reply 1"
+        assert [done.replayed for done in b.seen] == [False, True]
+    assert len(backend.requests) == 1
+
+
+async def test_a_resumed_run_asks_for_nothing_that_is_on_record(tmp_path: Path) -> None:
+    with bench(tmp_path, Backend("first")) as b:
+        await b.calls.call(PROBLEM, PROBLEM, "m", ASK, step="answer", tags={})
+    backend = Backend("second")
+    with bench(tmp_path, backend) as b:
+        reply = await b.calls.call(PROBLEM, PROBLEM, "m", ASK, step="answer", tags={})
+        assert reply.text == "first"
+    assert backend.requests == []
+
+
+@pytest.mark.parametrize(
+    ("ask", "model", "what"),
+    [
+        ([{"role": "user", "content": "other"}], {}, "messages: .*hello.* on record, .*other.* now"),
+        (ASK, {"model": "org/n"}, "model: org/m on record, org/n now"),
+        (ASK, {"sampling": {"max_tokens": 7}}, "sampling: .*1024.* on record, .*7.* now"),
+    ],
+)
+async def test_a_changed_question_stops_the_run_and_says_what_changed(
+    tmp_path: Path, ask: list[dict[str, str]], model: dict[str, object], what: str
+) -> None:
+    with bench(tmp_path, Backend()) as b:
+        await b.calls.call(PROBLEM, PROBLEM, "m", ASK, step="answer", tags={})
+    backend = Backend()
+    with bench(tmp_path, backend, job(**model)) as b:
+        call = asyncio.ensure_future(b.calls.call(PROBLEM, PROBLEM, "m", ask, step="answer", tags={}))
+        await b.stop.asked()
+        with pytest.raises(ChangedRequestError, match=what):
+            raise b.stop.reason  # type: ignore[misc]  # an error, as the match shows
+        assert not call.done()
+        call.cancel()
+    assert backend.requests == []
+
+
+async def test_a_failed_call_is_a_record_and_is_tried_again_on_resume(tmp_path: Path) -> None:
+    refused = CallError("bad_request", "no", status=400, partial={"usage": {"input_tokens": 4, "output_tokens": 0}})
+    with bench(tmp_path, Backend(refused)) as b:
+        reply = await b.calls.call(PROBLEM, PROBLEM, "m", ASK, step="answer", tags={})
+        assert not reply.ok
+        with pytest.raises(UpstreamError):
+            _ = reply.text
+    (record,) = read_records(tmp_path / "calls.jsonl")
+    assert record["status"] == "error"
+    assert record["error"] == {"class": "bad_request", "message": "no", "status": 400, "attempts": 1}
+    assert record["cost_usd"] == pytest.approx(4e-6)
+    with bench(tmp_path, Backend("now")) as b:
+        assert (await b.calls.call(PROBLEM, PROBLEM, "m", ASK, step="answer", tags={})).text == "now"
+    with bench(tmp_path, Backend()) as b:
+        assert (await b.calls.call(PROBLEM, PROBLEM, "m", ASK, step="answer", tags={})).text == "now"
+
+
+async def test_a_call_built_on_a_failed_one_is_recorded_as_failed_and_never_sent(tmp_path: Path) -> None:
+    backend = Backend(CallError("bad_request", "no"))
+    with bench(tmp_path, backend) as b:
+        hint = await b.calls.call(PROBLEM, PROBLEM, "m", ASK, step="hint", tags={})
+        ask = Prompts("eli5b")("answer", problem=PROBLEM, hint=hint)
+        answer = await b.calls.call(PROBLEM, PROBLEM, "m", ask, step="answer", tags={})
+        assert not answer.ok
+    _, record = read_records(tmp_path / "calls.jsonl")
+    assert record["error"]["class"] == "upstream"
+    assert hint.key in record["error"]["message"]
+    assert len(backend.requests) == 1
+
+
+async def test_an_unknown_price_is_recorded_as_unknown_cost(tmp_path: Path) -> None:
+    with bench(tmp_path, Backend(), job(price="unknown")) as b:
+        await b.calls.call(PROBLEM, PROBLEM, "m", ASK, step="answer", tags={})
+    (record,) = read_records(tmp_path / "calls.jsonl")
+    assert record["cost_usd"] is None
+
+
+async def test_a_disk_that_refuses_stops_the_run_and_raises_nothing_into_the_protocol(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with bench(tmp_path, Backend()) as b:
+        monkeypatch.setattr(b.journal, "append", lambda _: (_ for _ in ()).throw(StorageError("full")))
+        call = asyncio.ensure_future(b.calls.call(PROBLEM, PROBLEM, "m", ASK, step="answer", tags={}))
+        await b.stop.asked()
+        assert isinstance(b.stop.reason, StorageError)
+        await b.stop.all_home()
+        assert not call.done()
+        call.cancel()
+
+
+async def test_a_tag_may_not_take_the_name_of_a_field(tmp_path: Path) -> None:
+    with bench(tmp_path, Backend()) as b, pytest.raises(ValueError, match="may not be called status"):
+        await b.calls.call(PROBLEM, PROBLEM, "m", ASK, step="answer", tags={"status": "x"})
+
+
+async def test_the_seed_is_shared_by_arms_and_differs_by_sample(tmp_path: Path) -> None:
+    backend = Backend()
+    with bench(tmp_path, backend) as b:
+        for hint in ("none", "generic"):
+            for sample in (0, 1):
+                tags: dict[str, str | int] = {"hint": hint, "sample": sample}
+                await b.calls.call(PROBLEM, PROBLEM, "m", ASK, step="answer", tags=tags)
+    seeds = [request.seed for request in backend.requests]
+    assert seeds[:2] == seeds[2:]
+    assert len(set(seeds)) == 2
+
+
+async def test_counting_counts_each_distinct_call_once() -> None:
+    counted: list[tuple[str, str, str]] = []
+    calls = CountingCalls(lambda key, step, model, _: counted.append((key, step, model)), lambda _, model: model * 2)
+    for _ in range(2):
+        reply = await calls.call(PROBLEM, PROBLEM, "m", ASK, step="hint", tags={"k": 1})
+    assert reply.text == "mm"
+    assert counted == [("0-a|hint|k=1|model:m", "hint", "m")]

@@ -1,0 +1,131 @@
+"""journal.py: what is appended is found again, whatever happens in between."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eli5b_batch.errors import JournalDamagedError
+from eli5b_batch.journal import Journal, read_records
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def record(key: str, *, ok: bool = True, text: str = "x", cost: float | None = 0.0, hash_: int = 7) -> dict[str, Any]:
+    return {
+        "key": key,
+        "status": "ok" if ok else "error",
+        "request_hash": f"{hash_:016x}",
+        "cost_usd": cost,
+        "reply": {"text": text} if ok else None,
+    }
+
+
+@settings(max_examples=60)
+@given(
+    events=st.lists(st.tuples(st.sampled_from("abc"), st.booleans(), st.text(max_size=20)), max_size=12),
+    reopen_after=st.integers(min_value=0, max_value=12),
+)
+def test_the_newest_success_counts_else_the_newest_error(
+    tmp_path_factory: pytest.TempPathFactory, events: list[tuple[str, bool, str]], reopen_after: int
+) -> None:
+    path = tmp_path_factory.mktemp("journal") / "calls.jsonl"
+    journal = Journal(path)
+    expected: dict[str, tuple[bool, str]] = {}
+    for number, (key, ok, text) in enumerate(events):
+        if number == reopen_after:
+            journal.close()
+            journal = Journal(path)
+        journal.append(record(key, ok=ok, text=text))
+        if ok or not expected.get(key, (False, ""))[0]:
+            expected[key] = (ok, text)
+    journal.close()
+    journal = Journal(path)
+    assert len(journal) == len(expected)
+    for key in "abc":
+        entry = journal.find(key)
+        assert journal.is_answered(key) is expected.get(key, (False, ""))[0]
+        if key not in expected:
+            assert entry is None
+            continue
+        assert entry is not None
+        assert entry.ok is expected[key][0]
+        assert journal.read(key, entry)["reply"] == ({"text": expected[key][1]} if entry.ok else None)
+    journal.close()
+
+
+def test_a_torn_tail_is_cut_off_and_counted(tmp_path: Path) -> None:
+    path = tmp_path / "calls.jsonl"
+    journal = Journal(path)
+    journal.append(record("a", cost=0.25))
+    journal.append(record("b", cost=None))
+    journal.close()
+    whole = path.stat().st_size
+    with path.open("ab") as file:
+        file.write(b'{"key":"c","status":"ok","requ')
+    journal = Journal(path)
+    assert (journal.opened.records, journal.opened.torn_bytes, journal.opened.cost_usd) == (2, 30, 0.25)
+    assert journal.find("c") is None
+    journal.close()
+    assert path.stat().st_size == whole
+
+
+@pytest.mark.parametrize("damage", [b"\n", b"garbage\n", b'{"key":"x"}\n', b'{"status":"ok","key":"b"}\n'])
+def test_damage_before_the_end_stops_with_the_line(tmp_path: Path, damage: bytes) -> None:
+    path = tmp_path / "calls.jsonl"
+    journal = Journal(path)
+    journal.append(record("a"))
+    journal.close()
+    good = path.read_bytes()
+    path.write_bytes(good + damage + good)
+    with pytest.raises(JournalDamagedError, match=r"calls\.jsonl:2: this line is damaged"):
+        Journal(path)
+    assert path.read_bytes() == good + damage + good
+
+
+def test_texts_come_back_whatever_they_hold(tmp_path: Path) -> None:
+    path = tmp_path / "calls.jsonl"
+    text = "a\u2028b\u0085c\x00d\ne" + "\U0001f600" * 3
+    journal = Journal(path)
+    entry = journal.append(record("a", text=text))
+    assert journal.read("a", entry)["reply"]["text"] == text
+    journal.close()
+    assert [r["reply"]["text"] for r in read_records(path)] == [text]
+
+
+def test_reading_records_passes_over_a_torn_tail_and_names_a_bad_line(tmp_path: Path) -> None:
+    path = tmp_path / "calls.jsonl"
+    path.write_bytes(b'{"a":1}\n{"a":2')
+    assert list(read_records(path)) == [{"a": 1}]
+    path.write_bytes(b'{"a":1}\nno\n{"a":2}\n')
+    with pytest.raises(JournalDamagedError, match=r"calls\.jsonl:2: this line is not JSON"):
+        list(read_records(path))
+
+
+@pytest.mark.looptime
+async def test_syncs_come_in_groups_within_50_ms_and_nobody_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(tmp_path / "calls.jsonl")
+    syncs: list[float] = []
+    loop = asyncio.get_running_loop()
+
+    async def at_once(work: Any, *_: object) -> None:  # noqa: ANN401 (stands for a thread)
+        syncs.append(loop.time())
+        work()
+
+    monkeypatch.setattr(asyncio, "to_thread", at_once)
+    task = asyncio.create_task(journal.sync_forever())
+    for number in range(100):
+        journal.append(record(f"k{number}"))
+        await asyncio.sleep(0.001)
+    await asyncio.sleep(1)
+    task.cancel()
+    journal.close()
+    assert 2 <= len(syncs) <= 4
+    assert syncs[0] <= 0.05

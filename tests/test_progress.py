@@ -1,0 +1,104 @@
+"""progress.py: the figures of a snapshot."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from eli5b_batch.calls import Answered, Asked, Recorded
+from eli5b_batch.dispatch.budget import Budget
+from eli5b_batch.plan import Plan
+from eli5b_batch.problems import Problem
+from eli5b_batch.progress import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PROBLEM = Problem("0-a", "x", "1")
+TOTAL = {("hint", "m"): 10, ("answer", "1b"): 20}
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def progress(clock: Callable[[], float], budget: Budget | None = None) -> Progress:
+    return Progress(
+        name="run",
+        simulated=False,
+        plan=Plan(total=Counter(TOTAL)),
+        problems=10,
+        window=4,
+        paid=["m"],
+        budget=budget or Budget(5.0),
+        clock=clock,
+        now=lambda: dt.datetime(2026, 11, 21, 1, 2, 3, tzinfo=dt.UTC),
+    )
+
+
+def answer(step: str = "answer", model: str = "1b", *, replayed: bool = False, error: str | None = None) -> Answered:
+    call = Asked("k", PROBLEM, PROBLEM, step, model, {"hint": "none", "sample": 0})
+    told: dict[str, Any] | None = {"class": error} if error else None
+    return Answered(call, Recorded("k", ok=error is None, _text="", _read=dict), replayed, told)
+
+
+def test_calls_are_counted_by_what_became_of_them() -> None:
+    clock = Clock()
+    p = progress(clock)
+    clock.now += 10
+    for done in (answer(), answer(replayed=True), answer(error="timeout"), answer("hint", "m")):
+        p.answered(done)
+    hint, answers = p.snapshot()["steps"]
+    assert (hint["done"], hint["total"]) == (1, 10)
+    assert (answers["done"], answers["failed"], answers["replayed"]) == (3, 1, 1)
+    assert answers["rate_per_s"] == pytest.approx(0.2)
+    assert answers["eta_s"] == pytest.approx(17 / 0.2)
+    assert p.snapshot()["failures"] == {"timeout": 1}
+    assert (p.calls_done, p.calls_total) == (4, 30)
+
+
+def test_time_left_is_unknown_until_every_step_has_a_rate_and_0_when_all_is_done() -> None:
+    clock = Clock()
+    p = progress(clock)
+    clock.now += 5
+    for _ in range(20):
+        p.answered(answer(replayed=True))
+    assert p.snapshot()["eta_s"] is None
+    for _ in range(10):
+        p.answered(answer("hint", "m"))
+    assert p.snapshot()["eta_s"] == 0.0
+
+
+def test_cost_is_projected_from_paid_calls_alone() -> None:
+    budget = Budget(5.0)
+    p = progress(Clock(), budget)
+    assert p.snapshot()["cost"] == {"spent_usd": 0.0, "projected_usd": None, "budget_usd": 5.0}
+    budget.spent = 0.5
+    p.answered(answer())
+    p.answered(answer("hint", "m"))
+    p.answered(answer("hint", "m"))
+    assert p.snapshot()["cost"] == {"spent_usd": 0.5, "projected_usd": 2.5, "budget_usd": 5.0}
+
+
+def test_accuracy_is_by_model_and_every_tag_but_the_sample() -> None:
+    p = progress(Clock())
+    p.graded("1b", {"hint": "none", "sample": 0}, correct=True)
+    p.graded("1b", {"hint": "none", "sample": 1}, correct=False)
+    p.graded("3b", {"hint": "none", "sample": 0}, correct=False)
+    assert p.snapshot()["accuracy"] == [
+        {"model": "1b", "tags": {"hint": "none"}, "n": 2, "correct": 1},
+        {"model": "3b", "tags": {"hint": "none"}, "n": 1, "correct": 0},
+    ]
+
+
+def test_a_snapshot_says_when_and_who() -> None:
+    snapshot = progress(Clock()).snapshot()
+    assert snapshot["updated_at"] == "2026-11-21T01:02:03Z"
+    assert (snapshot["state"], snapshot["run"], snapshot["simulated"]) == ("running", "run", False)

@@ -1,0 +1,276 @@
+"""run.py: whole runs against the simulated servers, stopped, killed, resumed, extended."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+import yaml
+
+from eli5b_batch.errors import BudgetError, FolderBusyError, RunFolderError
+from eli5b_batch.folder import locked
+from eli5b_batch.jobfile import load_job
+from eli5b_batch.journal import read_records
+from eli5b_batch.plan import count_calls, load_experiment
+from eli5b_batch.report.results import build_results
+from eli5b_batch.run import Ending, execute
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from eli5b_batch.snapshot import Snapshot
+
+QUICKSTART = Path(__file__).parent.parent / "jobs" / "quickstart.yaml"
+
+
+class Watch:
+    """A display that draws nothing; it calls `act` once a call has been answered, and keeps the last snapshot."""
+
+    def __init__(self, act: Callable[[], None] = lambda: None, after: int = 1) -> None:
+        self._act = act
+        self._after = after
+        self.last: Snapshot | None = None
+
+    @asynccontextmanager
+    async def __call__(self, snapshot: Callable[[], Snapshot]) -> AsyncIterator[None]:
+        async def look() -> None:
+            while sum(step["done"] for step in snapshot()["steps"]) < self._after:  # noqa: ASYNC110 (a display looks)
+                await asyncio.sleep(0.005)
+            self._act()
+
+        task = asyncio.create_task(look())
+        try:
+            yield
+        finally:
+            task.cancel()
+            self.last = snapshot()
+
+
+async def run(folder: Path, *overrides: str, limit: int | None = 3, watch: Watch | None = None) -> Ending:
+    job = load_job(QUICKSTART, overrides=overrides, limit=limit)
+    return await execute(load_experiment(job, "quickstart.yaml"), folder, display=watch or Watch())
+
+
+def calls(folder: Path) -> list[dict[str, Any]]:
+    return list(read_records(folder / "calls.jsonl"))
+
+
+def results(folder: Path) -> list[dict[str, Any]]:
+    """Rows of results.jsonl without the one column that is a time."""
+    build_results(folder, ["answer"])
+    rows = [orjson.loads(line) for line in (folder / "results.jsonl").read_bytes().splitlines()]
+    return [{k: v for k, v in row.items() if k != "latency_s"} for row in rows]
+
+
+async def test_a_run_makes_the_calls_its_plan_counts_and_fills_its_folder(tmp_path: Path) -> None:
+    watch = Watch()
+    ending = await run(tmp_path / "run", watch=watch)
+    job = load_job(QUICKSTART, limit=3)
+    plan = await count_calls(load_experiment(job, "quickstart.yaml"))
+    made = Counter((record["step"], record["model"]) for record in calls(tmp_path / "run"))
+    assert made == plan.total
+    assert (ending.exit_code, ending.calls, ending.of_calls, ending.reason) == (0, 42, 42, None)
+    assert watch.last is not None
+    assert watch.last["state"] == "done"
+    assert {p.name for p in (tmp_path / "run").iterdir()} >= {
+        "job.yaml",
+        "manifest.json",
+        "calls.jsonl",
+        "grades.jsonl",
+        "progress.json",
+        "run.log",
+    }
+    manifest = orjson.loads((tmp_path / "run" / "manifest.json").read_bytes())
+    assert manifest["simulated"] is True
+    assert manifest["expected_answers"] == plan.graded == 30
+    assert manifest["models"]["1b"]["quantization"] == "Q8_0"
+    assert yaml.safe_load((tmp_path / "run" / "job.yaml").read_text())["params"]["teacher"] == "maverick"
+    assert all(record["simulated"] and "SIMULATED" in record["reply"]["text"] for record in calls(tmp_path / "run"))
+    assert len(results(tmp_path / "run")) == 30
+
+
+async def test_a_finished_run_run_again_makes_no_call(tmp_path: Path) -> None:
+    await run(tmp_path)
+    before = (tmp_path / "calls.jsonl").read_bytes()
+    grades = (tmp_path / "grades.jsonl").read_bytes()
+    watch = Watch()
+    ending = await run(tmp_path, watch=watch)
+    assert ending.exit_code == 0
+    assert (tmp_path / "calls.jsonl").read_bytes() == before
+    assert (tmp_path / "grades.jsonl").read_bytes() == grades
+    assert watch.last is not None
+    assert sum(step["replayed"] for step in watch.last["steps"]) == 42
+
+
+async def test_an_interrupted_run_drains_and_the_same_command_finishes_it(tmp_path: Path) -> None:
+    stop = Watch(lambda: os.kill(os.getpid(), signal.SIGINT), after=10)
+    ending = await run(tmp_path / "a", watch=stop)
+    assert ending.exit_code == 130
+    assert ending.reason is not None
+    assert 10 <= ending.calls < 42
+    answered = {record["key"] for record in calls(tmp_path / "a")}
+    assert len(answered) == ending.calls
+    ending = await run(tmp_path / "a")
+    assert (ending.exit_code, ending.calls) == (0, 42)
+    assert max(Counter(record["key"] for record in calls(tmp_path / "a")).values()) == 1
+    await run(tmp_path / "b")
+    assert results(tmp_path / "a") == results(tmp_path / "b")
+
+
+async def test_sigterm_gives_calls_in_flight_only_so_long(tmp_path: Path) -> None:
+    job = load_job(
+        QUICKSTART,
+        overrides=["providers.gpus.simulation.latency_s=60", "providers.api.simulation.latency_s=0"],
+        limit=3,
+    )
+    stop = Watch(lambda: os.kill(os.getpid(), signal.SIGTERM))
+    ending = await execute(load_experiment(job, "q"), tmp_path, display=stop, grace_s=0.05)
+    assert ending.exit_code == 143
+
+
+def test_a_run_killed_again_and_again_ends_as_if_it_never_was(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "eli5b_batch", str(QUICKSTART), "--limit", "6", "--display", "none"]
+    command += ["--set", "providers.gpus.simulation.latency_s=0.1"]
+    killed = tmp_path / "killed"
+    for least in (5, 25):
+        with subprocess.Popen([*command, "--output", str(killed)], stdout=subprocess.DEVNULL) as process:  # noqa: S603
+            while len(read_whole_lines(killed)) < least:
+                assert process.poll() is None
+            process.kill()
+    done = subprocess.run([*command, "--output", str(killed)], check=True, capture_output=True, text=True)  # noqa: S603
+    assert "SIMULATED" in done.stdout
+    subprocess.run([*command, "--output", str(tmp_path / "whole")], check=True, capture_output=True)  # noqa: S603
+    keys = Counter(record["key"] for record in calls(killed))
+    assert set(keys.values()) == {1}
+    assert keys == Counter(record["key"] for record in calls(tmp_path / "whole"))
+    assert results(killed) == results(tmp_path / "whole")
+
+
+def read_whole_lines(folder: Path) -> list[bytes]:
+    path = folder / "calls.jsonl"
+    return path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+
+
+async def test_faults_on_the_way_change_no_result(tmp_path: Path) -> None:
+    faults = [
+        f"providers.{provider}.simulation.{rate}=0.1"
+        for provider in ("api", "gpus")
+        for rate in ("error_rate", "drop_rate", "garbage_rate")
+    ]
+    assert (await run(tmp_path / "rough", *faults)).exit_code == 0
+    assert (await run(tmp_path / "smooth")).exit_code == 0
+    assert results(tmp_path / "rough") == results(tmp_path / "smooth")
+    assert max(record["timing"]["attempts"] for record in calls(tmp_path / "rough")) > 1
+
+
+async def test_failed_records_stay_in_the_denominator_and_are_tried_again(tmp_path: Path) -> None:
+    ending = await run(tmp_path, "providers.api.simulation.empty_rate=1.0")
+    assert ending.exit_code == 3
+    rows = results(tmp_path)
+    assert len(rows) == 30
+    failed = [row for row in rows if row["verdict"] == "failed"]
+    assert {row["hint"] for row in failed if row["model"] != "maverick"} == {"generic", "tailored"}
+    assert Counter(row["error"] for row in failed) == {"upstream": 18, "empty_reply": 3}
+    assert not any(row["correct"] for row in failed)
+    assert (await run(tmp_path)).exit_code == 0
+    assert not [row for row in results(tmp_path) if row["verdict"] == "failed"]
+
+
+async def test_extending_a_job_asks_only_for_what_is_new(tmp_path: Path) -> None:
+    await run(tmp_path, "params.students=[1b]", limit=2)
+    before = calls(tmp_path)
+    ending = await run(tmp_path, limit=3)
+    assert ending.exit_code == 0
+    after = calls(tmp_path)
+    assert after[: len(before)] == before
+    assert len(after) == len({record["key"] for record in after}) == 42
+
+
+async def test_changed_sampling_is_refused_with_the_difference(tmp_path: Path) -> None:
+    await run(tmp_path)
+    ending = await run(tmp_path, "models.1b.sampling.temperature=0.1")
+    assert ending.exit_code == 2
+    assert ending.reason is not None
+    assert "'temperature': 0.7" in ending.reason
+    assert "'temperature': 0.1" in ending.reason
+
+
+async def test_a_budget_stops_the_run_below_its_cap_and_a_larger_one_goes_on(tmp_path: Path) -> None:
+    ending = await run(tmp_path, "budget={usd: 0.003}")
+    assert ending.exit_code == BudgetError.exit_code
+    assert 0 < sum(record["cost_usd"] for record in calls(tmp_path)) <= 0.003
+    assert (await run(tmp_path, "budget={usd: 1}")).exit_code == 0
+
+
+async def test_the_folder_of_another_job_is_refused(tmp_path: Path) -> None:
+    await run(tmp_path)
+    before = sorted((p.name, p.stat().st_mtime_ns) for p in tmp_path.iterdir())
+    with pytest.raises(RunFolderError, match=r"run folder of another job.*quickstart there, other here"):
+        await run(tmp_path, "name=other")
+    assert sorted((p.name, p.stat().st_mtime_ns) for p in tmp_path.iterdir()) == before
+
+
+async def test_a_second_writer_is_refused_and_told_the_first_ones_pid(tmp_path: Path) -> None:
+    await run(tmp_path)
+    with locked(tmp_path), pytest.raises(FolderBusyError, match=f"process {os.getpid()}"):
+        await run(tmp_path)
+
+
+async def test_the_lock_of_a_dead_process_is_no_obstacle(tmp_path: Path) -> None:
+    await run(tmp_path)
+    (tmp_path / ".lock").touch()
+    (tmp_path / ".lock.pid").write_text("999999")
+    assert (await run(tmp_path)).exit_code == 0
+
+
+async def test_an_unexpected_error_is_said_logged_and_exits_with_1(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = load_job(QUICKSTART, limit=2)
+    experiment = load_experiment(job, "q")
+    real = experiment.protocol.run
+    count = [0]
+
+    async def broken(*args: Any) -> None:  # noqa: ANN401 (passed on)
+        count[0] += 1
+        if count[0] > 3:  # the first two are counted by the plan
+            raise ZeroDivisionError("a bug")
+        await real(*args)
+
+    monkeypatch.setattr(experiment.protocol, "run", broken)
+    ending = await execute(experiment, tmp_path, display=Watch())
+    assert ending.exit_code == 1
+    assert ending.reason is not None
+    assert "ZeroDivisionError" in ending.reason
+    assert "Traceback" in (tmp_path / "run.log").read_text()
+
+
+async def test_grades_lost_with_a_file_are_made_again_without_a_call(tmp_path: Path) -> None:
+    await run(tmp_path)
+    before, rows = (tmp_path / "calls.jsonl").read_bytes(), results(tmp_path)
+    (tmp_path / "grades.jsonl").unlink()
+    assert (await run(tmp_path)).exit_code == 0
+    assert (tmp_path / "calls.jsonl").read_bytes() == before
+    assert results(tmp_path) == rows
+
+
+@pytest.mark.parametrize("cross_match", ["false", "true"])
+async def test_every_condition_comes_to_an_end(tmp_path: Path, cross_match: str) -> None:
+    ending = await run(
+        tmp_path,
+        "params.hints=[none, generic, tailored, tailored_any, rewritten, placebo]",
+        f"params.cross_match={cross_match}",
+        "params.samples=2",
+        "params.teacher_sees=solution",
+    )
+    assert ending.exit_code == 0
+    assert ending.calls == ending.of_calls
