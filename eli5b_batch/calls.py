@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from eli5b_batch.backends.base import ChatRequest
 from eli5b_batch.errors import ChangedRequestError, Eli5bError, UpstreamError
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from eli5b_batch.journal import Entry, Journal
     from eli5b_batch.problems import Problem
     from eli5b_batch.prompts import Message
+
+
+STARTS: Final = 3
+"""A call is given up for good after so many starts' worth of attempts: it stays a failed record, and the run ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,30 +152,52 @@ class RunCalls:
         except UpstreamError as error:
             return self._write(call, request, error)
         entry = self._journal.find(call.key)
-        if entry is not None and entry.ok:
-            if entry.request_hash != int(request_hash(request), 16):
-                raise self._changed(call.key, entry, request)
-            reply = Recorded(call.key, ok=True, _text=None, _read=lambda: self._journal.read(call.key, entry))
-            self._observe(Answered(call, reply, replayed=True, error=None))
-            return reply
+        earlier = 0
+        if entry is not None:
+            reply, earlier = self._replay(call, entry, request)
+            if reply is not None:
+                return reply
         chat = ChatRequest(call.key, model.model, request["messages"], request["sampling"], request["seed"])
         return await self._dispatchers[model.provider].send(
             chat,
             call.owner.order,
             None if isinstance(model.price, str) else model.price,
-            lambda outcome: self._write(call, request, outcome),
+            lambda outcome: self._write(call, request, outcome, earlier),
         )
 
-    def _write(self, call: Asked, request: Mapping[str, Any], outcome: Outcome | UpstreamError) -> Recorded:
-        """Put a call's outcome into the journal, and tell the observer."""
-        record = self._record(call, request, outcome)
+    def _replay(self, call: Asked, entry: Entry, request: Mapping[str, Any]) -> tuple[Recorded | None, int]:
+        """The reply on record where it stands, else None and how often the call was tried before.
+
+        Raises:
+            ChangedRequestError: it was answered, and would now be asked differently.
+        """
+        same = entry.request_hash == request_hash(request)
+        if entry.ok and not same:
+            raise self._changed(call.key, entry, request)
+        error = None
+        if not entry.ok:
+            error = self._journal.read(call.key, entry)["error"]
+            earlier: int = error["attempts"] if same else 0
+            if earlier < STARTS * self._job.provider_of(call.model).attempts:
+                return None, earlier
+        reply = Recorded(call.key, ok=entry.ok, _text=None, _read=lambda: self._journal.read(call.key, entry))
+        self._observe(Answered(call, reply, replayed=True, error=error))
+        return reply, 0
+
+    def _write(
+        self, call: Asked, request: Mapping[str, Any], outcome: Outcome | UpstreamError, earlier: int = 0
+    ) -> Recorded:
+        """Put a call's outcome into the journal, and tell the observer; `earlier` counts attempts of earlier starts."""
+        record = self._record(call, request, outcome, earlier)
         entry = self._journal.append(record)
         text = record["reply"]["text"] if entry.ok else None
         reply = Recorded(call.key, ok=entry.ok, _text=text, _read=lambda: self._journal.read(call.key, entry))
         self._observe(Answered(call, reply, replayed=False, error=record["error"]))
         return reply
 
-    def _record(self, call: Asked, request: Mapping[str, Any], outcome: Outcome | UpstreamError) -> dict[str, Any]:
+    def _record(
+        self, call: Asked, request: Mapping[str, Any], outcome: Outcome | UpstreamError, earlier: int
+    ) -> dict[str, Any]:
         """One line of the journal; its fields and their order are the contract of `docs/run-folder.md`."""
         model = self._job.models[call.model]
         record: dict[str, Any] = {
@@ -217,7 +243,7 @@ class RunCalls:
                 "class": error.kind,
                 "message": str(error),
                 "status": error.status,
-                "attempts": outcome.attempts,
+                "attempts": earlier + outcome.attempts,
             }
         return record
 

@@ -7,6 +7,7 @@ Tokens, cost and time are estimates, and say from what.
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 from collections import Counter
 from contextlib import AsyncExitStack
@@ -20,7 +21,7 @@ from rich.table import Table
 from eli5b_batch.backends.ollama import pull
 from eli5b_batch.dispatch.budget import Budget, cost
 from eli5b_batch.dispatch.stop import Stop
-from eli5b_batch.errors import Eli5bError, JobError
+from eli5b_batch.errors import Eli5bError, JobError, RunFolderError
 from eli5b_batch.folder import CALLS, check_same_job, read_manifest
 from eli5b_batch.job import OllamaProvider, OpenAIProvider
 from eli5b_batch.journal import read_records
@@ -28,6 +29,7 @@ from eli5b_batch.plan import count_calls
 from eli5b_batch.providers import open_dispatchers
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from rich.console import Console
@@ -57,7 +59,10 @@ class Seen(NamedTuple):
 
 @dataclass
 class Estimate:
-    """Tokens, money (USD) and time (seconds) of the calls of one (step, model)."""
+    """The calls of one (step, model): how many, and what those `left` will take.
+
+    Money is USD, None where a price is unknown; `work_s` is the sum of the calls' own durations, seconds.
+    """
 
     calls: int
     left: int
@@ -65,7 +70,7 @@ class Estimate:
     output_tokens: float
     usd: float | None
     worst_usd: float | None
-    seconds: float
+    work_s: float
     measured: bool
 
 
@@ -104,10 +109,13 @@ async def check_job(experiment: Experiment, run_dir: Path, console: Console, *, 
     if pull:
         await _pull_all(experiment.job, console)
     await _reach(experiment, plan, findings)
-    estimates = {slot: _estimate(experiment.job, slot, plan, seen.get(slot)) for slot in plan.total}
-    _judge(experiment.job, run_dir, plan, estimates, findings)
-    _print(experiment, run_dir, estimates, findings, console)
-    return findings.stops[0].exit_code if findings.stops else 0
+    estimates = {slot: _estimate(experiment.job.models[slot[1]], slot, plan, seen.get(slot)) for slot in plan.total}
+    disk = _disk_bytes(plan, estimates)
+    _judge(experiment.job, run_dir, estimates, disk, findings)
+    console.print(_table(experiment, estimates))
+    for line in _sentences(experiment, run_dir, estimates, disk, findings):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    return min((error.exit_code for error in findings.stops), default=0)
 
 
 def _look_back(run_dir: Path) -> tuple[dict[Slot, Seen], set[str]]:
@@ -139,8 +147,7 @@ def _reply_lengths(job: Job, seen: dict[Slot, Seen]) -> dict[Slot, int]:
     return lengths
 
 
-def _estimate(job: Job, slot: Slot, plan: Plan, seen: Seen | None) -> Estimate:
-    model = job.models[slot[1]]
+def _estimate(model: Model, slot: Slot, plan: Plan, seen: Seen | None) -> Estimate:
     left = plan.left[slot]
     per_input = seen.input_tokens if seen else plan.input_bytes[slot] / plan.total[slot] / BYTES_PER_TOKEN
     per_output = seen.output_tokens if seen else model.sampling.max_tokens / 2
@@ -152,7 +159,7 @@ def _estimate(job: Job, slot: Slot, plan: Plan, seen: Seen | None) -> Estimate:
         output_tokens=per_output * left,
         usd=_usd(model, per_input * left, per_output * left),
         worst_usd=_usd(model, plan.input_bytes[slot] * left / plan.total[slot], model.sampling.max_tokens * left),
-        seconds=_seconds(job, model, left, left * (per_input + per_output), per_call_s),
+        work_s=per_call_s * left,
         measured=seen is not None,
     )
 
@@ -165,19 +172,27 @@ def _usd(model: Model, input_tokens: float, output_tokens: float) -> float | Non
     return cost(model.price, {"input_tokens": input_tokens, "output_tokens": output_tokens})
 
 
-def _seconds(job: Job, model: Model, calls: int, tokens: float, per_call_s: float) -> float:
-    """The longest of what each limit allows for these calls alone."""
-    provider = job.providers[model.provider]
-    limits, slots = provider.shape
+def _seconds(job: Job, provider: str, estimates: Mapping[Slot, Estimate]) -> float:
+    """How long a provider needs for these calls when all its places are busy: the longest of what each limit allows."""
+    limits, slots = job.providers[provider].shape
+    work = sum(e.work_s for e in estimates.values())
     if limits is None:
-        places = sum(s.parallel for s in slots if not s.models or model.model in s.models)
-        return calls * per_call_s / max(1, places)
-    times = [calls * per_call_s / limits.concurrency]
+        ids = {job.models[model].model for _, model in estimates}
+        return work / max(1, sum(s.parallel for s in slots if not s.models or not ids.isdisjoint(s.models)))
+    times = [work / limits.concurrency]
     if limits.requests_per_minute:
-        times.append(calls / limits.requests_per_minute * 60)
+        times.append(sum(e.left for e in estimates.values()) / limits.requests_per_minute * 60)
     if limits.tokens_per_minute:
+        tokens = sum(e.input_tokens + e.output_tokens for e in estimates.values())
         times.append(tokens / limits.tokens_per_minute * 60)
     return max(times)
+
+
+def _seconds_in_all(job: Job, estimates: Mapping[Slot, Estimate]) -> float:
+    """How long the run takes at least, with providers side by side. A model only some slots serve may take longest."""
+    groups = [{slot: e} for slot, e in estimates.items()]
+    groups += [{s: e for s, e in estimates.items() if job.models[s[1]].provider == name} for name in job.providers]
+    return max(_seconds(job, job.models[next(iter(group))[1]].provider, group) for group in groups if group)
 
 
 async def _pull_all(job: Job, console: Console) -> None:
@@ -206,11 +221,11 @@ async def _pull_all(job: Job, console: Console) -> None:
 
 
 async def _reach(experiment: Experiment, plan: Plan, findings: Findings) -> None:
-    """Ask every provider what it serves; each one's refusal is a finding of its own."""
+    """Ask every provider that has calls to answer what it serves; each one's refusal is a finding of its own."""
     job = experiment.job
     loop = asyncio.get_running_loop()
-    for provider in sorted({job.models[model].provider for _, model in plan.total}):
-        names = {n: m.model for n, m in job.models_of(provider).items() if any(n == model for _, model in plan.total)}
+    for provider in sorted({job.models[name].provider for name in plan.models_left}):
+        names = {n: m.model for n, m in job.models_of(provider).items() if n in plan.models_left}
         try:
             async with AsyncExitStack() as stack:
                 dispatchers = await stack.enter_async_context(
@@ -223,16 +238,14 @@ async def _reach(experiment: Experiment, plan: Plan, findings: Findings) -> None
             findings.facts |= {name: told[model] for name, model in names.items()}
 
 
-def _judge(job: Job, run_dir: Path, plan: Plan, estimates: dict[Slot, Estimate], findings: Findings) -> None:
+def _judge(job: Job, run_dir: Path, estimates: Mapping[Slot, Estimate], disk: float, findings: Findings) -> None:
     """What the figures and facts mean for the run."""
-    usd = [e.usd for e in estimates.values()]
-    if job.budget and all(u is not None for u in usd):
-        expected = sum(u or 0.0 for u in usd)
-        if expected > job.budget.usd:
-            findings.remarks.append(
-                f"the estimated cost of ${expected:.2f} is above budget.usd {job.budget.usd:g}: "
-                "the run would stop early, resumable"
-            )
+    expected = _sum(e.usd for e in estimates.values())
+    if job.budget and expected is not None and expected > job.budget.usd:
+        findings.remarks.append(
+            f"the estimated cost of {_money(expected)} is above budget.usd {job.budget.usd:g}: "
+            "the run would stop early, resumable"
+        )
     for name, facts in findings.facts.items():
         if facts.on_gpu is not None and facts.on_gpu < _FULLY:
             findings.remarks.append(
@@ -242,76 +255,93 @@ def _judge(job: Job, run_dir: Path, plan: Plan, estimates: dict[Slot, Estimate],
     for name, model in job.models.items():
         if isinstance(job.provider_of(name), OpenAIProvider) and model.sampling.num_ctx:
             findings.remarks.append(f"models.{name}.sampling.num_ctx is for Ollama only and is not sent")
-    need = _disk_bytes(plan, estimates)
     place = next(p for p in (run_dir, *run_dir.absolute().parents) if p.exists())
-    free = shutil.disk_usage(place).free
-    if need > free:
+    if not os.access(place, os.W_OK | os.X_OK):
+        findings.stops.append(RunFolderError(f"{run_dir}: {place} can't be written to; choose another with --output"))
+    elif disk > (free := shutil.disk_usage(place).free):
         findings.stops.append(
-            JobError(f"{place}: the run needs about {_size(need)} of disk and {_size(free)} are free")
+            JobError(f"{place}: the run needs about {_size(disk)} of disk and {_size(free)} are free")
         )
 
 
-def _disk_bytes(plan: Plan, estimates: dict[Slot, Estimate]) -> float:
+def _disk_bytes(plan: Plan, estimates: Mapping[Slot, Estimate]) -> float:
     texts = sum(plan.input_bytes[s] + e.output_tokens * BYTES_PER_TOKEN for s, e in estimates.items())
     return 1.1 * texts + _RECORD_OVERHEAD_BYTES * sum(e.left for e in estimates.values())
 
 
-def _print(
-    experiment: Experiment,
-    run_dir: Path,
-    estimates: dict[Slot, Estimate],
-    findings: Findings,
-    console: Console,
-) -> None:
-    job, data = experiment.job, experiment.problems
-    title = (
-        f"{job.name}{' (SIMULATED)' if job.simulated else ''}: protocol {job.protocol}, {len(data.selected)} problems"
+def _table(experiment: Experiment, estimates: Mapping[Slot, Estimate]) -> Table:
+    """One row per step and model. It fits 80 columns; what is longer is folded, never cut."""
+    job = experiment.job
+    title = f"{job.name}{' (SIMULATED)' if job.simulated else ''}"
+    title += f": protocol {job.protocol}, {len(experiment.problems.selected):,} problems"
+    resumed = any(e.left < e.calls for e in estimates.values())
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=SIMPLE_HEAD,
+        padding=(0, 0, 0, 1),
+        pad_edge=False,
     )
-    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
     for column in ("step", "model"):
-        table.add_column(column, no_wrap=True)
-    for column in ("calls", "to make", "in, tokens", "out, tokens", "cost", "at most", "alone"):
+        table.add_column(column, overflow="fold")
+    for column in ("calls", *(["left"] if resumed else []), "tokens in", "out", "cost", "at most", "time"):
         table.add_column(column, justify="right", no_wrap=True)
     for (step, name), e in sorted(estimates.items(), key=lambda item: item[0][0], reverse=True):
         table.add_row(
             step,
             name,
             f"{e.calls:,}",
-            f"{e.left:,}",
+            *([f"{e.left:,}"] if resumed else []),
             _count(e.input_tokens),
             _count(e.output_tokens),
             _money(e.usd),
             _money(e.worst_usd),
-            _time(e.seconds),
+            _time(_seconds(job, job.models[name].provider, {(step, name): e})),
         )
-    console.print(table)
+    return table
 
-    def say(text: str) -> None:
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    total = sum(e.calls for e in estimates.values())
-    left = sum(e.left for e in estimates.values())
-    basis = (
+def _sentences(
+    experiment: Experiment, run_dir: Path, estimates: Mapping[Slot, Estimate], disk: float, findings: Findings
+) -> Iterator[str]:
+    """What the table can't say, a line each."""
+    job, data, rows = experiment.job, experiment.problems, estimates.values()
+    usd, worst = _sum(e.usd for e in rows), _sum(e.worst_usd for e in rows)
+    yield (
+        f"{sum(e.calls for e in rows):,} calls, {sum(e.left for e in rows):,} of them still to make: "
+        f"about {_time(_seconds_in_all(job, estimates))}, {_size(disk)} of disk; "
+        f"cost: {_money(usd)}{f', at most {_money(worst)}' if worst else ''}."
+    )
+    measured = (
         "recorded calls of this run"
-        if any(e.measured for e in estimates.values())
+        if any(e.measured for e in rows)
         else (
             f"assumptions: replies of half max_tokens, {BYTES_PER_TOKEN:g} bytes a token, "
             f"{ASSUMED_TOKENS_PER_S:g} tokens/s a call"
         )
     )
-    say(f"{total:,} calls, {left:,} of them still to make; tokens, cost and time from {basis}.")
+    yield f"time is that of a row's calls alone; tokens, cost and time are estimated from {measured}."
     if data.duplicates_dropped:
-        say(f"{data.path}: {data.rows:,} rows, {data.duplicates_dropped} with a problem already there, dropped.")
+        yield f"{data.path}: {data.rows:,} rows, {data.duplicates_dropped} with a problem already there, dropped."
     for name, facts in findings.facts.items():
         known = [v for v in (facts.server, facts.parameter_size, facts.quantization, facts.digest[:12]) if v]
-        say(f"models.{name}: served{': ' + ', '.join(known) if known else ''}")
-    say(f"run folder: {run_dir}")
-    for remark in findings.remarks:
-        say(f"note: {remark}")
-    for error in findings.stops:
-        say(f"would stop the run: {error}")
+        yield f"models.{name}: served{': ' + ', '.join(known) if known else ''}"
+    yield f"run folder: {run_dir}"
+    yield from (f"note: {remark}" for remark in findings.remarks)
+    yield from (f"would stop the run: {error}" for error in findings.stops)
     if not findings.stops:
-        say("nothing would stop the run.")
+        yield "nothing would stop the run."
+
+
+def _sum(amounts: Iterable[float | None]) -> float | None:
+    """None as soon as one of them is unknown."""
+    total = 0.0
+    for amount in amounts:
+        if amount is None:
+            return None
+        total += amount
+    return total
 
 
 def _count(n: float) -> str:
@@ -326,7 +356,10 @@ def _size(n: float) -> str:
 
 
 def _money(usd: float | None) -> str:
-    return "unknown" if usd is None else "free" if not usd else f"${usd:.2f}"
+    if usd is None:
+        return "unknown"
+    least = 0.005  # USD that two decimals show
+    return "free" if not usd else f"${usd:,.2f}" if usd >= least else "<$0.01"
 
 
 def _time(seconds: float) -> str:

@@ -5,6 +5,8 @@ Must not know: how any of it is done. Every heavy import waits until its command
 
 from __future__ import annotations
 
+import difflib
+import io
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -12,14 +14,16 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from eli5b_batch import __version__
-from eli5b_batch.errors import Eli5bError
+from eli5b_batch.errors import Eli5bError, JobError
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from contextlib import AbstractAsyncContextManager
 
     from rich.console import Console
 
     from eli5b_batch.job import Job
+    from eli5b_batch.plan import Experiment
     from eli5b_batch.run import Display, Ending
 
 
@@ -43,10 +47,26 @@ _ROOT_OPTIONS = ("-h", "--help", "--version", "--install-completion", "--show-co
 
 def main(args: list[str]) -> None:
     """Run the command line on `args`; `eli5b-batch JOB` means `eli5b-batch run JOB`."""
+    for stream in (sys.stdout, sys.stderr):  # what a terminal can't show must stop nothing
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    for arg in args:
+        if not arg or arg.encode(errors="replace").decode() != arg:  # an unset variable; bytes that are no text
+            typer.echo(f"eli5b-batch: {arg!r}: an argument must be UTF-8 text and not be empty", err=True)
+            sys.exit(JobError.exit_code)
     commands = {c.name or c.callback.__name__ for c in app.registered_commands if c.callback}
-    if args and args[0] not in commands and args[0] not in _ROOT_OPTIONS:
+    if args and args[0] not in _ROOT_OPTIONS and not _names_a_command(args[0], commands):
         args = ["run", *args]
-    app(args=args, prog_name="eli5b-batch")
+    try:
+        app(args=args, prog_name="eli5b-batch")
+    except OSError as error:  # most likely stdout itself, on a disk that is full; a closed pipe is typer's to handle
+        typer.echo(f"eli5b-batch: {error}", err=True)
+        sys.exit(Eli5bError.exit_code)
+
+
+def _names_a_command(word: str, commands: Collection[str]) -> bool:
+    """A command, or a slip of the hand that is no file: typer then says which command is the nearest."""
+    return word in commands or (bool(difflib.get_close_matches(word, commands)) and not Path(word).exists())
 
 
 JobFile = Annotated[Path, typer.Argument(metavar="JOB", help="The job file.", show_default=False)]
@@ -108,9 +128,9 @@ def run_command(
     if display not in ("auto", "live", "plain", "none"):
         raise typer.BadParameter(f"{display!r} is not auto, live, plain or none", param_hint="--display")
     try:
-        _run(job_file, _job(job_file, overrides, limit, simulate), output, display, grace)
+        _run(_experiment(job_file, overrides, limit, simulate), output, display, grace)
     except Eli5bError as error:
-        _fail(error)
+        _fail(error, job_file)
 
 
 @app.command()
@@ -131,14 +151,12 @@ def check(
     import asyncio  # noqa: PLC0415
 
     from eli5b_batch.check import check_job  # noqa: PLC0415
-    from eli5b_batch.plan import load_experiment  # noqa: PLC0415
 
     try:
-        job = _job(job_file, overrides, limit, simulate)
-        experiment = load_experiment(job, str(job_file))
-        code = asyncio.run(check_job(experiment, _run_dir(job, output), _console(), pull=pull))
+        experiment = _experiment(job_file, overrides, limit, simulate)
+        code = asyncio.run(check_job(experiment, _run_dir(experiment.job, output), _console(), pull=pull))
     except Eli5bError as error:
-        _fail(error)
+        _fail(error, job_file)
     raise typer.Exit(code)
 
 
@@ -188,32 +206,31 @@ def schema() -> None:
     typer.echo(orjson.dumps(Job.model_json_schema(), option=orjson.OPT_INDENT_2).decode())
 
 
-def _job(path: Path, overrides: list[str] | None, limit: int | None, simulated: bool) -> Job:  # noqa: FBT001 (passed on)
+def _experiment(path: Path, overrides: list[str] | None, limit: int | None, simulated: bool) -> Experiment:  # noqa: FBT001 (passed on)
     from eli5b_batch.jobfile import load_job  # noqa: PLC0415
+    from eli5b_batch.plan import load_experiment  # noqa: PLC0415
 
     job = load_job(path, overrides=overrides or (), limit=limit)
     if simulated:
         from eli5b_batch.backends.simulated.launch import simulate  # noqa: PLC0415
 
         job = simulate(job)
-    return job
+    return load_experiment(job, str(path))
 
 
 def _run_dir(job: Job, output: Path | None) -> Path:
     return output or Path("outputs") / job.name
 
 
-def _run(job_file: Path, job: Job, output: Path | None, display: str, grace: float) -> NoReturn:
+def _run(experiment: Experiment, output: Path | None, display: str, grace: float) -> NoReturn:
     import asyncio  # noqa: PLC0415
 
-    from eli5b_batch.plan import load_experiment  # noqa: PLC0415
     from eli5b_batch.run import execute  # noqa: PLC0415
 
     console = _console()
-    run_dir = _run_dir(job, output)
-    experiment = load_experiment(job, str(job_file))
+    run_dir = _run_dir(experiment.job, output)
     for note in experiment.problems.notes:
-        console.print(f"note: {note}", markup=False, highlight=False)
+        console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
     ending = asyncio.run(execute(experiment, run_dir, display=_display(display, console), grace_s=grace))
     if ending.exit_code in (0, 3):
         _report(run_dir, console)
@@ -246,6 +263,7 @@ def _last_words(ending: Ending, run_dir: Path, console: Console) -> None:
             "The same command tries them again.",
             markup=False,
             highlight=False,
+            soft_wrap=True,
         )
 
 
@@ -284,6 +302,10 @@ def _console() -> Console:
     return Console()
 
 
-def _fail(error: Eli5bError) -> NoReturn:
-    typer.echo(f"eli5b-batch: {error}", err=True)
+def _fail(error: Eli5bError, job_file: Path | None = None) -> NoReturn:
+    """One sentence on stderr; what is wrong with a job is said with its file, wherever it was noticed."""
+    text = str(error)
+    if job_file and isinstance(error, JobError) and not text.startswith(str(job_file)):
+        text = f"{job_file}: {text}"
+    typer.echo(f"eli5b-batch: {text}", err=True)
     raise typer.Exit(error.exit_code)

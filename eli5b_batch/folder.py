@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 CALLS: Final = "calls.jsonl"
 GRADES: Final = "grades.jsonl"
+FINISHED: Final = "finished.jsonl"
 PROGRESS: Final = "progress.json"
 LOG: Final = "run.log"
 _MANIFEST: Final = "manifest.json"
@@ -148,6 +149,7 @@ def write_manifest(
         "simulated": job.simulated,
         "graded_steps": list(experiment.protocol.GRADED),
         "expected_answers": plan.graded,
+        "plan": {"fingerprint": plan.fingerprint, "calls": [[*slot, n] for slot, n in plan.total.items()]},
         "teacher": getattr(experiment.params, "teacher", None),
         "students": getattr(experiment.params, "students", None),
         "params": experiment.params.model_dump(mode="json"),

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -21,19 +22,32 @@ from pydantic import (
 )
 
 _NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
-_URL: Final = r"^https?://[^\s/?#@]+(/[^\s?#@]*)?$"
+_LABEL: Final = "[A-Za-z0-9_-]{1,63}"
+_URL: Final = rf"^https?://({_LABEL}(\.{_LABEL})*|\[[0-9A-Fa-f:.]+\])(:[0-9]{{1,5}})?(/[^\s?#@]*)?$"
+_MODEL: Final = r"^\S+$"
 _VARIABLE: Final = r"^[A-Z_][A-Z0-9_]*$"
 
 SHAPES: Final = {
-    _NAME: "be made of the letters a to z, digits and _ . - and begin with a letter or digit",
+    _NAME: "hold only letters (a to z, A to Z), digits and _ . - and begin with a letter or digit",
     _URL: "be an address such as http://127.0.0.1:11434, without user name, key or query",
+    _MODEL: "be the provider's id of a model, without spaces",
     _VARIABLE: "be the name of an environment variable, such as TOGETHER_API_KEY, never the key itself",
 }
 """What a text that has to match a pattern must do, for messages."""
 
 Name = Annotated[str, Field(pattern=_NAME, max_length=100)]
 Url = Annotated[str, Field(pattern=_URL)]
-File = Annotated[Path, Field(strict=False)]
+ModelId = Annotated[str, Field(pattern=_MODEL, max_length=300)]
+
+
+def _fits_a_file_system(path: Path) -> Path:
+    longest = 255  # bytes of one name, on every file system in use
+    if "\0" in str(path) or any(len(part.encode()) > longest for part in path.parts):
+        raise ValueError("no file can have this name: it is too long, or holds a character that names can't")
+    return path
+
+
+File = Annotated[Path, Field(strict=False), AfterValidator(_fits_a_file_system)]
 Count = Annotated[int, Field(gt=0, lt=2**31)]
 """Larger ones are slips of the hand, and some would not fit into JSON."""
 Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
@@ -77,7 +91,7 @@ class Slot(Section):
     gpu: NonNegativeInt | Name = 0
     url: Url | None = Field(None, description="Address of the server; not used when simulated.")
     parallel: Count = Field(1, description="Calls in flight: the server's OLLAMA_NUM_PARALLEL.")
-    models: list[str] = Field(default_factory=list, description="Model ids this slot serves; empty: all.")
+    models: list[ModelId] = Field(default_factory=list, description="Model ids this slot serves; empty: all.")
 
     @property
     def name(self) -> str:
@@ -95,6 +109,10 @@ class Simulation(Section):
     drop_rate: Share = Field(0.0, description="Share of connections dropped before the reply.")
     garbage_rate: Share = Field(0.0, description="Share of replies that are not JSON.")
     empty_rate: Share = Field(0.0, description="Share of replies without content.")
+    lost_rate: Share = Field(0.0, description="Share of connections dropped when the work is done.")
+    hang_rate: Share = Field(0.0, description="Share of replies that begin and never end.")
+    late_rate: Share = Field(0.0, description="Share of replies that come late_s later.")
+    late_s: float = Field(1.0, ge=0, description="Seconds that a late reply is late.")
     mean_output_tokens: Count = 160
     skill: dict[str, dict[str, Share]] = Field(
         default_factory=dict,
@@ -108,6 +126,10 @@ class _Provider(Section):
 
     timeout_s: PositiveFloat = Field(600, description="Longest wait for one reply, seconds.")
     attempts: Count = Field(6, description="Times a call is sent before it counts as failed.")
+    trace: bool = Field(
+        default=False,
+        description="Send each call's key in the header x-eli5b-call, for servers of your own that keep books.",
+    )
 
 
 class OpenAIProvider(_Provider):
@@ -166,7 +188,7 @@ class Price(Section):
 
     input: float = Field(ge=0)
     output: float = Field(ge=0)
-    as_of: dt.date
+    as_of: dt.date = Field(strict=False)
 
 
 class Sampling(Section):
@@ -184,7 +206,7 @@ class Model(Section):
     """A named model of the job."""
 
     provider: str
-    model: str = Field(min_length=1, description="The provider's id of the model.")
+    model: ModelId = Field(description="The provider's id of the model.")
     description: str = Field("", description="What prompts call it; left out: from the id.")
     price: Price | Literal["unknown"] | None = Field(
         None, description="Needed for paid providers; `unknown` runs without counting money."

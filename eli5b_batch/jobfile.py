@@ -5,16 +5,18 @@ Must not know: providers at work, run folders. Everything wrong here is a `JobEr
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
 import difflib
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from eli5b_batch.errors import JobError
 from eli5b_batch.job import Job, OllamaProvider, OpenAIProvider, SimulatedProvider
+from eli5b_batch.mistakes import explain, kind_of, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -23,30 +25,43 @@ if TYPE_CHECKING:
 DEFAULT_NUM_CTX = 8192
 """Window of an Ollama model where the job names none: the server's own default differs by machine."""
 
+_KEY_TAGS: Final = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge")
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML that refuses a key written twice; plain YAML lets the second one win in silence."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 (signature is PyYAML's)
+class _Loader(yaml.SafeLoader):
+    """YAML whose keys are texts and stand once: plain YAML lets the second one win in silence."""
+
+    def compose_scalar_node(self, anchor: Any) -> yaml.ScalarNode:  # noqa: ANN401 (wrong in the stubs)
+        """Refuse the halves of a surrogate pair, which no file and no request can hold."""
+        node = super().compose_scalar_node(anchor)
+        if re.search("[\ud800-\udfff]", node.value):
+            raise _error_at(node, r"\ud800 to \udfff is half a character: write it as it is, or with \U and 8 digits")
+        return node
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:  # noqa: ANN401 (wrong in the stubs)
+        """Check the keys as they stand in the file, before `<<` mixes them with others."""
+        node = super().compose_mapping_node(anchor)
         seen: set[str] = set()
-        for key_node, _ in node.value:
-            if isinstance(key_node, yaml.ScalarNode):
-                if key_node.value in seen:
-                    raise yaml.MarkedYAMLError(
-                        problem=f"the key {key_node.value!r} stands twice", problem_mark=key_node.start_mark
-                    )
-                seen.add(key_node.value)
-        return super().construct_mapping(node, deep)
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag not in _KEY_TAGS:
+                raise _error_at(key, "a key must be a text: put it in quotes")
+            if key.value in seen:
+                raise _error_at(key, f"the key {key.value!r} stands twice")
+            seen.add(key.value)
+        return node
 
 
-def load_job(path: Path, *, overrides: Sequence[str] = (), limit: int | None = None, name: str | None = None) -> Job:
+def _error_at(node: yaml.Node, problem: str) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+
+
+def load_job(path: Path, *, overrides: Sequence[str] = (), limit: int | None = None) -> Job:
     """Read a job file and check it.
 
     Args:
         path: the YAML file.
         overrides: texts `a.b=c`, as `--set` takes them; `c` is read as YAML.
         limit: `--limit`: only the first n problems.
-        name: replaces the job's name.
 
     Raises:
         JobError: with the file, the path in it, and what would be right.
@@ -56,8 +71,6 @@ def load_job(path: Path, *, overrides: Sequence[str] = (), limit: int | None = N
         _override(tree, text)
     if limit is not None and isinstance(tree.get("data"), dict):
         tree["data"]["limit"] = limit
-    if name is not None:
-        tree["name"] = name
     return parse_job(tree, str(path))
 
 
@@ -91,21 +104,36 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise JobError(f"{path}: the job file can't be read: {reason}") from None
-    try:
-        tree = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 (a SafeLoader underneath)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        if mark is None:
-            raise JobError(f"{path}: not valid YAML: {error.problem}") from None
-        line = text.split("\n")[mark.line].rstrip() if mark.line < text.count("\n") + 1 else ""
-        raise JobError(
-            f"{path}:{mark.line + 1}:{mark.column + 1}: not valid YAML: {error.problem}\n    {line}"
-        ) from None
-    except yaml.YAMLError as error:
-        raise JobError(f"{path}: not valid YAML: {error}") from None
+    tree = _parse_yaml(text, str(path))
     if not isinstance(tree, dict):
-        raise JobError(f"{path}: a job file is a mapping (`name: ...`), and this one is {_kind(tree)}")
+        raise JobError(f"{path}: a job file is a mapping (`name: ...`), and this one is {kind_of(tree)}")
     return tree
+
+
+def _parse_yaml(text: str, where: str) -> Any:  # noqa: ANN401 (whatever the YAML holds)
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 (a SafeLoader underneath)
+    except yaml.MarkedYAMLError as error:
+        lines = text.split("\n")
+        marks = [
+            m for m in (error.problem_mark, error.context_mark) if m and "".join(lines[m.line : m.line + 1]).strip()
+        ]
+        problem = ", ".join(filter(None, (error.context, error.problem)))
+        if not marks:
+            raise JobError(f"{where}: not valid YAML: {problem}") from None
+        line, column = marks[0].line, marks[0].column
+        raise JobError(
+            f"{where}:{line + 1}:{column + 1}: not valid YAML: {problem}\n    {lines[line].strip():.120}"
+        ) from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position)
+        raise JobError(
+            f"{where}:{line + 1}: not valid YAML: the character U+{error.character:04X} is not allowed"
+        ) from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2026-02-30
+        raise JobError(f"{where}: not valid YAML: {error}") from None
+    except RecursionError:
+        raise JobError(f"{where}: not valid YAML: it is nested too deeply") from None
 
 
 def _siblings(path: Path) -> Iterable[Path]:
@@ -113,155 +141,94 @@ def _siblings(path: Path) -> Iterable[Path]:
 
 
 def _override(tree: dict[str, Any], text: str) -> None:
-    """Apply one `a.b[0].c=value` to the tree, creating mappings on the way."""
+    """Apply one `a.b[0].c=value` to the tree, creating mappings on the way. A name may hold dots itself."""
     path, equals, raw = text.partition("=")
     if not equals or not re.fullmatch(r"[\w-]+(\.[\w-]+|\[\d+\])*", path):
         raise JobError(f"--set {text}: write a path and a value, such as --set params.samples=4")
-    steps: list[str | int] = [int(i) if i else k for k, i in re.findall(r"([\w-]+)|\[(\d+)\]", path)]
-    try:
-        value = yaml.safe_load(raw)
-    except yaml.YAMLError:
-        raise JobError(f"--set {text}: the value is not valid YAML") from None
+    value = _parse_yaml(raw, f"--set {text:.60}")
     place: Any = tree
-    for i, step in enumerate(steps):
-        last = i == len(steps) - 1
-        if isinstance(step, int):
-            if not isinstance(place, list) or step >= len(place):
-                raise JobError(f"--set {text}: there is no element [{step}] at this place of the job")
-        elif not isinstance(place, dict):
-            raise JobError(f"--set {text}: {steps[i - 1]} is {_kind(place)}, so it has no {step!r}")
-        elif not last:
-            place.setdefault(step, {})
-            if place[step] is None:
-                place[step] = {}
-        if last:
+    done = ""
+    while True:
+        index = re.match(r"\[(\d+)\]\.?", path)
+        if index:
+            step: int | str = int(index[1])
+            if not isinstance(place, list) or int(step) >= len(place):
+                raise JobError(f"--set {text}: {done} is {kind_of(place)}, and it has no element [{step}]")
+            done, path = f"{done}[{step}]", path[index.end() :]
+        else:
+            if not isinstance(place, dict):
+                raise JobError(f"--set {text}: {done} is {kind_of(place)}, so nothing in it is called {path!r}")
+            step = _first_step(path, place)
+            done, path = f"{done}.{step}".lstrip("."), path[len(step) :].removeprefix(".")
+        if not path:
             place[step] = value
-        else:
-            place = place[step]
+            return
+        if isinstance(place, dict) and place.get(step) is None:
+            place[step] = {}
+        place[step] = copy.copy(place[step])  # with YAML's `*name` it may stand in several places
+        place = place[step]
 
 
-def explain(error: ValidationError, where: str, schema: type[BaseModel], prefix: str = "") -> str:
-    """Every mistake in a validation error as one line: file, path in it, what, what would be right.
-
-    Args:
-        error: what pydantic raised.
-        where: the file.
-        schema: the class that was validated; known keys are looked up in it.
-        prefix: where `schema` stands in the file, e.g. `params`.
-    """
-    lines = []
-    for item in error.errors(include_url=False, include_context=True)[:5]:
-        loc, known = _locate(item["loc"], schema)
-        place = _dotted(((prefix,) if prefix else ()) + loc)
-        lines.append(f"{where}: {place}: {_sentence(item, known)}" if place else f"{where}: {_sentence(item, known)}")
-    more = error.error_count() - len(lines)
-    return "\n".join([*lines, f"{where}: and {more} more"] if more > 0 else lines)
-
-
-def _sentence(item: Mapping[str, Any], known: Sequence[str]) -> str:
-    kind, given = item["type"], item.get("input")
-    if kind == "extra_forbidden":
-        key = str(item["loc"][-1])
-        near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}?" if near else "known keys: " + ", ".join(known)
-        return f"unknown key {key!r}; {hint}"
-    if kind == "missing":
-        return "this key is missing"
-    if kind == "union_tag_not_found":
-        return "`api` is missing: openai, ollama or simulated"
-    if kind == "union_tag_invalid":
-        return f"api {item['ctx']['tag']!r} is not known: openai, ollama or simulated"
-    if kind == "value_error":
-        return str(item["ctx"]["error"])
-    message = item["msg"][0].lower() + item["msg"][1:]
-    return f"{message}, and this is {_kind(given)}"
-
-
-def _kind(value: object) -> str:
-    if value is None:
-        return "empty"
-    if isinstance(value, dict):
-        return "a mapping"
-    if isinstance(value, list):
-        return "a list"
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."  # noqa: PLR2004
-
-
-def _locate(loc: Sequence[str | int], schema: type[BaseModel]) -> tuple[tuple[str | int, ...], list[str]]:
-    """The path as the user wrote it (without the union tags pydantic adds) and the keys known there."""
-    root = schema.model_json_schema()
-    definitions = root.get("$defs", {})
-    node: Any = root
-    path: list[str | int] = []
-    known: list[str] = sorted(root.get("properties", {}))
-    for step in loc:
-        node = _follow(node, definitions)
-        mapping = node.get("discriminator", {}).get("mapping", {}) if isinstance(node, dict) else {}
-        if step in mapping:
-            node = {"$ref": mapping[step]}
-            continue
-        properties = node.get("properties", {})
-        known = sorted(properties)
-        if isinstance(step, str) and step not in properties and "anyOf" in node:
-            continue  # a branch of a plain union, named by its type
-        path.append(step)
-        if isinstance(step, int):
-            node = node.get("items", {})
-        else:
-            node = properties.get(step) or node.get("additionalProperties") or _pattern(node) or {}
-    return tuple(path), known
-
-
-def _pattern(node: Mapping[str, Any]) -> Any:  # noqa: ANN401 (a piece of JSON Schema)
-    return next(iter(node.get("patternProperties", {}).values()), None)
-
-
-def _follow(node: Any, definitions: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ANN401 (JSON Schema)
-    while isinstance(node, dict) and "$ref" in node:
-        node = definitions[node["$ref"].rsplit("/", 1)[-1]]
-    if isinstance(node, dict) and "anyOf" in node:  # `X | None`: the branch that is not null
-        branches = [b for b in node["anyOf"] if b.get("type") != "null"]
-        if len(branches) == 1:
-            return _follow(branches[0], definitions)
-    return node if isinstance(node, dict) else {}
-
-
-def _dotted(loc: Sequence[str | int]) -> str:
-    text = ""
-    for step in loc:
-        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
-    return text
+def _first_step(path: str, keys: Iterable[str]) -> str:
+    """The longest key at the start of `path`, else what stands before its first dot or bracket."""
+    known = [key for key in keys if path == key or path.startswith((f"{key}.", f"{key}["))]
+    return max(known, key=len) if known else re.split(r"[.\[]", path, maxsplit=1)[0]
 
 
 def _check_references(job: Job, where: str) -> None:
-    windows: dict[tuple[str, str], tuple[str, int | None]] = {}
+    """What no single section can see: names of other sections, and what has to agree between them."""
+    for name in job.providers:
+        _check_provider(job, name, f"{where}: providers.{name}")
+    windows: dict[tuple[str, str], tuple[str, int]] = {}
     for name, model in job.models.items():
+        place = f"{where}: models.{name}"
         if model.provider not in job.providers:
-            near = difflib.get_close_matches(model.provider, job.providers, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else "defined: " + ", ".join(job.providers)
-            raise JobError(f"{where}: models.{name}.provider: no provider {model.provider!r}; {hint}")
+            raise JobError(
+                f"{place}.provider: no provider {model.provider!r}; "
+                f"{nearest(model.provider, list(job.providers), 'defined')}"
+            )
         provider = job.provider_of(name)
         if isinstance(provider, OpenAIProvider) and model.price is None:
             raise JobError(
-                f"{where}: models.{name}.price: a paid model needs a price, such as "
+                f"{place}.price: a paid model needs a price, such as "
                 "{input: 0.27, output: 0.85, as_of: 2026-03-01} (USD per million tokens), or `price: unknown`"
             )
         if job.budget and model.price == "unknown":
-            raise JobError(
-                f"{where}: models.{name}.price: no budget can be kept with an unknown price; give it, or drop budget"
-            )
-        slots = getattr(provider, "slots", None)
+            raise JobError(f"{place}.price: no budget can be kept with an unknown price; give it, or drop budget")
+        _, slots = provider.shape
         if slots and not any(not s.models or model.model in s.models for s in slots):
             raise JobError(
-                f"{where}: models.{name}.model: no slot of {model.provider} serves {model.model!r}; "
-                f"add it to a slot's models"
+                f"{place}.model: no slot of {model.provider} serves {model.model!r}; add it to a slot's models"
             )
-        earlier = windows.setdefault((model.provider, model.model), (name, model.sampling.num_ctx))
-        if slots and earlier[1] != model.sampling.num_ctx:
+        window = model.sampling.num_ctx or DEFAULT_NUM_CTX
+        other, its_window = windows.setdefault((model.provider, model.model), (name, window))
+        if slots and window != its_window:
             raise JobError(
-                f"{where}: models.{name}.sampling.num_ctx: {model.model} has another num_ctx in models.{earlier[0]}; "
-                "two windows for one model reload it at every change"
+                f"{place}.sampling.num_ctx: {model.model} has {window} here and {its_window} in models.{other}; "
+                "give it one, as a server loads a model anew for every change of its window"
+            )
+
+
+def _check_provider(job: Job, name: str, place: str) -> None:
+    provider = job.providers[name]
+    gpus: dict[str, int] = {}
+    urls: dict[str, int] = {}
+    for i, slot in enumerate(provider.shape[1]):
+        if isinstance(provider, OllamaProvider) and slot.url is None:
+            raise JobError(f"{place}.slots[{i}].url: this key is missing: the address of that Ollama server")
+        if gpus.setdefault(slot.name, i) != i:
+            raise JobError(
+                f"{place}.slots[{i}].gpu: slots[{gpus[slot.name]}] is {slot.name} too; give each its own gpu"
+            )
+        if slot.url and urls.setdefault(slot.url.rstrip("/"), i) != i:
+            raise JobError(
+                f"{place}.slots[{i}].url: slots[{urls[slot.url.rstrip('/')]}] has this address too; "
+                "one server is one slot, with more calls in flight by a larger `parallel`"
+            )
+    for model in provider.simulation.skill if isinstance(provider, SimulatedProvider) else ():
+        if model not in job.models:
+            raise JobError(
+                f"{place}.simulation.skill: no model {model!r}; {nearest(model, list(job.models), 'defined')}"
             )
 
 
@@ -270,8 +237,7 @@ def _with_defaults(job: Job) -> Job:
     models = {}
     for name, model in job.models.items():
         provider = job.provider_of(name)
-        local = isinstance(provider, OllamaProvider) or (isinstance(provider, SimulatedProvider) and provider.slots)
-        if local and model.sampling.num_ctx is None:
+        if provider.shape[1] and model.sampling.num_ctx is None:
             sampling = model.sampling.model_copy(update={"num_ctx": DEFAULT_NUM_CTX})
             models[name] = model.model_copy(update={"sampling": sampling})
         else:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-from contextlib import contextmanager
+import sys
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -17,6 +18,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LOGGER: Final = logging.getLogger("eli5b_batch")
+
+
+class _File(logging.FileHandler):
+    """A log that can't be written, as on a full disk, must not end the run or fill the terminal with tracebacks."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (the library's name)
+        """Say it once; the journal, which matters, reports the disk in its own way."""
+        if not self._told:
+            self._told = True
+            sys.stderr.write(
+                f"eli5b-batch: {self.baseFilename} can't be written; {record.getMessage()!r} is not logged\n"
+            )
+
+    _told = False
 
 
 class _JsonLine(logging.Formatter):
@@ -36,7 +51,7 @@ class _JsonLine(logging.Formatter):
 @contextmanager
 def run_log(path: Path) -> Iterator[None]:
     """Send the package's log to `path` while a run goes on."""
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = _File(path, encoding="utf-8")
     handler.setFormatter(_JsonLine())
     LOGGER.addHandler(handler)
     LOGGER.setLevel(logging.INFO)
@@ -45,7 +60,8 @@ def run_log(path: Path) -> Iterator[None]:
         yield
     finally:
         LOGGER.removeHandler(handler)
-        handler.close()
+        with suppress(OSError):  # what is still buffered for a full disk; `handleError` has said so
+            handler.close()
 
 
 def log(event: str, *, level: int = logging.INFO, error: BaseException | None = None, **fields: object) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from eli5b_batch.calls import CountingCalls
 from eli5b_batch.dispatch.budget import input_bound
@@ -64,12 +64,16 @@ def load_experiment(job: Job, where: str) -> Experiment:
 
 @dataclass
 class Plan:
-    """Calls by (step, model), the ones not yet on record among them, and what they will read."""
+    """Calls by (step, model), of them the ones not yet on record, and what they will read.
+
+    `graded` counts the answers among them, `fingerprint` is of the job that was counted.
+    """
 
     total: Counter[tuple[str, str]] = field(default_factory=Counter)
     left: Counter[tuple[str, str]] = field(default_factory=Counter)
     input_bytes: Counter[tuple[str, str]] = field(default_factory=Counter)
     graded: int = 0
+    fingerprint: str = ""
 
     @property
     def models_left(self) -> set[str]:
@@ -77,8 +81,18 @@ class Plan:
         return {model for (_, model), n in self.left.items() if n}
 
 
+def remembered_plan(manifest: Mapping[str, Any], fingerprint: str) -> Plan | None:
+    """What an earlier start counted for the very same job; None: count again."""
+    known = manifest.get("plan", {})
+    if known.get("fingerprint") != fingerprint:
+        return None
+    total = Counter({(step, model): n for step, model, n in known["calls"]})
+    return Plan(total=total, graded=manifest["expected_answers"], fingerprint=fingerprint)
+
+
 async def count_calls(
     experiment: Experiment,
+    problems: Sequence[Problem] | None = None,
     *,
     on_record: Callable[[str], bool] | None = None,
     reply_length: Mapping[tuple[str, str], int] | None = None,
@@ -87,6 +101,7 @@ async def count_calls(
 
     Args:
         experiment: the job.
+        problems: the ones to count; None: all of the run.
         on_record: whether a key is answered already; None: nothing is.
         reply_length: measure prompts too: every one is rendered, with replies of so many bytes by (step, model), or by
             ("", model) for steps not named.
@@ -115,7 +130,7 @@ async def count_calls(
             plan.input_bytes[slot] += input_bound(ask)
 
     calls = CountingCalls(count, fill)
-    for problem in experiment.problems.selected:
+    for problem in experiment.problems.selected if problems is None else problems:
         try:
             await experiment.protocol.run(problem, experiment.context(problem, calls), experiment.params)
         except* Exception as group:  # noqa: BLE001 (the first error of a task group is the error)

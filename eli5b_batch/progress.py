@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from eli5b_batch.calls import Answered
     from eli5b_batch.dispatch.budget import Budget
     from eli5b_batch.dispatch.dispatcher import Dispatcher
+    from eli5b_batch.grading.book import Arm
     from eli5b_batch.plan import Plan
-    from eli5b_batch.snapshot import Arm, Provider, Slot, Snapshot, State, Step
+    from eli5b_batch.snapshot import Arm as ArmShown
+    from eli5b_batch.snapshot import Provider, Slot, Snapshot, State, Step
 
 
 class Progress:
@@ -36,6 +38,8 @@ class Progress:
         budget: the run's money.
         clock: the event loop's clock, seconds.
         now: wall clock, UTC.
+        recorded: calls answered so far, earlier starts included, by (step, model).
+        arms: graded answers and correct ones, by arm.
         dispatchers: the run's, for their figures.
     """
 
@@ -51,6 +55,8 @@ class Progress:
         budget: Budget,
         clock: Callable[[], float],
         now: Callable[[], dt.datetime],
+        recorded: Callable[[], Mapping[tuple[str, str], int]],
+        arms: Callable[[], Mapping[Arm, Sequence[int]]],
         dispatchers: Sequence[Dispatcher] = (),
     ) -> None:
         self._name = name
@@ -59,19 +65,19 @@ class Progress:
         self._problems = problems
         self._window = window
         self._paid = paid
+        self._recorded = recorded
+        self._arms = arms
         self._dispatchers = dispatchers
         self._budget = budget
         self._clock = clock
         self._now = now
         self._began = clock()
         self._started_at = _iso(now())
-        self._done: Counter[tuple[str, str]] = Counter()
         self._failed: Counter[tuple[str, str]] = Counter()
-        self._replayed: Counter[tuple[str, str]] = Counter()
+        self._replayed = dict(recorded())
         self._rates = {key: RateMeter(clock, span=30.0) for key in plan.total}
-        self._arms: dict[tuple[Any, ...], tuple[int, int]] = {}
         self.failures: Counter[str] = Counter()
-        self.grades_waiting = self.grades_done = 0
+        self.grades_waiting = 0
         self.problems_done = self.problems_active = 0
         self.state: State = "running"
         self.reason: str | None = None
@@ -79,8 +85,8 @@ class Progress:
 
     @property
     def calls_done(self) -> int:
-        """Calls answered or failed, replayed ones included."""
-        return self._done.total()
+        """Calls answered, or failed in this start."""
+        return sum(self._done().values())
 
     @property
     def calls_total(self) -> int:
@@ -90,26 +96,23 @@ class Progress:
     def answered(self, done: Answered) -> None:
         """A call has its record."""
         key = (done.call.step, done.call.model)
-        self._done[key] += 1
-        if done.replayed:
-            self._replayed[key] += 1
-        else:
+        if not done.replayed:
             self._rates[key].add()
         if done.error is not None:
             self._failed[key] += 1
             self.failures[done.error["class"]] += 1
 
-    def graded(self, model: str, tags: Mapping[str, str | int], *, correct: bool) -> None:
-        """An answer has its verdict."""
-        self.grades_done += 1
-        arm = (model, *((tag, value) for tag, value in tags.items() if tag != "sample"))
-        n, right = self._arms.get(arm, (0, 0))
-        self._arms[arm] = (n + 1, right + correct)
+    def _done(self) -> dict[tuple[str, str], int]:
+        """Calls done by (step, model); a folder may hold more than this job asks for."""
+        recorded = self._recorded()
+        return {key: min(total, recorded.get(key, 0) + self._failed[key]) for key, total in self._plan.total.items()}
 
     def snapshot(self) -> Snapshot:
         """The run as it is now; see `eli5b_batch.snapshot`."""
         providers = [d.snapshot() for d in self._dispatchers]
-        steps = [self._step(*key) for key in self._plan.total]
+        done = self._done()
+        arms = self._arms()
+        steps = [self._step(*key, done[key]) for key in self._plan.total]
         etas = [s["eta_s"] for s in steps]
         return {
             "schema": SCHEMA,
@@ -132,19 +135,19 @@ class Progress:
             "steps": steps,
             "providers": [_provider(p) for p in providers],
             "slots": [_slot(p["provider"], s) for p in providers for s in p.get("slots", ())],
-            "accuracy": [_arm(arm, n, right) for arm, (n, right) in sorted(self._arms.items(), key=str)],
+            "accuracy": [_arm(arm, *counts) for arm, counts in sorted(arms.items(), key=str)],
             "cost": {
                 "spent_usd": round(self._budget.spent, 6),
-                "projected_usd": self._projected(),
+                "projected_usd": self._projected(done),
                 "budget_usd": self._budget.cap,
             },
             "failures": dict(self.failures),
-            "grading": {"waiting": self.grades_waiting, "done": self.grades_done},
+            "grading": {"waiting": self.grades_waiting, "done": sum(n for n, _ in arms.values())},
         }
 
-    def _step(self, step: str, model: str) -> Step:
+    def _step(self, step: str, model: str, done: int) -> Step:
         key = (step, model)
-        total, done = self._plan.total[key], self._done[key]
+        total = self._plan.total[key]
         rate = self._rates[key].rate()
         left = max(0, total - done)
         return {
@@ -153,18 +156,18 @@ class Progress:
             "total": total,
             "done": done,
             "failed": self._failed[key],
-            "replayed": self._replayed[key],
+            "replayed": min(total, self._replayed.get(key, 0)),
             "rate_per_s": round(rate, 2),
             "eta_s": 0.0 if not left else round(left / rate, 1) if rate else None,
         }
 
-    def _projected(self) -> float | None:
+    def _projected(self, done: Mapping[tuple[str, str], int]) -> float | None:
         """What the whole run will cost, if the paid calls to come cost what the paid calls so far did."""
         if not self._paid:
             return 0.0
-        done = sum(n for (_, model), n in self._done.items() if model in self._paid)
+        made = sum(n for (_, model), n in done.items() if model in self._paid)
         total = sum(n for (_, model), n in self._plan.total.items() if model in self._paid)
-        return round(self._budget.spent * total / done, 4) if done else None
+        return round(self._budget.spent * total / made, 4) if made else None
 
 
 def _iso(moment: dt.datetime) -> str:
@@ -203,6 +206,5 @@ def _slot(provider: str, s: Mapping[str, Any]) -> Slot:
     }
 
 
-def _arm(arm: tuple[Any, ...], n: int, correct: int) -> Arm:
-    model, *tags = arm
-    return {"model": model, "tags": dict(tags), "n": n, "correct": correct}
+def _arm(arm: Arm, n: int, correct: int) -> ArmShown:
+    return {"model": arm.model, "tags": dict(arm.tags), "n": n, "correct": correct}

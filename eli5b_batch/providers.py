@@ -104,7 +104,7 @@ def _client(
 ) -> tuple[Backend, Capacity]:
     provider = job.providers[name]
     limits, slots = provider.shape
-    trace = urls is not None
+    trace = provider.trace or urls is not None
     if limits is not None:
         base_url = f"{urls[0]}/v1" if urls else getattr(provider, "base_url", "")
         headers = {"Authorization": f"Bearer {key}"} if key else None

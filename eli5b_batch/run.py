@@ -17,8 +17,10 @@ from eli5b_batch.calls import Answered, Asked, Recorded, RunCalls
 from eli5b_batch.dispatch.budget import Budget
 from eli5b_batch.dispatch.stop import Stop
 from eli5b_batch.errors import Eli5bError, StorageError
+from eli5b_batch.finished import Fingerprint, Finished
 from eli5b_batch.folder import (
     CALLS,
+    FINISHED,
     GRADES,
     LOG,
     PROGRESS,
@@ -31,7 +33,7 @@ from eli5b_batch.grading.book import FAILED, GradeBook
 from eli5b_batch.grading.pool import GraderPool
 from eli5b_batch.journal import Journal
 from eli5b_batch.log import display_failed, log, run_log
-from eli5b_batch.plan import Plan, count_calls, first_of
+from eli5b_batch.plan import Plan, count_calls, first_of, remembered_plan
 from eli5b_batch.progress import Progress
 from eli5b_batch.progress_file import ProgressFile
 from eli5b_batch.providers import open_dispatchers
@@ -87,14 +89,10 @@ async def execute(
     manifest = read_manifest(run_dir)
     if manifest is not None:
         check_same_job(run_dir, manifest, experiment)
+    fingerprint = Fingerprint(experiment)
     async with AsyncExitStack() as stack:
-
-        def open_journal() -> Journal:
-            stack.enter_context(locked(run_dir))
-            return stack.enter_context(closing(Journal(run_dir / CALLS)))
-
-        journal = open_journal() if manifest is not None else None
-        plan = await count_calls(experiment, on_record=journal.is_answered if journal else None)
+        store = stack.enter_context(open_store(run_dir, fingerprint)) if manifest is not None else None
+        plan = await _plan(experiment, fingerprint, manifest, store)
         stop, budget = Stop(), Budget(experiment.job.budget.usd if experiment.job.budget else None)
         dispatchers = await stack.enter_async_context(
             open_dispatchers(
@@ -107,17 +105,15 @@ async def execute(
             )
         )
         facts = await reach_models(experiment, plan, dispatchers)
-        journal = journal or open_journal()
-        budget.spent = journal.opened.cost_usd
+        store = store or stack.enter_context(open_store(run_dir, fingerprint))
+        budget.spent = store.journal.opened.cost_usd
         write_manifest(run_dir, experiment, plan, facts, dt.datetime.now(dt.UTC))
         stack.enter_context(run_log(run_dir / LOG))
-        book = stack.enter_context(closing(GradeBook(run_dir / GRADES)))
         pool = await stack.enter_async_context(GraderPool(workers))
         run = _Run(
             experiment=experiment,
             plan=plan,
-            journal=journal,
-            book=book,
+            store=store,
             pool=pool,
             dispatchers=dispatchers,
             stop=stop,
@@ -130,6 +126,47 @@ async def execute(
         )
         await stack.enter_async_context(display(run.progress.snapshot))
         return await run.to_the_end()
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """What a run writes to: calls, their verdicts, and which problems need nothing any more."""
+
+    journal: Journal
+    book: GradeBook
+    finished: Finished
+
+
+@contextmanager
+def open_store(run_dir: Path, fingerprint: Fingerprint) -> Iterator[Store]:
+    """Lock the run folder, made if missing, and open its records.
+
+    Raises:
+        RunFolderError: it is in use, can't be written to, or a record is damaged.
+        StorageError: the disk refuses.
+    """
+    with (
+        locked(run_dir),
+        closing(Journal(run_dir / CALLS)) as journal,
+        closing(GradeBook(run_dir / GRADES, journal.row)) as book,
+        closing(Finished(run_dir / FINISHED, fingerprint, answered=journal.answered, graded=book.graded)) as finished,
+    ):
+        yield Store(journal, book, finished)
+
+
+async def _plan(
+    experiment: Experiment, fingerprint: Fingerprint, manifest: Mapping[str, Any] | None, store: Store | None
+) -> Plan:
+    """The calls of the job, counted; finished problems are taken from the count of an earlier start."""
+    now = fingerprint.of_plan()
+    selected = experiment.problems.selected
+    known = remembered_plan(manifest or {}, now)
+    open_problems = [p for p in selected if p not in store.finished] if known and store else selected
+    plan = await count_calls(experiment, open_problems, on_record=store.journal.is_answered if store else None)
+    if known:
+        plan.total, plan.graded = known.total, known.graded
+    plan.fingerprint = now
+    return plan
 
 
 async def reach_models(
@@ -156,8 +193,7 @@ class _Run:
         *,
         experiment: Experiment,
         plan: Plan,
-        journal: Journal,
-        book: GradeBook,
+        store: Store,
         pool: GraderPool,
         dispatchers: Mapping[str, Dispatcher],
         stop: Stop,
@@ -169,8 +205,9 @@ class _Run:
         began, at = dt.datetime.now(dt.UTC).timestamp(), loop.time()
         window = _window(job) if job.window == "auto" else job.window
         self._experiment = experiment
-        self._journal = journal
-        self._book = book
+        self._journal = store.journal
+        self._book = store.book
+        self._finished = store.finished
         self._pool = pool
         self._dispatchers = dispatchers
         self._stop = stop
@@ -178,9 +215,10 @@ class _Run:
         self._window = asyncio.Semaphore(window)
         self._leave = asyncio.Event()
         self._grading: dict[str, list[asyncio.Task[None]]] = {}
+        self._failing: set[str] = set()
         self._calls = RunCalls(
             job,
-            journal=journal,
+            journal=store.journal,
             dispatchers=dispatchers,
             stop=stop,
             wall=lambda t: began + t - at,
@@ -196,6 +234,8 @@ class _Run:
             budget=budget,
             clock=loop.time,
             now=lambda: dt.datetime.now(dt.UTC),
+            recorded=store.journal.answered_by_step,
+            arms=lambda: store.book.arms,
             dispatchers=list(dispatchers.values()),
         )
 
@@ -230,6 +270,9 @@ class _Run:
     async def _all_problems(self) -> None:
         async with asyncio.TaskGroup() as group:
             for problem in self._experiment.problems.selected:
+                if problem in self._finished:
+                    self.progress.problems_done += 1
+                    continue
                 await self._window.acquire()
                 group.create_task(self._problem(problem))
 
@@ -240,6 +283,10 @@ class _Run:
             await self._experiment.protocol.run(problem, context, self._experiment.params)
             await asyncio.gather(*self._grading.pop(problem.id, ()))
             self.progress.problems_done += 1
+            if problem.id not in self._failing:
+                self._finished.add(problem, answered=self._journal.answered, graded=self._book.graded)
+        except Exception as error:  # noqa: BLE001 (ends the run in order: other problems' calls in flight come home)
+            self._stop.ask(first_of(error))
         finally:
             self.progress.problems_active -= 1
             self._calls.forget(problem)
@@ -250,6 +297,7 @@ class _Run:
         call, reply = done.call, done.reply
         self.progress.answered(done)
         if done.error is not None:
+            self._failing.add(call.owner.id)
             log("call failed", level=logging.WARNING, key=call.key, **done.error)
         if call.step not in self._experiment.protocol.GRADED:
             return
@@ -257,10 +305,7 @@ class _Run:
         if not reply.ok:
             if verdict is None:
                 self._book.add_failed(call.key, call.problem.answer)
-            self.progress.graded(call.model, call.tags, correct=False)
-        elif verdict is not None and verdict != FAILED:
-            self.progress.graded(call.model, call.tags, correct=verdict == "correct")
-        else:
+        elif verdict is None or verdict == FAILED:
             self._grading.setdefault(call.owner.id, []).append(asyncio.create_task(self._grade(call, reply)))
 
     async def _grade(self, call: Asked, reply: Recorded) -> None:
@@ -270,7 +315,6 @@ class _Run:
         finally:
             self.progress.grades_waiting -= 1
         self._book.add(call.key, call.problem.answer, verdict)
-        self.progress.graded(call.model, call.tags, correct=verdict.correct)
 
     async def _come_home(self) -> None:
         """Wait until every call in flight is on disk, or somebody is in a hurry."""

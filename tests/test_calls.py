@@ -229,6 +229,37 @@ async def test_a_failed_call_is_a_record_and_is_tried_again_on_resume(tmp_path: 
         assert (await b.calls.call(PROBLEM, PROBLEM, "m", ASK, step="answer", tags={})).text == "now"
 
 
+async def test_a_call_that_fails_in_start_after_start_is_given_up_for_good(tmp_path: Path) -> None:
+    sent = []
+    for _ in range(5):
+        backend = Backend(*[CallError("bad_request", "no") for _ in range(3)])
+        with bench(tmp_path, backend) as b:
+            reply = await b.calls.call(PROBLEM, PROBLEM, "m", ASK, step="answer", tags={})
+            assert not reply.ok
+            assert b.seen[0].error is not None
+            assert b.seen[0].error["class"] == "bad_request"
+        sent.append(len(backend.requests))
+    records = list(read_records(tmp_path / "calls.jsonl"))
+    assert [record["error"]["attempts"] for record in records] == [1, 2, 3, 4, 5]
+    assert sent == [1] * 5
+    with bench(tmp_path, Backend()) as b:
+        for number in range(6, 19):
+            b.journal.append({**records[0], "error": {**records[0]["error"], "attempts": number}})
+    backend = Backend()
+    with bench(tmp_path, backend) as b:
+        reply = await b.calls.call(PROBLEM, PROBLEM, "m", ASK, step="answer", tags={})
+        assert (reply.ok, b.seen[0].replayed) == (False, True)
+    assert backend.requests == []
+
+
+async def test_a_failed_call_asked_differently_starts_anew(tmp_path: Path) -> None:
+    with bench(tmp_path, Backend(CallError("bad_request", "no"))) as b:
+        await b.calls.call(PROBLEM, PROBLEM, "m", ASK, step="answer", tags={})
+    with bench(tmp_path, Backend(CallError("bad_request", "no")), job(model="org/n")) as b:
+        await b.calls.call(PROBLEM, PROBLEM, "m", ASK, step="answer", tags={})
+    assert [record["error"]["attempts"] for record in read_records(tmp_path / "calls.jsonl")] == [1, 1]
+
+
 async def test_a_call_built_on_a_failed_one_is_recorded_as_failed_and_never_sent(tmp_path: Path) -> None:
     backend = Backend(CallError("bad_request", "no"))
     with bench(tmp_path, backend) as b:

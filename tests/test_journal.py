@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eli5b_batch.errors import JournalDamagedError
-from eli5b_batch.journal import Journal, read_records
+from eli5b_batch.journal import Journal, read_records, repair
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,7 +75,18 @@ def test_a_torn_tail_is_cut_off_and_counted(tmp_path: Path) -> None:
     assert path.stat().st_size == whole
 
 
-@pytest.mark.parametrize("damage", [b"\n", b"garbage\n", b'{"key":"x"}\n', b'{"status":"ok","key":"b"}\n'])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b"\n",
+        b"garbage\n",
+        b'{"key":"x"}\n',
+        b"[]\n",
+        b'{"key":"x","status":"ok","request_hash":"7","cost_usd":0.0}\n',
+        b'{"key":"x","status":"fine","request_hash":"0123456789abcdef","cost_usd":0.0}\n',
+        b'{"key":"x","status":"error","request_hash":"0123456789abcdef","cost_usd":0.0,"text":"\xff"}\n',
+    ],
+)
 def test_damage_before_the_end_stops_with_the_line(tmp_path: Path, damage: bytes) -> None:
     path = tmp_path / "calls.jsonl"
     journal = Journal(path)
@@ -129,3 +140,32 @@ async def test_syncs_come_in_groups_within_50_ms_and_nobody_waits(
     journal.close()
     assert 2 <= len(syncs) <= 4
     assert syncs[0] <= 0.05
+
+
+def test_lines_of_another_layout_count_as_well(tmp_path: Path) -> None:
+    path = tmp_path / "calls.jsonl"
+    line = '{"status": "ok", "cost_usd": 0.5, "text": "a\\u2028b", "request_hash": "00000000000000ff", "key": "a"}\n'
+    path.write_text(line)
+    journal = Journal(path)
+    assert journal.find("a") == (0, True, "00000000000000ff")
+    assert journal.opened.cost_usd == 0.5
+    journal.close()
+
+
+@given(lines=st.lists(st.tuples(st.booleans(), st.binary(max_size=20)), max_size=10), torn=st.booleans())
+def test_repair_sets_exactly_the_damaged_lines_aside(
+    tmp_path_factory: pytest.TempPathFactory,
+    lines: list[tuple[bool, bytes]],
+    torn: bool,  # noqa: FBT001 (hypothesis)
+) -> None:
+    path = tmp_path_factory.mktemp("repair") / "calls.jsonl"
+    good = b'{"key":"a","status":"ok","request_hash":"0123456789abcdef","cost_usd":0.0,"reply":{"text":"x"}}\n'
+    written = [good if whole else junk.replace(b"\n", b"") + b"\n" for whole, junk in lines]
+    tail = [b'{"key":"b","stat'] if torn else []
+    path.write_bytes(b"".join(written + tail))
+    bad = [line for line in written if line != good] + tail
+    assert repair(path) == len(bad)
+    assert path.read_bytes() == good * written.count(good)
+    aside = path.with_name("calls.jsonl.damaged")
+    assert (aside.read_bytes() if aside.exists() else b"") == b"".join(bad)
+    Journal(path).close()

@@ -10,6 +10,7 @@ import pytest
 
 from eli5b_batch.calls import Answered, Asked, Recorded
 from eli5b_batch.dispatch.budget import Budget
+from eli5b_batch.grading.book import Arm
 from eli5b_batch.plan import Plan
 from eli5b_batch.problems import Problem
 from eli5b_batch.progress import Progress
@@ -29,7 +30,12 @@ class Clock:
         return self.now
 
 
-def progress(clock: Callable[[], float], budget: Budget | None = None) -> Progress:
+def progress(
+    clock: Callable[[], float],
+    budget: Budget | None = None,
+    recorded: dict[tuple[str, str], int] | None = None,
+    arms: dict[Arm, list[int]] | None = None,
+) -> Progress:
     return Progress(
         name="run",
         simulated=False,
@@ -40,6 +46,8 @@ def progress(clock: Callable[[], float], budget: Budget | None = None) -> Progre
         budget=budget or Budget(5.0),
         clock=clock,
         now=lambda: dt.datetime(2026, 11, 21, 1, 2, 3, tzinfo=dt.UTC),
+        recorded=lambda: recorded or {},
+        arms=lambda: arms or {},
     )
 
 
@@ -51,51 +59,48 @@ def answer(step: str = "answer", model: str = "1b", *, replayed: bool = False, e
 
 def test_calls_are_counted_by_what_became_of_them() -> None:
     clock = Clock()
-    p = progress(clock)
+    recorded = {("answer", "1b"): 7}
+    p = progress(clock, recorded=recorded)
     clock.now += 10
     for done in (answer(), answer(replayed=True), answer(error="timeout"), answer("hint", "m")):
         p.answered(done)
+    recorded |= {("answer", "1b"): 8, ("hint", "m"): 1}
     hint, answers = p.snapshot()["steps"]
     assert (hint["done"], hint["total"]) == (1, 10)
-    assert (answers["done"], answers["failed"], answers["replayed"]) == (3, 1, 1)
+    assert (answers["done"], answers["failed"], answers["replayed"]) == (9, 1, 7)
     assert answers["rate_per_s"] == pytest.approx(0.2)
-    assert answers["eta_s"] == pytest.approx(17 / 0.2)
+    assert answers["eta_s"] == pytest.approx(11 / 0.2)
     assert p.snapshot()["failures"] == {"timeout": 1}
-    assert (p.calls_done, p.calls_total) == (4, 30)
+    assert (p.calls_done, p.calls_total) == (10, 30)
+
+
+def test_a_folder_that_holds_more_than_the_job_asks_for_is_never_over_full() -> None:
+    p = progress(Clock(), recorded={("answer", "1b"): 99, ("hint", "x"): 5})
+    assert (p.calls_done, p.snapshot()["steps"][1]["replayed"]) == (20, 20)
 
 
 def test_time_left_is_unknown_until_every_step_has_a_rate_and_0_when_all_is_done() -> None:
-    clock = Clock()
-    p = progress(clock)
-    clock.now += 5
-    for _ in range(20):
-        p.answered(answer(replayed=True))
+    recorded = {("answer", "1b"): 20}
+    p = progress(Clock(), recorded=recorded)
     assert p.snapshot()["eta_s"] is None
-    for _ in range(10):
-        p.answered(answer("hint", "m"))
+    recorded["hint", "m"] = 10
     assert p.snapshot()["eta_s"] == 0.0
 
 
 def test_cost_is_projected_from_paid_calls_alone() -> None:
     budget = Budget(5.0)
-    p = progress(Clock(), budget)
+    recorded = {("answer", "1b"): 9}
+    p = progress(Clock(), budget, recorded)
     assert p.snapshot()["cost"] == {"spent_usd": 0.0, "projected_usd": None, "budget_usd": 5.0}
     budget.spent = 0.5
-    p.answered(answer())
-    p.answered(answer("hint", "m"))
-    p.answered(answer("hint", "m"))
+    recorded["hint", "m"] = 2
     assert p.snapshot()["cost"] == {"spent_usd": 0.5, "projected_usd": 2.5, "budget_usd": 5.0}
 
 
-def test_accuracy_is_by_model_and_every_tag_but_the_sample() -> None:
-    p = progress(Clock())
-    p.graded("1b", {"hint": "none", "sample": 0}, correct=True)
-    p.graded("1b", {"hint": "none", "sample": 1}, correct=False)
-    p.graded("3b", {"hint": "none", "sample": 0}, correct=False)
-    assert p.snapshot()["accuracy"] == [
-        {"model": "1b", "tags": {"hint": "none"}, "n": 2, "correct": 1},
-        {"model": "3b", "tags": {"hint": "none"}, "n": 1, "correct": 0},
-    ]
+def test_accuracy_is_shown_by_arm() -> None:
+    p = progress(Clock(), arms={Arm("1b", (("hint", "none"),)): [2, 1]})
+    assert p.snapshot()["accuracy"] == [{"model": "1b", "tags": {"hint": "none"}, "n": 2, "correct": 1}]
+    assert p.snapshot()["grading"] == {"waiting": 0, "done": 2}
 
 
 def test_a_snapshot_says_when_and_who() -> None:

@@ -165,7 +165,7 @@ async def test_faults_on_the_way_change_no_result(tmp_path: Path) -> None:
         f"providers.{provider}.simulation.{rate}=0.1"
         for provider in ("api", "gpus")
         for rate in ("error_rate", "drop_rate", "garbage_rate")
-    ]
+    ] + ["providers.api.attempts=20", "providers.gpus.attempts=20"]
     assert (await run(tmp_path / "rough", *faults)).exit_code == 0
     assert (await run(tmp_path / "smooth")).exit_code == 0
     assert results(tmp_path / "rough") == results(tmp_path / "smooth")

@@ -6,12 +6,13 @@ Facts about the server's behaviour are listed in `docs/providers.md`.
 
 from __future__ import annotations
 
+import re
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from eli5b_batch.backends.base import ChatReply, ChatRequest, ModelFacts
-from eli5b_batch.backends.transport import Response, Transport, excerpt
+from eli5b_batch.backends.transport import Response, Transport, as_count, as_object, as_text
 from eli5b_batch.errors import BadReplyError, CallError, ProviderRefusedError, RetryableError
 
 if TYPE_CHECKING:
@@ -26,6 +27,12 @@ CONTROL_TIMEOUT_S: Final = 30.0
 
 _OPTIONS: Final = {"max_tokens": "num_predict"}
 _NANO: Final = 1e-9
+_OVERFLOW: Final = re.compile(r"context[ _](length|size)")
+_REFUSED: Final = {
+    401: "refuses to answer without a login: sign in there with `ollama signin`",
+    402: "answers only paid accounts: pay for it, or choose a model that runs on your own machine",
+    403: "refuses this address: set OLLAMA_ORIGINS there, or use the server's own host name",
+}
 
 
 class OllamaBackend:
@@ -85,7 +92,10 @@ class OllamaBackend:
     async def _inspect(self, url: str, models: Sequence[str]) -> dict[str, ModelFacts]:
         """What one server says of `models`: digest, quantisation, size, version, share in GPU memory if loaded."""
         try:
-            version = (await self._transport.get(f"{url}/api/version")).json()["version"]
+            response = await self._transport.get(f"{url}/api/version")
+            if response.status in _REFUSED:
+                raise self._failure(response, "", url)
+            version = response.json()["version"]
         except (RetryableError, KeyError, TypeError):
             raise ProviderRefusedError(
                 f"providers.{self._name}: no Ollama server answers at {url}; "
@@ -125,6 +135,10 @@ class OllamaBackend:
             raise ProviderRefusedError(
                 f"providers.{self._name}: {url} stopped answering: {str(error) or type(error).__name__}"
             ) from None
+        except ValueError:  # no JSON, or JSON without the fields of Ollama
+            raise ProviderRefusedError(
+                f"providers.{self._name}: {url} does not list its models as Ollama does; is the slot's url right?"
+            ) from None
 
     async def close(self) -> None:
         """Close all connections."""
@@ -133,13 +147,14 @@ class OllamaBackend:
     def _failure(self, response: Response, model: str, url: str) -> CallError | ProviderRefusedError:
         status = response.status
         said = _error_text(response)
+        if status in _REFUSED:
+            return ProviderRefusedError(f"providers.{self._name}: {url} {_REFUSED[status]} ({status}: {said})")
         if status == HTTPStatus.NOT_FOUND:
             return ProviderRefusedError(f"providers.{self._name}: {url}: {said}; run: ollama pull {model}")
-        if status == HTTPStatus.FORBIDDEN:
-            return ProviderRefusedError(
-                f"providers.{self._name}: {url} refuses this address (403); set OLLAMA_ORIGINS or use its own host name"
-            )
-        if status == HTTPStatus.BAD_REQUEST and "context length" in said:
+        if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
+            goal = response.quote(response.headers.get("location", "nowhere"))
+            return ProviderRefusedError(f"providers.{self._name}: {url} redirects to {goal} ({status})")
+        if status == HTTPStatus.BAD_REQUEST and _OVERFLOW.search(said):
             return CallError("context_overflow", f"{said}; raise sampling.num_ctx", status=status)
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in (408, 429, 499):
             return RetryableError("server_error", f"{url} answered {status}: {said}", status=status)
@@ -172,6 +187,8 @@ async def pull(url: str, model: str, progress: Callable[[str, int, int], None]) 
                 progress(step.status or "", step.completed or 0, step.total or 0)
     except ollama.ResponseError as error:
         raise ProviderRefusedError(f"{url} can't pull {model!r}: {error.error}") from None
+    except ValueError:  # a line that is no JSON, or no progress report
+        raise ProviderRefusedError(f"{url} does not report the pull of {model!r} as Ollama does") from None
     except (ConnectionError, httpx.HTTPError) as error:
         raise ProviderRefusedError(
             f"{url}: the pull of {model!r} broke off: {str(error) or type(error).__name__}"
@@ -185,16 +202,13 @@ def _listed_name(model: str, listed: Mapping[str, Any]) -> str | None:
 
 
 def _read_reply(response: Response, num_ctx: int | None) -> ChatReply:
-    body = response.json()
-    message = body.get("message") if isinstance(body, dict) else None
+    body = as_object(response.json())
+    message = body.get("message")
     if not isinstance(message, dict):
-        raise RetryableError("bad_reply", f"the reply is not a chat message: {excerpt(response.body)}")
-    text = message.get("content") or ""
-    reason = body.get("done_reason") or ""
-    usage = {
-        "input_tokens": int(body.get("prompt_eval_count") or 0),
-        "output_tokens": int(body.get("eval_count") or 0),
-    }
+        raise RetryableError("bad_reply", f"the reply is not a chat message: {response.excerpt()}")
+    text = as_text(message.get("content"))
+    reason = as_text(body.get("done_reason"))
+    usage = {"input_tokens": as_count(body.get("prompt_eval_count")), "output_tokens": as_count(body.get("eval_count"))}
     partial = {"usage": usage, "reply": {"text": text, "finish_reason": reason}}
     if body.get("done") is not True:
         raise BadReplyError("not_done", "the server gave up in the middle (done is not true)", partial=partial)
@@ -205,23 +219,22 @@ def _read_reply(response: Response, num_ctx: int | None) -> ChatReply:
             partial=partial,
         )
     if not text.strip():
-        raise BadReplyError("empty_reply", f"the reply has no content (done_reason {reason})", partial=partial)
+        said = response.quote(reason, 40) or "not given"
+        raise BadReplyError("empty_reply", f"the reply has no content (done_reason {said})", partial=partial)
     extra = {k: message[k] for k in ("tool_calls", "thinking") if message.get(k)}
     if body.get("logprobs"):
         extra["logprobs"] = body["logprobs"]
-    durations = {name: round(body.get(f"{name}_duration", 0) * _NANO, 6) for name in ("total", "prompt_eval", "eval")}
-    return ChatReply(
-        text,
-        reason,
-        usage,
-        load_s=body.get("load_duration", 0) * _NANO,
-        extra={**extra, "durations": durations},
-    )
+    seconds = {
+        name: as_count(body.get(f"{name}_duration")) * _NANO for name in ("total", "load", "prompt_eval", "eval")
+    }
+    load_s = seconds.pop("load")
+    extra["durations"] = {name: round(value, 6) for name, value in seconds.items()}
+    return ChatReply(text, reason, usage, load_s=load_s, extra=extra)
 
 
 def _error_text(response: Response) -> str:
     try:
         body = response.json()
     except RetryableError:
-        return excerpt(response.body)
-    return str(body.get("error") if isinstance(body, dict) else body)[:300]
+        return response.excerpt()
+    return response.quote(as_text(as_object(body).get("error"))) or response.excerpt()

@@ -6,11 +6,13 @@ Must not know: when calls are sent. Status codes are read as `docs/providers.md`
 from __future__ import annotations
 
 import difflib
+import math
+import re
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from eli5b_batch.backends.base import ChatReply, ChatRequest, ModelFacts
-from eli5b_batch.backends.transport import Response, Transport, excerpt
+from eli5b_batch.backends.transport import Response, Transport, as_count, as_object, as_text
 from eli5b_batch.errors import (
     BadReplyError,
     CallError,
@@ -22,11 +24,16 @@ from eli5b_batch.errors import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-_RETRY: Final = frozenset({408, 409, 425, 500, 502, 503, 504, 520, 522, 524, 529})
+_RETRY: Final = frozenset({408, 409, 425, 499})
 _REFUSED: Final = {
     401: "the key was refused: set {key} to a valid key",
     402: "the account has no credit left, or its spending limit is reached: raise it, then run the same command again",
 }
+_NO_CREDIT: Final = "insufficient_quota"
+"""OpenAI's type of error for what other hosts answer 402; its status is 429, and waiting does not help."""
+
+_TOO_LONG: Final = frozenset({400, 403, 413, 422})
+_OVERFLOW: Final = re.compile(r"context[ _](length|size|window)", re.IGNORECASE)
 
 
 class OpenAIBackend:
@@ -63,7 +70,7 @@ class OpenAIBackend:
         body = {"model": request.model, "messages": request.messages, "seed": request.seed, "stream": False}
         body |= {k: v for k, v in request.sampling.items() if k != "num_ctx"}
         headers = {"x-eli5b-call": request.key} if self._trace else None
-        response = await self._transport.post(f"{base_url}/chat/completions", body, headers)
+        response = self._guarded(await self._transport.post(f"{base_url}/chat/completions", body, headers))
         if response.status != HTTPStatus.OK:
             raise self._failure(response, request.model)
         return _read_reply(response)
@@ -71,7 +78,7 @@ class OpenAIBackend:
     async def reach(self, models: Sequence[str]) -> dict[str, ModelFacts]:
         """Compare the host's list of models with `models`; a host without such a list is taken at its word."""
         try:
-            response = await self._transport.get(f"{self._base_url}/models")
+            response = self._guarded(await self._transport.get(f"{self._base_url}/models"))
         except RetryableError as error:
             raise ProviderRefusedError(f"providers.{self._name}: {error}; is base_url right?") from None
         if response.status in _REFUSED:
@@ -100,82 +107,102 @@ class OpenAIBackend:
 
     def _failure(self, response: Response, model: str) -> CallError | ProviderRefusedError:
         status = response.status
-        said = self._scrub(_error_text(response))
-        if status == HTTPStatus.TOO_MANY_REQUESTS:
+        error = _read_error(response)
+        where, said = f"providers.{self._name}", error.message
+        if status == HTTPStatus.TOO_MANY_REQUESTS and _NO_CREDIT not in error.kind:
             return RateLimitedError(f"{self._name} answered 429: {said}", retry_after=_retry_after(response.headers))
-        if status in _REFUSED:
-            advice = _REFUSED[status].format(key=self._key_env)
-            return ProviderRefusedError(f"providers.{self._name}: {advice} ({status}: {said})")
+        if status in _REFUSED or _NO_CREDIT in error.kind:
+            advice = _REFUSED.get(status, _REFUSED[HTTPStatus.PAYMENT_REQUIRED]).format(key=self._key_env)
+            return ProviderRefusedError(f"{where}: {advice} ({status}: {said})")
         if status == HTTPStatus.NOT_FOUND:
             return ProviderRefusedError(
-                f"providers.{self._name}: no model {model!r} at {self._base_url} (404: {said}); "
+                f"{where}: no model {model!r} at {self._base_url} (404: {said}); "
                 "`check` lists the closest names it serves"
             )
+        if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
+            goal = response.quote(response.headers.get("location", "nowhere"))
+            return ProviderRefusedError(f"{where}: {self._base_url} redirects to {goal} ({status}); is base_url right?")
         if status in _RETRY or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return RetryableError("server_error", f"{self._name} answered {status}: {said}", status=status)
-        return CallError("bad_request", f"{self._name} answered {status}: {said}", status=status)
+        overflow = status in _TOO_LONG and _OVERFLOW.search(f"{error.kind} {said}")
+        kind = "context_overflow" if overflow else "bad_request"
+        return CallError(kind, f"{self._name} answered {status}: {said}", status=status)
 
-    def _scrub(self, text: str) -> str:
-        return text.replace(self._key, "***") if self._key else text
+    def _guarded(self, response: Response) -> Response:
+        return response._replace(secret=self._key)
+
+
+class _Said(NamedTuple):
+    """A server's own words on an error: its sentence, and its names for the kind of error."""
+
+    message: str
+    kind: str
 
 
 def _read_reply(response: Response) -> ChatReply:
     body = response.json()
     try:
         choice = body["choices"][0]
-        text = choice["message"].get("content")
+        message = choice["message"]
+        text = as_text(message.get("content"))
     except (KeyError, IndexError, TypeError, AttributeError):
         raise RetryableError(
             "bad_reply",
-            f"the reply is not a chat completion: {excerpt(response.body)}",
+            f"the reply is not a chat completion: {response.excerpt()}",
             status=response.status,
         ) from None
-    usage = _usage(body.get("usage") or {})
-    reason = choice.get("finish_reason") or ""
-    if not isinstance(text, str) or not text.strip():
+    usage = _usage(body.get("usage"))
+    reason = as_text(choice.get("finish_reason"))
+    if not text.strip():
         raise BadReplyError(
             "empty_reply",
-            f"the reply has no content (finish_reason {reason or 'not given'})",
-            partial={"usage": usage, "reply": {"text": text or "", "finish_reason": reason}},
+            f"the reply has no content (finish_reason {response.quote(reason, 40) or 'not given'})",
+            partial={"usage": usage, "reply": {"text": text, "finish_reason": reason}},
         )
-    extra = {k: choice["message"][k] for k in ("tool_calls", "reasoning_content") if choice["message"].get(k)}
+    extra = {k: message[k] for k in ("tool_calls", "reasoning_content") if message.get(k)}
     if choice.get("logprobs"):
         extra["logprobs"] = choice["logprobs"]
     return ChatReply(text, reason, usage, extra=extra)
 
 
-def _usage(told: Mapping[str, Any]) -> dict[str, int]:
+def _usage(value: object) -> dict[str, int]:
     """Tokens by class, in our names; classes the server does not tell are left out."""
+    told = as_object(value)
     usage = {
-        "input_tokens": int(told.get("prompt_tokens") or 0),
-        "output_tokens": int(told.get("completion_tokens") or 0),
+        "input_tokens": as_count(told.get("prompt_tokens")),
+        "output_tokens": as_count(told.get("completion_tokens")),
     }
-    cached = (told.get("prompt_tokens_details") or {}).get("cached_tokens")
-    reasoning = (told.get("completion_tokens_details") or {}).get("reasoning_tokens")
-    if cached:
-        usage["cached_input_tokens"] = int(cached)
-    if reasoning:
-        usage["reasoning_tokens"] = int(reasoning)
-    return usage
+    details = {
+        "cached_input_tokens": as_object(told.get("prompt_tokens_details")).get("cached_tokens"),
+        "reasoning_tokens": as_object(told.get("completion_tokens_details")).get("reasoning_tokens"),
+    }
+    return usage | {name: tokens for name, value in details.items() if (tokens := as_count(value))}
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
     for name in ("retry-after", "x-ratelimit-reset"):
         try:
-            return max(0.0, float(headers[name]))
+            seconds = float(headers[name])
         except (KeyError, ValueError):  # absent, or an HTTP date: our own backoff decides
             continue
+        if math.isfinite(seconds):
+            return max(0.0, seconds)
     return None
 
 
-def _error_text(response: Response) -> str:
+def _read_error(response: Response) -> _Said:
+    """`{"error": {"message", "type", "code"}}`, `{"error": "..."}`, `{"message": ...}`, or whatever it is."""
     try:
         body = response.json()
     except RetryableError:
-        return excerpt(response.body)
-    error = body.get("error", body) if isinstance(body, dict) else body
-    message = error.get("message") if isinstance(error, dict) else error
-    return str(message or excerpt(response.body))[:300]
+        return _Said(response.excerpt(), "")
+    error = as_object(body).get("error") or body
+    fields = as_object(error)
+    message = as_text(fields.get("message")) or as_text(error)
+    return _Said(
+        response.quote(message) if message else response.excerpt(),
+        " ".join(as_text(fields.get(name)) for name in ("type", "code")),
+    )
 
 
 def _model_ids(response: Response) -> list[str]:
@@ -184,5 +211,6 @@ def _model_ids(response: Response) -> list[str]:
         body = response.json()
     except RetryableError:
         return []
-    rows = body.get("data", []) if isinstance(body, dict) else body
-    return [row["id"] for row in rows if isinstance(row, dict) and isinstance(row.get("id"), str)]
+    rows = body if isinstance(body, list) else as_object(body).get("data")
+    ids = [as_object(row).get("id") for row in rows] if isinstance(rows, list) else []
+    return [name for name in ids if isinstance(name, str)]

@@ -5,6 +5,7 @@ Must not know: what the bodies mean.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import aiohttp
@@ -17,13 +18,19 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_S: Final = 10.0
 
+_HIDDEN: Final = "***"
+_LONGEST_REASON: Final = 200
+_LARGEST: Final = 2**53
+"""What a number of JSON can be trusted to."""
+
 
 class Response(NamedTuple):
-    """Status, headers and body of an answered request."""
+    """Status, headers and body of an answered request; `secret` is what no message may quote of them."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    secret: str = ""
 
     def json(self) -> Any:  # noqa: ANN401 (JSON)
         """The body as JSON.
@@ -36,8 +43,18 @@ class Response(NamedTuple):
         except orjson.JSONDecodeError:
             raise RetryableError(
                 "bad_reply",
-                f"the server answered {self.status} with something that is not JSON: {excerpt(self.body)}",
+                f"the server answered {self.status} with something that is not JSON: {self.excerpt()}",
             ) from None
+
+    def excerpt(self, length: int = 120) -> str:
+        """The beginning of the body, on one line, for a message."""
+        body = self.body.replace(self.secret.encode(), _HIDDEN.encode()) if self.secret else self.body
+        shown = _one_line(body[: 4 * length].decode("utf-8", "replace"))
+        return repr(shown if len(shown) <= length else shown[:length] + "...")
+
+    def quote(self, said: str, length: int = 300) -> str:
+        """What the server said, on one line, for a message. The secret goes before the cut, which might leave half."""
+        return _one_line(said.replace(self.secret, _HIDDEN) if self.secret else said)[:length]
 
 
 class Transport:
@@ -71,24 +88,44 @@ class Transport:
 
     async def _request(self, method: str, url: str, data: bytes | None, headers: Mapping[str, str] | None) -> Response:
         try:
-            async with self._session.request(method, url, data=data, headers=headers) as response:
+            async with self._session.request(
+                method, url, data=data, headers=headers, allow_redirects=False
+            ) as response:
                 return Response(response.status, response.headers, await response.read())
         except TimeoutError:
             raise RetryableError("timeout", f"{url}: no answer in time") from None
         except aiohttp.ClientConnectorError as error:
-            reason = error.os_error.strerror or str(error.os_error)
-            raise RetryableError("connection", f"{url}: can't connect: {reason}") from None
+            raise RetryableError("connection", f"{url}: can't connect: {_reason(error.os_error)}") from None
         except (aiohttp.ClientError, OSError) as error:
-            raise RetryableError(
-                "connection", f"{url}: the connection broke: {str(error) or type(error).__name__}"
-            ) from None
+            reason = _one_line(str(error))[:_LONGEST_REASON] or type(error).__name__
+            raise RetryableError("connection", f"{url}: the connection broke: {reason}") from None
 
     async def close(self) -> None:
         """Close all connections."""
         await self._session.close()
 
 
-def excerpt(body: bytes, length: int = 120) -> str:
-    """The beginning of a body, on one line, for a message."""
-    text = " ".join(body[: 4 * length].decode("utf-8", "replace").split())
-    return repr(text if len(text) <= length else text[:length] + "...")
+def as_count(value: object) -> int:
+    """A number that a server tells, whole and not negative; 0 for everything else that JSON can hold there."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return 0
+    return int(min(max(value, 0), _LARGEST))
+
+
+def as_text(value: object) -> str:
+    """A text that a server sends; empty for everything else that JSON can hold there."""
+    return value if isinstance(value, str) else ""
+
+
+def as_object(value: object) -> dict[str, Any]:
+    """An object that a server sends; empty for everything else that JSON can hold there."""
+    return value if isinstance(value, dict) else {}
+
+
+def _reason(error: OSError) -> str:
+    said = error.strerror or str(error)
+    return os.strerror(error.errno) if error.errno and said.startswith("Connect call failed") else said
+
+
+def _one_line(said: str) -> str:
+    return " ".join(said.split())

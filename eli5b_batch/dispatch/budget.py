@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 _MILLION: Final = 1_000_000
 _TOKENS_PER_MESSAGE: Final = 32
-"""Upper bound on what a chat template adds to a message."""
+_TOKENS_PER_PROMPT: Final = 128
+"""Upper bounds on what a chat template adds to a message, and of its own: a date, a default system prompt."""
 
 
 def cost(price: Price, usage: Mapping[str, float]) -> float:
@@ -28,7 +29,7 @@ def cost(price: Price, usage: Mapping[str, float]) -> float:
 
 def input_bound(messages: Sequence[Mapping[str, str]]) -> int:
     """Never fewer tokens than the prompt has: a byte-level tokeniser makes at most one token of a byte."""
-    return sum(len(m["content"].encode()) + _TOKENS_PER_MESSAGE for m in messages)
+    return _TOKENS_PER_PROMPT + sum(len(m["content"].encode()) + _TOKENS_PER_MESSAGE for m in messages)
 
 
 def worst_cost(price: Price, messages: Sequence[Mapping[str, str]], max_tokens: int) -> float:
@@ -49,7 +50,7 @@ class Budget:
         self.spent = spent
         self.unconfirmed = 0.0
         self._reserved = 0.0
-        self._in_flight = 0
+        self._reservations = 0
         self._waiters: list[asyncio.Future[None]] = []
 
     async def reserve(self, amount: float) -> None:
@@ -59,7 +60,7 @@ class Budget:
             BudgetError: it does not fit and nothing is in flight. What is free always fits.
         """
         while amount and self.cap is not None and self.spent + self.unconfirmed + self._reserved + amount > self.cap:
-            if not self._reserved:
+            if not self._reservations:
                 raise BudgetError(
                     f"the budget of ${self.cap:g} is used up: ${self.spent:.4f} spent, ${self.unconfirmed:.4f} more "
                     f"may have been billed for calls that broke off, and the next may cost ${amount:.4f}; "
@@ -69,13 +70,12 @@ class Budget:
             self._waiters.append(waiter)
             await waiter
         self._reserved += amount
-        self._in_flight += 1
+        self._reservations += amount > 0
 
     def settle(self, reserved: float, actual: float | None) -> None:
         """Replace a reservation by the real cost; None: the call broke off and may have been billed in full."""
-        self._in_flight -= 1
-        # Adding and taking away floats leaves dust, and dust would be waited for.
-        self._reserved = self._reserved - reserved if self._in_flight else 0.0
+        self._reservations -= reserved > 0
+        self._reserved = self._reserved - reserved if self._reservations else 0.0  # no dust of floats is left
         if actual is None:
             self.unconfirmed += reserved
         else:

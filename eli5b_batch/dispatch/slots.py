@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from eli5b_batch.dispatch.capacity import Need, Place, RateMeter, Waiting, doubling, granted
+from eli5b_batch.dispatch.pace import TICK_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 _REST_S: Final = 2.0
 _LONGEST_REST_S: Final = 60.0
-_WAKE_LATE_S: Final = 0.001
-"""Timers may fire early by the clock's resolution; the end of a rest must not be missed."""
 
 
 @dataclass(slots=True)
@@ -47,7 +46,7 @@ class _Server:
         return not self.models or model in self.models
 
     def free(self, now: float) -> bool:
-        return self.in_flight < self.parallel and self.resting_until <= now
+        return self.in_flight < self.parallel and self.resting_until <= now + TICK_S
 
     def busy(self, now: float) -> float:
         """Place-seconds in use so far."""
@@ -96,7 +95,7 @@ class SlotPool:
             rest = doubling(_REST_S, server.failures, _LONGEST_REST_S)
             server.failures += 1
             server.resting_until = now + rest
-            asyncio.get_running_loop().call_later(rest + _WAKE_LATE_S, self._changed.set)
+            asyncio.get_running_loop().call_later(rest, self._changed.set)
         self._changed.set()
 
     async def run(self) -> None:

@@ -10,7 +10,6 @@ A protocol is a module of this package with
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import pkgutil
 from pathlib import Path
@@ -20,7 +19,7 @@ from pydantic import AfterValidator, ValidationError, ValidationInfo
 
 from eli5b_batch.errors import JobError
 from eli5b_batch.job import Job, Section
-from eli5b_batch.jobfile import explain
+from eli5b_batch.mistakes import explain, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -33,10 +32,7 @@ if TYPE_CHECKING:
 def _defined(name: str, info: ValidationInfo) -> str:
     models = (info.context or {}).get("models", ())
     if name not in models:
-        near = difflib.get_close_matches(name, models, n=1)
-        raise ValueError(
-            f"no model {name!r}; " + (f"did you mean {near[0]!r}?" if near else "defined: " + ", ".join(models))
-        )
+        raise ValueError(f"no model {name!r}; {nearest(name, list(models), 'defined')}")
     return name
 
 
@@ -155,9 +151,7 @@ def load_protocol(name: str) -> ProtocolModule:
     """
     known = sorted(m.name for m in pkgutil.iter_modules([str(Path(__file__).parent)]) if m.name != "base")
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else "known: " + ", ".join(known)
-        raise JobError(f"protocol: no protocol is called {name!r}; {hint}")
+        raise JobError(f"protocol: no protocol is called {name!r}; {nearest(name, known, 'there are')}")
     return cast("ProtocolModule", importlib.import_module(f"eli5b_batch.protocols.{name}"))
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal
 import orjson
 from pydantic import Field
 
+from eli5b_batch.backends.simulated.ledger import Ledger
 from eli5b_batch.backends.simulated.mind import BookEntry, Mind
 from eli5b_batch.backends.simulated.ollama_wire import SimulatedOllama
 from eli5b_batch.backends.simulated.openai_wire import SimulatedAPI
@@ -46,14 +47,16 @@ class ServerConfig(Section):
     limits: Limits | None = None
     slots: list[SlotConfig] = Field(default_factory=list)
     api_key: str | None = Field(None, description="The key that requests must bring; left out: none.")
+    ports: list[int] = Field(default_factory=list, description="One per server; left out: any that are free.")
 
 
 class Config(Section):
-    """What the process is told: the job's seed, the answer book (JSON Lines) and the servers."""
+    """What the process is told: the job's seed, the answer book (JSON Lines), the servers, and where to keep books."""
 
     seed: int
     book: Path
     servers: list[ServerConfig]
+    ledger: Path | None = Field(None, description="See `ledger.py`; left out: no books are kept.")
 
 
 def read_book(path: Path) -> dict[str, BookEntry]:
@@ -62,21 +65,30 @@ def read_book(path: Path) -> dict[str, BookEntry]:
     return {row["id"]: BookEntry(row["text"], row["answer"], row["difficulty"]) for row in rows}
 
 
-def apps(server: ServerConfig, book: dict[str, BookEntry], seed: int) -> list[web.Application]:
-    """The applications of one provider: one, or one per slot in their order."""
+def apps(server: ServerConfig, book: dict[str, BookEntry], seed: int) -> dict[str, web.Application]:
+    """The applications of one provider by name: one, or one per slot in their order."""
     mind = Mind(book, server.models, server.simulation, seed)
     if server.wire == "openai":
-        return [SimulatedAPI(mind, server.simulation, server.limits, api_key=server.api_key).app()]
-    return [
-        SimulatedOllama(mind, server.simulation, slot.models or mind.models, slot.parallel).app()
+        return {server.name: SimulatedAPI(mind, server.simulation, server.limits, api_key=server.api_key).app()}
+    return {
+        f"{server.name}/{slot.name}": SimulatedOllama(
+            mind, server.simulation, slot.models or mind.models, slot.parallel
+        ).app()
         for slot in server.slots
-    ]
+    }
 
 
 async def serve(config: Config, lifeline: int) -> None:
     """Start the servers, print their addresses, and serve until `lifeline` (a pipe to read from) ends."""
     book = read_book(config.book)
-    urls = {s.name: [await listen(app) for app in apps(s, book, config.seed)] for s in config.servers}
+    ledger = Ledger(config.ledger) if config.ledger else None
+    urls: dict[str, list[str]] = {}
+    for server in config.servers:
+        served = apps(server, book, config.seed)
+        for (name, app), port in zip(served.items(), server.ports or [0] * len(served), strict=True):
+            if ledger is not None:
+                app.middlewares.insert(0, ledger.middleware(name))
+            urls.setdefault(server.name, []).append(await listen(app, port))
     over = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, over.set)

@@ -21,7 +21,7 @@ from eli5b_batch.job import OllamaProvider, OpenAIProvider, SimulatedProvider
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from eli5b_batch.job import Job
     from eli5b_batch.problems import Problem
@@ -53,12 +53,20 @@ def simulate(job: Job) -> Job:
 
 
 @asynccontextmanager
-async def simulated_servers(job: Job, problems: Sequence[Problem]) -> AsyncIterator[dict[str, list[str]]]:
+async def simulated_servers(
+    job: Job,
+    problems: Sequence[Problem],
+    *,
+    ledger: Path | None = None,
+    ports: Mapping[str, Sequence[int]] | None = None,
+) -> AsyncIterator[dict[str, list[str]]]:
     """Serve every simulated provider of `job` for as long as the block runs.
 
     Args:
         job: any job; without a simulated provider no process is started.
         problems: what is asked; their answers are told to the servers.
+        ledger: the file in which the servers keep books of what they did, see `ledger.py`; None: they keep none.
+        ports: loopback ports by provider, one per server; a provider not named gets free ones.
 
     Yields:
         Addresses by provider, `http://127.0.0.1:PORT`: one for an API (without `/v1`), one per slot for GPUs,
@@ -67,7 +75,11 @@ async def simulated_servers(job: Job, problems: Sequence[Problem]) -> AsyncItera
     Raises:
         ProviderError: the servers did not start.
     """
-    servers = [_server(job, n, p) for n, p in job.providers.items() if isinstance(p, SimulatedProvider)]
+    servers = [
+        {**_server(job, n, p), "ports": list((ports or {}).get(n, ()))}
+        for n, p in job.providers.items()
+        if isinstance(p, SimulatedProvider)
+    ]
     if not servers:
         yield {}
         return
@@ -82,7 +94,8 @@ async def simulated_servers(job: Job, problems: Sequence[Problem]) -> AsyncItera
             with tempfile.TemporaryDirectory(prefix="eli5b-") as folder:
                 book = Path(folder) / "book.jsonl"
                 book.write_bytes(_book(problems))
-                config = orjson.dumps({"seed": job.seed, "book": str(book), "servers": servers})
+                books = str(ledger) if ledger else None
+                config = orjson.dumps({"seed": job.seed, "book": str(book), "servers": servers, "ledger": books})
                 urls = await _start(process, config, complaints)
             yield urls
             if process.returncode is not None:

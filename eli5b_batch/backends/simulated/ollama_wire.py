@@ -20,7 +20,6 @@ from eli5b_batch.backends.simulated.service import (
     Faults,
     RefusedError,
     drop_connection,
-    garbage_reply,
     json_reply,
     read_call,
     text_reply,
@@ -123,8 +122,9 @@ class SimulatedOllama:
         reply = self._mind.reply(fingerprint, chat.call, model, chat.prompt, chat.max_tokens)
         async with self._slot.turn(Loaded(model, chat.num_ctx)) as load_s:
             await asyncio.sleep(reply.latency_s + reply.generation_s)
-        if fault is Fault.GARBAGE:
-            return garbage_reply(fingerprint)
+        spoilt = await self._faults.spoil(request, fingerprint, fault, reply.input_tokens + reply.output_tokens)
+        if spoilt is not None:
+            return spoilt
         content = "" if fault is Fault.EMPTY else reply.text
         total_s = asyncio.get_running_loop().time() - started
         final = {

@@ -19,7 +19,6 @@ from eli5b_batch.backends.simulated.service import (
     Faults,
     RefusedError,
     drop_connection,
-    garbage_reply,
     json_reply,
     read_call,
     text_reply,
@@ -83,7 +82,7 @@ class SimulatedAPI:
         rows = [{"id": m, "object": "model", "created": 0, "owned_by": "SIMULATED"} for m in self._mind.models]
         return json_reply({"object": "list", "data": rows})
 
-    async def _chat(self, request: web.Request) -> web.Response:
+    async def _chat(self, request: web.Request) -> web.StreamResponse:
         self._check_key(request)
         raw = await request.read()
         try:
@@ -107,8 +106,9 @@ class SimulatedAPI:
         if fault is Fault.DROP:
             return drop_connection(request)
         await asyncio.sleep(reply.latency_s + reply.generation_s)
-        if fault is Fault.GARBAGE:
-            return garbage_reply(fingerprint)
+        spoilt = await self._faults.spoil(request, fingerprint, fault, reply.input_tokens + reply.output_tokens)
+        if spoilt is not None:
+            return spoilt
         completion = _completion(fingerprint.hex(), model, reply, empty=fault is Fault.EMPTY)
         return json_reply(completion, headers=self._rate_headers())
 

@@ -5,12 +5,14 @@ Must not know: the fields of either protocol.
 
 from __future__ import annotations
 
+import asyncio
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 from aiohttp import web
 
+from eli5b_batch.backends.simulated.ledger import FAULT, TOKENS
 from eli5b_batch.backends.simulated.mind import digest_of, fraction_of
 from eli5b_batch.records import CallName, parse_key
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 CALL_HEADER: Final = "x-eli5b-call"
 _NAMED: Final = {"Server": "SIMULATED"}
 _KEEP_ALIVE_S: Final = 3600.0
+_FOR_EVER_S: Final = 86_400.0
 
 
 class RefusedError(Exception):
@@ -46,6 +49,12 @@ class Fault(Enum):
     """200 and a body that is no JSON, after the work."""
     EMPTY = auto()
     """A reply without content, after the work."""
+    LOST = auto()
+    """The connection is closed after the work."""
+    HANG = auto()
+    """200, a byte of the body, and then nothing until the client leaves; after the work."""
+    LATE = auto()
+    """The reply, only later."""
 
 
 class Faults:
@@ -62,7 +71,11 @@ class Faults:
             (Fault.DROP, simulation.drop_rate),
             (Fault.GARBAGE, simulation.garbage_rate),
             (Fault.EMPTY, simulation.empty_rate),
+            (Fault.LOST, simulation.lost_rate),
+            (Fault.HANG, simulation.hang_rate),
+            (Fault.LATE, simulation.late_rate),
         )
+        self._late_s = simulation.late_s
         self._none = not any(rate for _, rate in self._rates)
         self._failed: dict[bytes, int] = {}
 
@@ -78,6 +91,25 @@ class Faults:
                 return fault
             luck -= rate
         self._failed.pop(fingerprint, None)
+        return None
+
+    async def spoil(
+        self, request: web.Request, fingerprint: bytes, fault: Fault | None, tokens: int
+    ) -> web.StreamResponse | None:
+        """Once the work is done, `tokens` of it: what reaches the client in place of the reply; None for the reply."""
+        request[TOKENS] = tokens
+        if fault is None:
+            return None
+        request[FAULT] = fault.name.lower()
+        if fault is Fault.GARBAGE:
+            return _garbage(fingerprint)
+        if fault is Fault.LOST:
+            return drop_connection(request, 200)
+        if fault is Fault.HANG:
+            return await _stall(request)
+        if fault is Fault.LATE:
+            await asyncio.sleep(self._late_s)
+            self._failed.pop(fingerprint, None)  # the client has waited
         return None
 
 
@@ -113,7 +145,7 @@ def text_reply(text: str, status: int, headers: Mapping[str, str] | None = None)
     )
 
 
-def garbage_reply(fingerprint: bytes) -> web.Response:
+def _garbage(fingerprint: bytes) -> web.Response:
     """A 200 without JSON: a proxy's page, or a body that ends too early."""
     if fingerprint[0] & 1:
         page = b"<html><body>SIMULATED gateway: please come back later</body></html>"
@@ -123,15 +155,24 @@ def garbage_reply(fingerprint: bytes) -> web.Response:
     )
 
 
-def drop_connection(request: web.Request) -> web.Response:
-    """Close the connection; the reply returned is for the caller to return, and reaches nobody."""
+async def _stall(request: web.Request) -> web.StreamResponse:
+    """Begin a reply and wait until the client leaves, which cancels this."""
+    response = web.StreamResponse(headers={"Content-Type": "application/json", **_NAMED})
+    await response.prepare(request)
+    await response.write(b"{")
+    await asyncio.sleep(_FOR_EVER_S)
+    return response
+
+
+def drop_connection(request: web.Request, status: int = 503) -> web.Response:
+    """Close the connection; the reply returned is for the caller to return, and reaches nobody but the ledger."""
     if request.transport is not None:
         request.transport.close()
-    return web.Response(status=503)
+    return web.Response(status=status)
 
 
-async def listen(app: web.Application) -> str:
-    """Serve `app` on a free loopback port for as long as the event loop runs.
+async def listen(app: web.Application, port: int = 0) -> str:
+    """Serve `app` on a loopback port, 0 for any free one, for as long as the event loop runs.
 
     Returns:
         The server's address, `http://127.0.0.1:PORT`.
@@ -139,5 +180,5 @@ async def listen(app: web.Application) -> str:
     # A client that leaves ends its request, as with the real servers. Nothing is logged per request.
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True, keepalive_timeout=_KEEP_ALIVE_S)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0, backlog=1024).start()
+    await web.TCPSite(runner, "127.0.0.1", port, backlog=1024).start()
     return f"http://127.0.0.1:{runner.addresses[0][1]}"

@@ -1,0 +1,98 @@
+"""Which problems need nothing any more, so that resuming costs nothing for them.
+
+Must not know: how a run works. Everything here is derived: without the file, every problem is replayed and the outcome
+is the same. A line counts only while the question is the same (its fingerprint) and while journal and grades hold at
+least what they held when it was written, so a journal that lost its end, or was repaired, is replayed in full.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from typing import TYPE_CHECKING
+
+import orjson
+
+from eli5b_batch.jsonl import JsonLines
+from eli5b_batch.records import SCHEMA
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from eli5b_batch.plan import Experiment
+    from eli5b_batch.problems import Problem
+
+
+class Fingerprint:
+    """What decides the calls of an experiment, as a hash: of the whole plan, and of one problem.
+
+    Args:
+        experiment: the job with all it refers to.
+    """
+
+    def __init__(self, experiment: Experiment) -> None:
+        job = experiment.job
+        asked = {
+            "schema": SCHEMA,
+            "protocol": inspect.getsource(inspect.getmodule(experiment.protocol.run) or experiment.protocol.run),
+            "params": experiment.params.model_dump(mode="json"),
+            "prompts": experiment.prompts.texts,
+            "models": {name: (m.model, m.about, m.sampling.model_dump()) for name, m in job.models.items()},
+            "seed": job.seed,
+        }
+        self._base = hashlib.blake2b(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS), digest_size=8)
+        self._experiment = experiment
+
+    def of_problem(self, problem: Problem) -> str:
+        """16 hex digits over all that decides the calls of one problem, its placebo's donor included."""
+        donor = self._experiment.problems.partners.get(problem.id)
+        digest = self._base.copy()
+        for p in (problem, donor) if donor else (problem,):
+            digest.update(repr((p.id, p.text, p.answer, p.solution)).encode())
+        return digest.hexdigest()
+
+    def of_plan(self) -> str:
+        """16 hex digits over all that decides the calls of the whole run."""
+        digest = self._base.copy()
+        for problem in self._experiment.problems.selected:
+            digest.update(self.of_problem(problem).encode())
+        return digest.hexdigest()
+
+
+class Finished:
+    """The file of finished problems.
+
+    Args:
+        path: the file; made if missing.
+        fingerprint: of the present job.
+        answered: calls the journal holds answers of.
+        graded: answers the grades hold verdicts of.
+    """
+
+    def __init__(self, path: Path, fingerprint: Fingerprint, *, answered: int, graded: int) -> None:
+        self._file = JsonLines(path)
+        self._fingerprint = fingerprint
+        self._asked: dict[str, str] = {}
+        for _, line in self._file.scan():
+            try:
+                row = orjson.loads(line)
+                if row["answered"] <= answered and row["graded"] <= graded:
+                    self._asked[row["problem"]] = row["asked"]
+            except (orjson.JSONDecodeError, KeyError, TypeError):
+                continue  # a damaged line costs one replay
+
+    def __contains__(self, problem: Problem) -> bool:
+        """Whether the problem was finished with the very calls it would ask for now."""
+        asked = self._asked.get(problem.id)
+        return asked is not None and asked == self._fingerprint.of_problem(problem)
+
+    def add(self, problem: Problem, *, answered: int, graded: int) -> None:
+        """Note that every call of the problem is answered and graded, with what journal and grades hold now."""
+        asked = self._fingerprint.of_problem(problem)
+        row = {"problem": problem.id, "asked": asked, "answered": answered, "graded": graded}
+        self._file.append(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
+        self._asked[problem.id] = asked
+
+    def close(self) -> None:
+        """Sync and close; safe to call twice."""
+        self._file.close()

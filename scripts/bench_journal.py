@@ -1,0 +1,166 @@
+"""How fast and in how much memory a run with a large journal resumes.
+
+    python scripts/bench_journal.py --calls 1000000 --rounds 3
+
+Builds a run folder with so many answered calls (about 1.5 kB each, grades and all, one problem left to ask), then
+resumes it with the ordinary command and measures the time from the start of the process to the first new record and
+the peak memory of the runner until then; beside it, in the same round, a bare pass of orjson over the journal.
+The folder is built by the package's own call layer, with replies made up on the spot.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import datetime as dt
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from eli5b_batch.backends.base import ChatReply, ChatRequest
+from eli5b_batch.calls import Answered, RunCalls
+from eli5b_batch.dispatch.capacity import Need, Place
+from eli5b_batch.dispatch.dispatcher import Outcome
+from eli5b_batch.dispatch.stop import Stop
+from eli5b_batch.finished import Fingerprint
+from eli5b_batch.folder import write_manifest
+from eli5b_batch.grading.verdict import Verdict
+from eli5b_batch.jobfile import load_job
+from eli5b_batch.plan import count_calls, load_experiment
+from eli5b_batch.run import open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from eli5b_batch.plan import Experiment
+
+QUICKSTART = Path(__file__).parent.parent / "jobs" / "quickstart.yaml"
+CALLS_PER_PROBLEM = 20
+PARAMS = ["params.cross_match=true", "params.teacher_alone=true", "seed=1"]
+TEXT = "Let $x$ be the number we look for; the first condition says that it is even. " * 6
+
+
+class Instant:
+    """A dispatcher whose every call is answered at once."""
+
+    async def send(self, request: ChatRequest, _order: int, _price: object, commit: Callable[[Outcome], Any]) -> Any:  # noqa: ANN401
+        """Commit a made-up reply."""
+        need = Need(request.model, 0, 0.0)
+        reply = ChatReply(f"{TEXT}\nFinal answer: \\boxed{{7}}", "stop", {"input_tokens": 150, "output_tokens": 120})
+        return commit(Outcome(reply, None, Place("", "gpu0", need), 0.0, 0, 0.0, 0.05))
+
+
+def write_data(path: Path, problems: int) -> None:
+    """A data set of as many problems as needed."""
+    with path.open("wb") as file:
+        for n in range(problems):
+            text = f"Problem {n}. {TEXT[:200]}"
+            file.write(orjson.dumps({"problem": text, "answer": str(n)}, option=orjson.OPT_APPEND_NEWLINE))
+
+
+def experiment_of(data: Path) -> Experiment:
+    """The job that the folder belongs to."""
+    overrides = [*PARAMS, f"data={{reader: jsonl, path: {data}}}"]
+    return load_experiment(load_job(QUICKSTART, overrides=overrides), "bench")
+
+
+async def build(folder: Path, data: Path) -> None:
+    """Answer every call of every problem but the last."""
+    experiment = experiment_of(data)
+    fingerprint = Fingerprint(experiment)
+    with open_store(folder, fingerprint) as store:
+        right = Verdict("correct", "7", "boxed/text", 0.0001)
+
+        def observe(done: Answered) -> None:
+            if done.call.step == "answer":
+                store.book.add(done.call.key, done.call.problem.answer, right)
+
+        instant: Any = Instant()
+        calls = RunCalls(
+            experiment.job,
+            journal=store.journal,
+            dispatchers=dict.fromkeys(experiment.job.providers, instant),
+            stop=Stop(),
+            wall=lambda t: t,
+            observe=observe,
+        )
+        for problem in experiment.problems.selected[:-1]:
+            await experiment.protocol.run(problem, experiment.context(problem, calls), experiment.params)
+            calls.forget(problem)
+            store.finished.add(problem, answered=store.journal.answered, graded=store.book.graded)
+        plan = await count_calls(experiment)
+        plan.fingerprint = fingerprint.of_plan()
+        write_manifest(folder, experiment, plan, {}, dt.datetime.now(dt.UTC))
+
+
+def bare_pass(journal: Path) -> float:
+    """Seconds of reading and parsing every line."""
+    started = time.perf_counter()
+    with journal.open("rb") as file:
+        for line in file:
+            orjson.loads(line)
+    return time.perf_counter() - started
+
+
+def resume(folder: Path, data: Path) -> tuple[float, float]:
+    """Seconds from process start to the first new record, and the runner's peak memory until then in MB."""
+    journal = folder / "calls.jsonl"
+    size = journal.stat().st_size
+    command = [sys.executable, "-m", "eli5b_batch", str(QUICKSTART), "--output", str(folder), "--display", "none"]
+    for text in [*PARAMS, f"data={{reader: jsonl, path: {data}}}"]:
+        command += ["--set", text]
+    started = time.perf_counter()
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:  # noqa: S603 (our own command)
+        while journal.stat().st_size == size and process.poll() is None:
+            time.sleep(0.002)
+        seconds = time.perf_counter() - started
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        process.kill()
+    peak = re.search(r"VmHWM:\s+(\d+) kB", status)
+    assert peak is not None
+    with journal.open("r+b") as file:
+        file.truncate(size)
+    return seconds, int(peak[1]) / 1024
+
+
+def main() -> None:
+    """Build, then measure round after round."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--calls", type=int, default=1_000_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--folder", type=Path, help="build here and keep it; reused when it is there")
+    options = parser.parse_args()
+    place = options.folder or Path(tempfile.mkdtemp())
+    data, run = place / "data.jsonl", place / "run"
+    if not run.exists():
+        place.mkdir(parents=True, exist_ok=True)
+        write_data(data, options.calls // CALLS_PER_PROBLEM + 1)
+        started = time.perf_counter()
+        asyncio.run(build(run, data))
+        print(f"built in {time.perf_counter() - started:.0f} s: {(run / 'calls.jsonl').stat().st_size / 1e9:.2f} GB")
+    rows = []
+    for number in range(options.rounds):
+        bare = bare_pass(run / "calls.jsonl")
+        seconds, peak = resume(run, data)
+        rows.append((bare, seconds, peak))
+        print(
+            f"round {number + 1}: bare orjson pass {bare:.2f} s; first new call after {seconds:.2f} s "
+            f"({seconds / bare:.2f} of it); runner's peak {peak:.0f} MB",
+            flush=True,
+        )
+    ratios = [seconds / bare for bare, seconds, _ in rows]
+    print(f"ratio: median {statistics.median(ratios):.2f}, from {min(ratios):.2f} to {max(ratios):.2f}")
+    if options.folder is None:
+        shutil.rmtree(place)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from aiohttp import web
+
+from eli5b_batch.backends.transport import Transport
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+@pytest.fixture
+async def host() -> AsyncIterator[Callable[[Handler], Awaitable[str]]]:
+    """Serves one handler, whatever the path, on loopback and in the test's own loop; gives the address."""
+    runners: list[web.ServerRunner] = []
+
+    async def start(handler: Handler) -> str:
+        runner = web.ServerRunner(web.Server(handler, access_log=None, handler_cancellation=True), shutdown_timeout=0.1)
+        runners.append(runner)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        return f"http://127.0.0.1:{runner.addresses[0][1]}"
+
+    yield start
+    for runner in runners:
+        await runner.cleanup()
+
+
+@pytest.fixture
+async def connect() -> AsyncIterator[Callable[..., Transport]]:
+    """Makes transports, and closes them."""
+    transports: list[Transport] = []
+
+    def make(connections: int = 4, timeout_s: float = 5.0, headers: dict[str, str] | None = None) -> Transport:
+        transports.append(Transport(connections, timeout_s, headers))
+        return transports[-1]
+
+    yield make
+    for transport in transports:
+        await transport.close()

@@ -1,0 +1,307 @@
+"""The control side of an Ollama provider: what `check` and `check --pull` ask."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+from aiohttp import web
+
+from eli5b_batch.backends.base import ModelFacts
+from eli5b_batch.backends.ollama import OllamaBackend, pull
+from eli5b_batch.errors import ProviderRefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from eli5b_batch.backends.transport import Transport
+
+    Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+    Host = Callable[[Handler], Awaitable[str]]
+    Connect = Callable[..., Transport]
+
+DIGEST_1B = "8443ebe3610503d68b910c5ffb79f9734c6d3a9545fd51d9aec377129b71b50d"
+DIGEST_3B = "5e721cf0c0c6b40a3f2e906a93927d78e0dff82cc27e8a531e60517f98b99a96"
+
+
+def details(size: str) -> dict[str, Any]:
+    return {
+        "parent_model": "",
+        "format": "gguf",
+        "family": "llama",
+        "families": ["llama"],
+        "parameter_size": size,
+        "quantization_level": "F16",
+    }
+
+
+def listed(name: str, digest: str = DIGEST_1B) -> dict[str, Any]:
+    return {
+        "name": name,
+        "model": name,
+        "modified_at": "2026-11-21T00:03:40.245692289Z",
+        "size": 322818,
+        "digest": digest,
+        "details": details("158K"),
+    }
+
+
+def loaded(name: str, size_vram: int) -> dict[str, Any]:
+    return {
+        "name": name,
+        "model": name,
+        "size": 22689152,
+        "digest": DIGEST_1B,
+        "details": details("158K"),
+        "expires_at": "2026-11-21T00:08:51.051689539Z",
+        "size_vram": size_vram,
+    }
+
+
+def ollama_server(
+    *models: dict[str, Any], running: Sequence[dict[str, Any]] = (), other: Mapping[str, object] | None = None
+) -> Handler:
+    """A handler with the answers of Ollama 0.9.3; `other` replaces some, by the last word of their path."""
+    answers: dict[str, object] = {
+        "version": {"version": "0.9.3"},
+        "tags": {"models": list(models)},
+        "ps": {"models": list(running)},
+        "show": {"details": details("158K"), "model_info": {"llama.context_length": 8192}},
+        **(other or {}),
+    }
+
+    async def handler(request: web.BaseRequest) -> web.Response:
+        answer = answers[request.path.removeprefix("/api/")]
+        if isinstance(answer, web.Response):
+            return web.Response(body=answer.body, status=answer.status)
+        return web.json_response(answer)
+
+    return handler
+
+
+async def reach(transport: Transport, models: list[str], *urls: str) -> dict[str, ModelFacts]:
+    return await OllamaBackend("gpus", dict.fromkeys(urls, models), transport=transport).reach(models)
+
+
+async def refusal(facts: Awaitable[object]) -> str:
+    with pytest.raises(ProviderRefusedError) as caught:
+        await facts
+    return str(caught.value)
+
+
+async def test_every_fact_about_a_model_is_read(host: Host, connect: Connect) -> None:
+    url = await host(ollama_server(listed("llama3.2:1b"), listed("llama3.2:3b", DIGEST_3B)))
+    assert await reach(connect(), ["llama3.2:1b"], url) == {
+        "llama3.2:1b": ModelFacts(
+            digest=DIGEST_1B, quantization="F16", parameter_size="158K", server="ollama 0.9.3", on_gpu=None
+        )
+    }
+
+
+@pytest.mark.parametrize(("size_vram", "share"), [(22689152, 1.0), (11344576, 0.5), (0, 0.0)])
+async def test_the_share_of_a_loaded_model_in_gpu_memory_is_told(
+    size_vram: int, share: float, host: Host, connect: Connect
+) -> None:
+    server = ollama_server(listed("llama3.2:1b"), running=(loaded("llama3.2:1b", size_vram),))
+    facts = await reach(connect(), ["llama3.2:1b"], await host(server))
+    assert facts["llama3.2:1b"].on_gpu == pytest.approx(share)
+
+
+@pytest.mark.parametrize(
+    ("asked", "held"),
+    [
+        ("llama3.2", "llama3.2:latest"),
+        ("llama3.2:latest", "llama3.2:latest"),
+        ("Llama3.2:1B", "llama3.2:1b"),
+        ("llama3.2:1b", "LLAMA3.2:1b"),
+        ("hf.co/unsloth/Llama-3.2-1B-GGUF:Q4_K_M", "hf.co/unsloth/Llama-3.2-1B-GGUF:Q4_K_M"),
+        ("host:5000/me/model", "host:5000/me/model:latest"),
+    ],
+)
+async def test_a_name_without_a_tag_means_latest_and_case_does_not_matter(
+    asked: str, held: str, host: Host, connect: Connect
+) -> None:
+    facts = await reach(connect(), [asked], await host(ollama_server(listed(held))))
+    assert facts[asked].digest == DIGEST_1B
+
+
+@pytest.mark.parametrize("asked", ["nosuch:1b", "llama3.2", "llama3.2:1", "3.2:1b"])
+async def test_a_missing_model_is_named_with_those_there_and_how_to_get_it(
+    asked: str, host: Host, connect: Connect
+) -> None:
+    url = await host(ollama_server(listed("llama3.2:3b", DIGEST_3B), listed("llama3.2:1b")))
+    assert await refusal(reach(connect(), [asked], url)) == (
+        f"providers.gpus: the server at {url} has no model '{asked}' (it has: llama3.2:1b, llama3.2:3b); "
+        f"run: eli5b-batch check --pull, or: ollama pull {asked}"
+    )
+
+
+async def test_a_server_without_models_says_so(host: Host, connect: Connect) -> None:
+    assert "(it has: none)" in await refusal(reach(connect(), ["llama3.2:1b"], await host(ollama_server())))
+
+
+async def test_a_server_that_does_not_run_is_named_with_how_to_start_one(
+    connect: Connect, unused_tcp_port: int
+) -> None:
+    url = f"http://127.0.0.1:{unused_tcp_port}"
+    assert await refusal(reach(connect(), ["llama3.2:1b"], url)) == (
+        f"providers.gpus: no Ollama server answers at {url}; start one with `ollama serve`, or correct the slot's url"
+    )
+
+
+@pytest.mark.parametrize("version", [web.Response(body=b"<html>"), web.Response(status=404), [], "0.9.3", {}, None])
+async def test_another_server_at_the_address_is_no_ollama(version: object, host: Host, connect: Connect) -> None:
+    url = await host(ollama_server(other={"version": version}))
+    assert "no Ollama server answers at" in await refusal(reach(connect(), ["llama3.2:1b"], url))
+
+
+async def test_a_server_that_refuses_the_host_name_is_not_taken_for_one_that_does_not_run(
+    host: Host, connect: Connect
+) -> None:
+    url = await host(ollama_server(other={"version": web.Response(status=403)}))
+    assert "set OLLAMA_ORIGINS" in await refusal(reach(connect(), ["llama3.2:1b"], url))
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"tags": web.Response(status=500, body=b'{"error": "disk on fire"}')}, "answered 500: disk on fire"),
+        ({"show": web.Response(status=404, body=b'{"error": "model \'x\' not found"}')}, "answered 404: model 'x'"),
+        ({"tags": web.Response(body=b"<html>")}, "does not list its models as Ollama does"),
+        ({"ps": {"models": 7}}, "does not list its models as Ollama does"),
+        ({"show": {"details": "none"}}, "does not list its models as Ollama does"),
+    ],
+)
+async def test_a_server_that_fails_at_a_later_question_is_named(
+    other: Mapping[str, object], message: str, host: Host, connect: Connect
+) -> None:
+    url = await host(ollama_server(listed("llama3.2:1b"), other=other))
+    said = await refusal(reach(connect(), ["llama3.2:1b"], url))
+    assert said.startswith(f"providers.gpus: {url} ")
+    assert message in said
+    assert "\n" not in said
+
+
+async def test_a_server_that_dies_between_two_questions_is_named(host: Host, connect: Connect) -> None:
+    async def handler(request: web.BaseRequest) -> web.Response:
+        if request.path != "/api/version":
+            assert request.transport is not None
+            request.transport.abort()
+        return web.json_response({"version": "0.9.3"})
+
+    url = await host(handler)
+    said = await refusal(reach(connect(), ["llama3.2:1b"], url))
+    assert said.startswith(f"providers.gpus: {url} stopped answering: ")
+
+
+async def test_two_slots_with_the_same_model_are_one_model(host: Host, connect: Connect) -> None:
+    urls = [await host(ollama_server(listed("llama3.2:1b"))) for _ in range(2)]
+    assert list(await reach(connect(), ["llama3.2:1b"], *urls)) == ["llama3.2:1b"]
+
+
+async def test_two_slots_with_different_weights_under_one_name_are_refused(host: Host, connect: Connect) -> None:
+    first = await host(ollama_server(listed("llama3.2:1b")))
+    second = await host(ollama_server(listed("llama3.2:1b", DIGEST_3B)))
+    assert await refusal(reach(connect(), ["llama3.2:1b"], first, second)) == (
+        "providers.gpus: llama3.2:1b is not the same model on every slot: digest 8443ebe36105 elsewhere, "
+        f"5e721cf0c0c6 at {second}; pull it anew"
+    )
+
+
+async def test_each_slot_is_asked_only_for_its_own_models(host: Host, connect: Connect) -> None:
+    first = await host(ollama_server(listed("llama3.2:1b")))
+    second = await host(ollama_server(listed("llama3.2:3b", DIGEST_3B)))
+    slots = {first: ["llama3.2:1b"], second: ["llama3.2:3b", "llama3.1:8b"]}
+    client = OllamaBackend("gpus", slots, transport=connect())
+    facts = await client.reach(["llama3.2:1b", "llama3.2:3b"])
+    assert {model: fact.digest for model, fact in facts.items()} == {"llama3.2:1b": DIGEST_1B, "llama3.2:3b": DIGEST_3B}
+
+
+# Pulling a model.
+
+STEPS = [
+    {"status": "pulling manifest"},
+    {"status": "pulling 749596d6927f", "digest": "sha256:749596d6927f", "total": 322818},
+    {"status": "pulling 749596d6927f", "digest": "sha256:749596d6927f", "total": 322818, "completed": 161409},
+    {"status": "pulling 749596d6927f", "digest": "sha256:749596d6927f", "total": 322818, "completed": 322818},
+    {"status": "verifying sha256 digest"},
+    {"status": "writing manifest"},
+    {"status": "success"},
+]
+
+
+def streams(lines: Sequence[object], asked: list[tuple[str, str, dict[str, Any]]], *, abort: bool = False) -> Handler:
+    """A handler that sends one line after another, as a pull does, and then ends or hangs up."""
+
+    async def handler(request: web.BaseRequest) -> web.StreamResponse:
+        asked.append((request.method, request.path, orjson.loads(await request.read())))
+        response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+        response.enable_chunked_encoding()
+        await response.prepare(request)
+        for line in lines:
+            await response.write(line if isinstance(line, bytes) else orjson.dumps(line) + b"\n")
+        if abort:
+            assert request.transport is not None
+            request.transport.abort()
+        return response
+
+    return handler
+
+
+async def pulled(url: str, steps: list[tuple[str, int, int]]) -> None:
+    await pull(url, "llama3.2:1b", lambda status, done, total: steps.append((status, done, total)))
+
+
+async def test_a_pull_reports_its_progress_as_it_comes(host: Host) -> None:
+    asked: list[tuple[str, str, dict[str, Any]]] = []
+    steps: list[tuple[str, int, int]] = []
+    await pulled(await host(streams(STEPS, asked)), steps)
+    method, path, body = asked[0]
+    assert (method, path) == ("POST", "/api/pull")
+    assert body["model"] == "llama3.2:1b"
+    assert body["stream"] is True
+    assert steps == [
+        ("pulling manifest", 0, 0),
+        ("pulling 749596d6927f", 0, 322818),
+        ("pulling 749596d6927f", 161409, 322818),
+        ("pulling 749596d6927f", 322818, 322818),
+        ("verifying sha256 digest", 0, 0),
+        ("writing manifest", 0, 0),
+        ("success", 0, 0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("lines", "abort", "message"),
+    [
+        (
+            [STEPS[0], {"error": "pull model manifest: file does not exist"}],
+            False,
+            "can't pull 'llama3.2:1b': pull model manifest: file does not exist",
+        ),
+        (STEPS[:3], True, "the pull of 'llama3.2:1b' broke off: "),
+        ([STEPS[0], b"<html>\n"], False, "does not report the pull of 'llama3.2:1b' as Ollama does"),
+        ([{"status": "pulling", "total": "many"}], False, "does not report the pull of 'llama3.2:1b' as Ollama does"),
+    ],
+    ids=["unknown model", "hangs up", "no json", "no progress"],
+)
+async def test_a_pull_that_fails_says_why(lines: list[object], abort: bool, message: str, host: Host) -> None:  # noqa: FBT001
+    url = await host(streams(lines, [], abort=abort))
+    said = await refusal(pulled(url, []))
+    assert said.startswith(url)
+    assert message in said
+    assert "\n" not in said
+
+
+async def test_a_pull_from_a_server_that_does_not_run_says_so(unused_tcp_port: int) -> None:
+    url = f"http://127.0.0.1:{unused_tcp_port}"
+    assert (await refusal(pulled(url, []))).startswith(f"{url}: the pull of 'llama3.2:1b' broke off: ")
+
+
+async def test_a_pull_that_a_server_refuses_says_why(host: Host) -> None:
+    async def handler(_request: web.BaseRequest) -> web.Response:
+        return web.json_response({"error": "invalid model name"}, status=400)
+
+    url = await host(handler)
+    assert await refusal(pulled(url, [])) == f"{url} can't pull 'llama3.2:1b': invalid model name"

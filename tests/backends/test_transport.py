@@ -1,0 +1,286 @@
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import orjson
+import pytest
+from aiohttp import web
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eli5b_batch.backends.transport import Response, Transport, as_count, as_object, as_text
+from eli5b_batch.errors import RetryableError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+    Host = Callable[[Handler], Awaitable[str]]
+    Connect = Callable[..., Transport]
+    RawHandler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+SECRET = "tgp_v1_0123456789abcdef"
+
+
+async def failure(request: Awaitable[object]) -> RetryableError:
+    with pytest.raises(RetryableError) as caught:
+        await request
+    return caught.value
+
+
+async def raw(answer: bytes) -> tuple[asyncio.Server, str]:
+    """A server that answers the first bytes it gets with `answer`, and hangs up."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(65536)
+        writer.write(answer)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    return server, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+
+
+async def test_a_post_sends_the_body_as_json_with_the_headers_of_the_session_and_of_the_call(
+    host: Host, connect: Connect
+) -> None:
+    asked: list[tuple[str, str, dict[str, str], bytes]] = []
+
+    async def handler(request: web.BaseRequest) -> web.Response:
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        asked.append((request.method, request.path, headers, await request.read()))
+        return web.json_response({"ok": True}, status=201, headers={"x-request-id": "abc"})
+
+    transport = connect(headers={"Authorization": f"Bearer {SECRET}"})
+    response = await transport.post(f"{await host(handler)}/a/b", {"text": "x\u2028y", "n": 1}, {"x-eli5b-call": "key"})
+    method, path, headers, body = asked[0]
+    assert (method, path) == ("POST", "/a/b")
+    assert body == '{"text":"x\u2028y","n":1}'.encode()
+    assert headers["content-type"] == "application/json"
+    assert headers["authorization"] == f"Bearer {SECRET}"
+    assert headers["x-eli5b-call"] == "key"
+    assert (response.status, response.headers["X-Request-Id"], response.json()) == (201, "abc", {"ok": True})
+
+
+async def test_a_get_sends_no_body(host: Host, connect: Connect) -> None:
+    async def handler(request: web.BaseRequest) -> web.Response:
+        return web.json_response([request.method, request.path, (await request.read()).decode()])
+
+    response = await connect().get(f"{await host(handler)}/models")
+    assert response.json() == ["GET", "/models", ""]
+
+
+async def test_a_refused_connection_is_named_with_its_address(connect: Connect, unused_tcp_port: int) -> None:
+    url = f"http://127.0.0.1:{unused_tcp_port}/x"
+    error = await failure(connect().post(url, {}))
+    assert error.kind == "connection"
+    assert error.status is None
+    assert str(error) == f"{url}: can't connect: Connection refused"
+
+
+@pytest.mark.parametrize("url", ["http://[::1/", "http://127.0.0.1:99999/", "http:///x", "http://a b/"])
+async def test_an_address_that_can_not_be_is_a_failed_connection(url: str, connect: Connect) -> None:
+    error = await failure(connect().get(url))
+    assert error.kind == "connection"
+    assert url in str(error)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"SSH-2.0-OpenSSH_9.6\r\n",
+        b'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"cut',
+        b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{"cut\r\n',
+        b'HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\n{"a"',
+        b"HTTP/1.1 200 OK\r\nX: " + b"y" * 100_000 + b"\r\n\r\n",
+        b"\x15\x03\x01\x00\x02\x02\x46",
+    ],
+    ids=["nothing", "not http", "cut body", "cut chunk", "no gzip", "endless header", "tls alert"],
+)
+async def test_a_connection_that_breaks_or_speaks_no_http_is_a_failed_connection(
+    answer: bytes, connect: Connect
+) -> None:
+    server, url = await raw(answer)
+    async with server:
+        error = await failure(connect(headers={"Authorization": f"Bearer {SECRET}"}).post(url, {}))
+    assert error.kind == "connection"
+    assert str(error).startswith(f"{url}: the connection broke: ")
+    assert "\n" not in str(error)
+    assert len(str(error)) < 400
+
+
+async def test_a_server_that_echoes_the_request_can_not_put_the_key_into_a_message(connect: Connect) -> None:
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(await reader.read(65536))
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(echo, "127.0.0.1", 0)
+    async with server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        error = await failure(connect(headers={"Authorization": f"Bearer {SECRET}"}).post(url, {}))
+    assert error.kind == "connection"
+    assert SECRET not in str(error)
+
+
+async def test_a_server_that_never_answers_is_a_timeout(host: Host, connect: Connect) -> None:
+    async def handler(_request: web.BaseRequest) -> web.Response:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    url = await host(handler)
+    clock = asyncio.get_running_loop().time
+    started = clock()
+    error = await failure(connect(timeout_s=0.05).post(url, {}))
+    assert (error.kind, str(error)) == ("timeout", f"{url}: no answer in time")
+    assert clock() - started < 2
+
+
+async def test_a_body_that_never_ends_is_a_timeout(host: Host, connect: Connect) -> None:
+    async def handler(request: web.BaseRequest) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b'{"begun": ')
+        await asyncio.Event().wait()
+        return response
+
+    error = await failure(connect(timeout_s=0.05).get(await host(handler)))
+    assert error.kind == "timeout"
+
+
+async def test_a_cancelled_request_hangs_up_so_that_the_server_can_stop(host: Host, connect: Connect) -> None:
+    arrived, left = asyncio.Event(), asyncio.Event()
+
+    async def handler(_request: web.BaseRequest) -> web.Response:
+        arrived.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            left.set()
+        raise AssertionError
+
+    task = asyncio.create_task(connect().post(await host(handler), {}))
+    await arrived.wait()
+    task.cancel()
+    async with asyncio.timeout(5):
+        await left.wait()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_a_redirect_is_not_followed_with_the_prompt_and_the_key(host: Host, connect: Connect) -> None:
+    visited: list[str] = []
+
+    async def handler(request: web.BaseRequest) -> web.Response:
+        visited.append(request.path)
+        return web.Response(status=307, headers={"Location": "/elsewhere"})
+
+    response = await connect().post(f"{await host(handler)}/here", {})
+    assert response.status == 307
+    assert visited == ["/here"]
+
+
+async def test_cookies_are_not_kept(host: Host, connect: Connect) -> None:
+    cookies: list[str | None] = []
+
+    async def handler(request: web.BaseRequest) -> web.Response:
+        cookies.append(request.headers.get("Cookie"))
+        return web.Response(headers={"Set-Cookie": "session=1"})
+
+    url, transport = await host(handler), connect()
+    await transport.get(url)
+    await transport.get(url)
+    assert cookies == [None, None]
+
+
+async def test_a_reply_of_ten_megabytes_arrives_whole(host: Host, connect: Connect) -> None:
+    text = "pi \u2028 " * 2_000_000
+
+    async def handler(_request: web.BaseRequest) -> web.Response:
+        return web.Response(body=orjson.dumps({"text": text}))
+
+    response = await connect().get(await host(handler))
+    assert len(response.body) > 10_000_000
+    assert response.json() == {"text": text}
+    assert len(response.excerpt()) < 200
+
+
+async def test_as_many_requests_are_in_flight_as_there_are_connections(host: Host, connect: Connect) -> None:
+    everyone = asyncio.Barrier(64)
+
+    async def handler(_request: web.BaseRequest) -> web.Response:
+        await everyone.wait()
+        return web.Response()
+
+    url, transport = await host(handler), connect(connections=64)
+    async with asyncio.timeout(5):
+        responses = await asyncio.gather(*(transport.post(url, {}) for _ in range(64)))
+    assert [r.status for r in responses] == [200] * 64
+
+
+async def test_connections_are_kept_and_used_again(host: Host, connect: Connect) -> None:
+    peers: set[object] = set()
+
+    async def handler(request: web.BaseRequest) -> web.Response:
+        assert request.transport is not None
+        peers.add(request.transport.get_extra_info("peername"))
+        return web.Response()
+
+    url, transport = await host(handler), connect(connections=3)
+    for _ in range(5):
+        await asyncio.gather(*(transport.post(url, {}) for _ in range(3)))
+    assert len(peers) == 3
+
+
+@pytest.mark.parametrize(
+    ("body", "shown"),
+    [
+        (b"<html>\n <body>Bad  gateway</body>", "'<html> <body>Bad gateway</body>'"),
+        (b"", "''"),
+        (b"\xff\xfe", "'\ufffd\ufffd'"),
+        (b'{"cut": "her', '\'{"cut": "her\''),
+        (b"[NaN]", "'[NaN]'"),
+        (b"1e999", "'1e999'"),
+        (b"x" * 5000, f"'{'x' * 120}...'"),
+    ],
+)
+def test_a_body_that_is_not_json_is_shown_short_and_on_one_line(body: bytes, shown: str) -> None:
+    with pytest.raises(RetryableError) as caught:
+        Response(502, {}, body).json()
+    assert caught.value.kind == "bad_reply"
+    assert str(caught.value) == f"the server answered 502 with something that is not JSON: {shown}"
+
+
+@given(before=st.text(max_size=600), after=st.text(max_size=600))
+def test_no_part_of_a_secret_is_left_by_a_cut(before: str, after: str) -> None:
+    said = f"{before} {SECRET} {after}"
+    response = Response(400, {}, said.encode(), SECRET)
+    for message in (response.excerpt(), response.quote(said)):
+        assert SECRET[:8] not in message
+    assert len(response.quote(said)) <= 300
+
+
+def test_without_a_secret_everything_is_quoted_as_it_is() -> None:
+    response = Response(400, {}, b"plain\nwords")
+    assert (response.quote("plain\nwords"), response.excerpt()) == ("plain words", "'plain words'")
+
+
+@pytest.mark.parametrize(
+    ("told", "count"),
+    [(12, 12), (12.9, 12), (0, 0), (-5, 0), (-0.5, 0), (1e300, 2**53), (2**63, 2**53), (True, 0), (None, 0)],
+)
+def test_a_count_is_a_whole_number_that_json_can_carry_on(told: object, count: int) -> None:
+    assert as_count(told) == count
+    assert isinstance(as_count(told), int)
+
+
+@pytest.mark.parametrize("told", [None, 1, 1.5, True, ["a"]])
+def test_what_is_neither_text_nor_object_counts_as_empty(told: object) -> None:
+    assert (as_text(told), as_object(told)) == ("", {})
+
+
+def test_a_text_is_no_object_and_an_object_no_text() -> None:
+    assert (as_text("a"), as_object("a")) == ("a", {})
+    assert (as_text({"a": 1}), as_object({"a": 1})) == ("", {"a": 1})

@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import looptime
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from eli5b_batch.dispatch.capacity import Need, RateMeter, Waiting, doubling
+from eli5b_batch.dispatch.gate import Gate
+from eli5b_batch.dispatch.slots import SlotPool
+from eli5b_batch.errors import CallError, RateLimitedError, RetryableError
+from eli5b_batch.job import Limits, Slot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from contextlib import AbstractAsyncContextManager
+
+    from eli5b_batch.dispatch.capacity import Capacity
+
+    Working = Callable[[Capacity], AbstractAsyncContextManager[None]]
+    Virtual = Callable[[Coroutine[Any, Any, None]], None]
+
+ORDERS = st.lists(st.integers(0, 3), min_size=1, max_size=6)
+FAILURES = [None, RateLimitedError("429", retry_after=None), RetryableError("connection", "can't connect")]
+SETTLED_S = 200.0
+"""Longer than any pause or rest."""
+
+
+class Caller:
+    """Does as the dispatcher does: waits for a place, holds it, and gives it back whatever happens."""
+
+    def __init__(self, capacity: Capacity, order: int) -> None:
+        self.holds = False
+        self.answer: asyncio.Future[CallError | None] = asyncio.get_running_loop().create_future()
+        self.task = asyncio.create_task(self._call(capacity, Need("m", order, 1.0)))
+
+    async def _call(self, capacity: Capacity, need: Need) -> None:
+        place = await capacity.acquire(need)
+        failure: CallError | None = None
+        self.holds = True
+        try:
+            failure = await self.answer
+        finally:
+            self.holds = False
+            capacity.release(place, tokens=1, failure=failure)
+
+
+class Places(RuleBasedStateMachine):
+    """Callers come, are answered, and are cancelled at every point; no place may be lost or be given out twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner(loop_factory=lambda: looptime.new_event_loop(noop_cycles=0, idle_timeout=0.1))
+        self.callers: list[Caller] = []
+
+    def make(self, places: int) -> Capacity:
+        raise NotImplementedError
+
+    @initialize(places=st.integers(1, 4))
+    def begin(self, places: int) -> None:
+        async def main() -> None:
+            self.capacity = self.make(places)
+            self.work = asyncio.create_task(self.capacity.run())
+
+        self.runner.run(main())
+        self.places = self.capacity.snapshot()["concurrency"]
+
+    def settle(self) -> None:
+        self.runner.run(asyncio.sleep(SETTLED_S))
+        self.callers = [caller for caller in self.callers if not caller.task.done()]
+
+    @rule(orders=ORDERS)
+    def some_ask(self, orders: list[int]) -> None:
+        async def main() -> None:
+            self.callers += [Caller(self.capacity, order) for order in orders]
+
+        self.runner.run(main())
+        self.settle()
+
+    @precondition(lambda self: self.callers)
+    @rule(failure=st.sampled_from(FAILURES), turns=st.integers(0, 6), data=st.data())
+    def one_is_answered_and_one_cancelled_some_turns_later(
+        self, failure: CallError | None, turns: int, data: st.DataObject
+    ) -> None:
+        answered = data.draw(st.sampled_from([caller for caller in self.callers if caller.holds]))
+        cancelled = data.draw(st.sampled_from([None, *self.callers]))
+
+        async def main() -> None:
+            answered.answer.set_result(failure)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            if cancelled is not None:
+                cancelled.task.cancel()
+
+        self.runner.run(main())
+        self.settle()
+
+    @invariant()
+    def every_place_that_is_wanted_is_held_and_counted(self) -> None:
+        if hasattr(self, "work"):
+            holding = sum(caller.holds for caller in self.callers)
+            assert holding == min(self.places, len(self.callers))
+            assert self.capacity.snapshot()["in_flight"] == holding
+            assert not self.work.done()
+
+    def teardown(self) -> None:
+        self.runner.close()
+
+
+class GatePlaces(Places):
+    def make(self, places: int) -> Capacity:
+        return Gate("http://api", Limits(concurrency=places, adaptive=False), asyncio.get_running_loop().time)
+
+
+class PacedGatePlaces(Places):
+    def make(self, places: int) -> Capacity:
+        limits = Limits(concurrency=places, adaptive=False, requests_per_minute=600, tokens_per_minute=6000)
+        return Gate("http://api", limits, asyncio.get_running_loop().time)
+
+
+class SlotPlaces(Places):
+    def make(self, places: int) -> Capacity:
+        slots = [Slot(gpu=i, url=f"http://gpu{i}", parallel=places) for i in range(2)]
+        return SlotPool(slots, asyncio.get_running_loop().time)
+
+
+BOUNDS = settings(max_examples=25, stateful_step_count=20, deadline=None)
+TestGatePlaces = GatePlaces.TestCase
+TestGatePlaces.settings = BOUNDS
+TestPacedGatePlaces = PacedGatePlaces.TestCase
+TestPacedGatePlaces.settings = BOUNDS
+TestSlotPlaces = SlotPlaces.TestCase
+TestSlotPlaces.settings = BOUNDS
+
+
+@pytest.mark.looptime(idle_timeout=0.1)
+@pytest.mark.parametrize("turns", range(8))
+@pytest.mark.parametrize("kind", ["gate", "slots"])
+async def test_a_caller_cancelled_in_the_turn_in_which_it_is_let_through_leaves_its_place_to_the_next(
+    working: Working, kind: str, turns: int
+) -> None:
+    clock = asyncio.get_running_loop().time
+    gate, slots = Gate("http://api", Limits(concurrency=1), clock), SlotPool([Slot(gpu=0, url="http://gpu0")], clock)
+    capacity: Capacity = gate if kind == "gate" else slots
+    async with working(capacity):
+        place = await capacity.acquire(Need("m", 0, 0.0))
+        cancelled, after = (asyncio.create_task(capacity.acquire(Need("m", i, 0.0))) for i in range(2))
+        await asyncio.sleep(1)
+        capacity.release(place, tokens=0, failure=None)
+        for _ in range(turns):  # the caller is let through in one of these turns and wakes up in the next
+            await asyncio.sleep(0)
+        if cancelled.cancel():
+            await asyncio.wait_for(after, 1)
+            assert cancelled.cancelled()
+        assert capacity.snapshot()["in_flight"] == 1
+
+
+@given(callers=st.lists(st.tuples(st.integers(0, 5), st.booleans()), max_size=30))
+@settings(deadline=None)
+def test_the_oldest_call_comes_first_and_those_whose_caller_has_gone_are_passed_over(
+    virtual: Virtual, callers: list[tuple[int, bool]]
+) -> None:
+    async def main() -> None:
+        waiting = Waiting()
+        futures = [waiting.join(Need("m", order, 0.0)) for order, _ in callers]
+        for future, (_, gone) in zip(futures, callers, strict=True):
+            if gone:
+                future.cancel()
+        served = []
+        while waiting.first() is not None:
+            need, future = waiting.pop()
+            served.append((need.order, futures.index(future)))
+        assert served == sorted((order, i) for i, (order, gone) in enumerate(callers) if not gone)
+        assert len(waiting) == 0
+
+    virtual(main())
+
+
+@pytest.mark.parametrize("phase", [0.0, 0.3, 0.99])
+def test_a_meter_shows_a_steady_rate_at_any_moment(phase: float) -> None:
+    now = phase
+    meter = RateMeter(lambda: now)
+    for i in range(1000):
+        now = phase + i * 0.05
+        meter.add(3)
+        if now > phase + 3:
+            assert meter.rate() == pytest.approx(60, rel=0.04)
+
+
+def test_a_meter_forgets_and_does_not_exaggerate_the_first_moments() -> None:
+    now = 0.0
+    meter = RateMeter(lambda: now)
+    meter.add(5)
+    now = 0.001
+    assert meter.rate() == 5
+    now = 60.0
+    assert meter.rate() == 0
+
+
+def test_waits_double_up_to_their_bound_however_often() -> None:
+    assert [doubling(0.5, times, 60) for times in (0, 1, 2, 7, 8, 10_000_000)] == [0.5, 1, 2, 60, 60, 60]
