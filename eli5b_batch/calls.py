@@ -224,7 +224,8 @@ class RunCalls:
             return record
         reply, error = outcome.reply, outcome.error
         record["slot"] = outcome.place.slot
-        record["cost_usd"] = None if model.price == "unknown" else round(outcome.cost_usd, 9)
+        unknown = model.price == "unknown" or outcome.cost_usd is None
+        record["cost_usd"] = None if unknown else round(outcome.cost_usd or 0.0, 9)
         record["timing"] = {
             "queued": round(outcome.queued_s, 4),
             "started": round(self._wall(outcome.started), 3),
@@ -250,20 +251,38 @@ class RunCalls:
     def _changed(self, key: str, entry: Entry, request: Mapping[str, Any]) -> Eli5bError:
         """The error for a call that would now be asked differently, naming what differs."""
         before = self._journal.read(key, entry)["request"]
-        differences = [
-            f"{field}: {_short(before.get(field))} on record, {_short(request.get(field))} now"
-            for field in ("model", "sampling", "seed", "messages")
-            if before.get(field) != request.get(field)
-        ]
         return ChangedRequestError(
-            f"{self._journal.path}: the job would now ask {key} differently ({'; '.join(differences)}); "
+            f"{self._journal.path}: the job would now ask {key} differently "
+            f"({'; '.join(differences(before, request))}); "
             "put the job back as it was, or give the changed job a new name"
         )
 
 
-def _short(value: object) -> str:
-    text = " ".join(str(value).split())
-    return text if len(text) <= 160 else f"{text[:80]} ... {text[-76:]}"  # noqa: PLR2004
+def differences(before: Mapping[str, Any], now: Mapping[str, Any], path: str = "") -> list[str]:
+    """What differs between two requests, field by field, each in a few words."""
+    found = []
+    for field in sorted(before.keys() | now.keys()):
+        old, new = before.get(field), now.get(field)
+        if isinstance(old, dict) and isinstance(new, dict):
+            found += differences(old, new, f"{path}{field}.")
+        elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+            pairs = enumerate(zip(old, new, strict=True))
+            found += [d for n, (a, b) in pairs for d in differences({f"{field}[{n}]": a}, {f"{field}[{n}]": b}, path)]
+        elif old != new:
+            found.append(f"{path}{field}: {_excerpt(old, new)} on record, {_excerpt(new, old)} now")
+    return found
+
+
+def _excerpt(value: object, other: object) -> str:
+    """A value on one line; of a long text the part where it begins to differ from the other."""
+    if not isinstance(value, str) or not isinstance(other, str):
+        return "not set" if value is None else repr(value)
+    start = next((n for n, (a, b) in enumerate(zip(value, other, strict=False)) if a != b), min(len(value), len(other)))
+    shown = value[max(0, start - _CONTEXT) : start + 3 * _CONTEXT]
+    return repr(("..." if start > _CONTEXT else "") + shown + ("..." if start + 3 * _CONTEXT < len(value) else ""))
+
+
+_CONTEXT: Final = 20
 
 
 class CountingCalls:

@@ -21,7 +21,7 @@ from rich.table import Table
 from eli5b_batch.backends.ollama import pull
 from eli5b_batch.dispatch.budget import Budget, cost
 from eli5b_batch.dispatch.stop import Stop
-from eli5b_batch.errors import Eli5bError, JobError, RunFolderError
+from eli5b_batch.errors import Eli5bError, JobError, JournalDamagedError, RunFolderError
 from eli5b_batch.folder import CALLS, check_same_job, read_manifest
 from eli5b_batch.job import OllamaProvider, OpenAIProvider
 from eli5b_batch.journal import read_records
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from eli5b_batch.backends.base import ModelFacts
     from eli5b_batch.job import Job, Model
+    from eli5b_batch.job import Slot as JobSlot
     from eli5b_batch.plan import Experiment, Plan
 
 Slot = tuple[str, str]
@@ -55,6 +56,14 @@ class Seen(NamedTuple):
     input_tokens: float
     output_tokens: float
     seconds: float
+
+
+class Past(NamedTuple):
+    """What a run has on record: means per call, the keys answered, and money spent."""
+
+    seen: dict[Slot, Seen]
+    answered: set[str]
+    spent_usd: float
 
 
 @dataclass
@@ -102,29 +111,36 @@ async def check_job(experiment: Experiment, run_dir: Path, console: Console, *, 
             check_same_job(run_dir, manifest, experiment)
         except Eli5bError as error:
             findings.stops.append(error)
-    seen, answered = _look_back(run_dir)
+    past = _look_back(run_dir)
     plan = await count_calls(
-        experiment, on_record=answered.__contains__, reply_length=_reply_lengths(experiment.job, seen)
+        experiment, on_record=past.answered.__contains__, reply_length=_reply_lengths(experiment.job, past.seen)
     )
     if pull:
         await _pull_all(experiment.job, console)
     await _reach(experiment, plan, findings)
-    estimates = {slot: _estimate(experiment.job.models[slot[1]], slot, plan, seen.get(slot)) for slot in plan.total}
+    job = experiment.job
+    estimates = {slot: _estimate(job.models[slot[1]], slot, plan, past.seen.get(slot)) for slot in plan.total}
     disk = _disk_bytes(plan, estimates)
-    _judge(experiment.job, run_dir, estimates, disk, findings)
+    if job.budget:
+        _judge_cost(job.budget.usd, past.spent_usd, estimates, findings)
+    _judge_models(job, findings)
+    _judge_place(run_dir, disk, findings)
     console.print(_table(experiment, estimates))
     for line in _sentences(experiment, run_dir, estimates, disk, findings):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     return min((error.exit_code for error in findings.stops), default=0)
 
 
-def _look_back(run_dir: Path) -> tuple[dict[Slot, Seen], set[str]]:
-    """Means per (step, model) over a run's records, and the keys answered."""
+def _look_back(run_dir: Path) -> Past:
+    """What the run's records say; nothing where there are none yet."""
     calls: Counter[Slot] = Counter()
     sums: dict[Slot, list[float]] = {}
     answered: set[str] = set()
-    if (run_dir / CALLS).exists():
-        for record in read_records(run_dir / CALLS):
+    spent = 0.0
+    journal = run_dir / CALLS
+    try:
+        for record in read_records(journal) if journal.exists() else ():
+            spent += record["cost_usd"] or 0.0
             if record["status"] != "ok":
                 continue
             slot = (record["step"], record["model"])
@@ -134,7 +150,9 @@ def _look_back(run_dir: Path) -> tuple[dict[Slot, Seen], set[str]]:
             total[0] += record["usage"]["input_tokens"]
             total[1] += record["usage"]["output_tokens"]
             total[2] += record["timing"]["latency"]
-    return {slot: Seen(n, *(value / n for value in sums[slot])) for slot, n in calls.items()}, answered
+    except (KeyError, TypeError):
+        raise JournalDamagedError(f"{journal}: it holds a line that is no record of a call") from None
+    return Past({slot: Seen(n, *(value / n for value in sums[slot])) for slot, n in calls.items()}, answered, spent)
 
 
 def _reply_lengths(job: Job, seen: dict[Slot, Seen]) -> dict[Slot, int]:
@@ -205,19 +223,17 @@ async def _pull_all(job: Job, console: Console) -> None:
                 for model in sorted({m.model for m in job.models_of(name).values()}):
                     if slot.models and model not in slot.models:
                         continue
-                    bar = bars.add_task(f"{slot.name} {model}", total=None)
+                    await _pull(slot, model, bars)
 
-                    def show(
-                        status: str, done: int, total: int, bar: int = bar, what: str = f"{slot.name} {model}"
-                    ) -> None:
-                        bars.update(
-                            bars.task_ids[bar],
-                            description=f"{what}: {status}",
-                            completed=done,
-                            total=total or None,
-                        )
 
-                    await pull(slot.url or "", model, show)
+async def _pull(slot: JobSlot, model: str, bars: Progress) -> None:
+    what = f"{slot.name} {model}"
+    bar = bars.add_task(what, total=None)
+
+    def show(status: str, done: int, total: int) -> None:
+        bars.update(bar, description=f"{what}: {status}", completed=done, total=total or None)
+
+    await pull(slot.url or "", model, show)
 
 
 async def _reach(experiment: Experiment, plan: Plan, findings: Findings) -> None:
@@ -238,14 +254,17 @@ async def _reach(experiment: Experiment, plan: Plan, findings: Findings) -> None
             findings.facts |= {name: told[model] for name, model in names.items()}
 
 
-def _judge(job: Job, run_dir: Path, estimates: Mapping[Slot, Estimate], disk: float, findings: Findings) -> None:
-    """What the figures and facts mean for the run."""
+def _judge_cost(budget_usd: float, spent_usd: float, estimates: Mapping[Slot, Estimate], findings: Findings) -> None:
     expected = _sum(e.usd for e in estimates.values())
-    if job.budget and expected is not None and expected > job.budget.usd:
+    if expected and spent_usd + expected > budget_usd:
+        so_far = f" and {_money(spent_usd)} spent already" if spent_usd else ""
         findings.remarks.append(
-            f"the estimated cost of {_money(expected)} is above budget.usd {job.budget.usd:g}: "
+            f"the estimated cost of {_money(expected)}{so_far} is above budget.usd {budget_usd:g}: "
             "the run would stop early, resumable"
         )
+
+
+def _judge_models(job: Job, findings: Findings) -> None:
     for name, facts in findings.facts.items():
         if facts.on_gpu is not None and facts.on_gpu < _FULLY:
             findings.remarks.append(
@@ -255,6 +274,9 @@ def _judge(job: Job, run_dir: Path, estimates: Mapping[Slot, Estimate], disk: fl
     for name, model in job.models.items():
         if isinstance(job.provider_of(name), OpenAIProvider) and model.sampling.num_ctx:
             findings.remarks.append(f"models.{name}.sampling.num_ctx is for Ollama only and is not sent")
+
+
+def _judge_place(run_dir: Path, disk: float, findings: Findings) -> None:
     place = next(p for p in (run_dir, *run_dir.absolute().parents) if p.exists())
     if not os.access(place, os.W_OK | os.X_OK):
         findings.stops.append(RunFolderError(f"{run_dir}: {place} can't be written to; choose another with --output"))
@@ -265,7 +287,9 @@ def _judge(job: Job, run_dir: Path, estimates: Mapping[Slot, Estimate], disk: fl
 
 
 def _disk_bytes(plan: Plan, estimates: Mapping[Slot, Estimate]) -> float:
-    texts = sum(plan.input_bytes[s] + e.output_tokens * BYTES_PER_TOKEN for s, e in estimates.items())
+    texts = sum(
+        plan.input_bytes[s] * e.left / e.calls + e.output_tokens * BYTES_PER_TOKEN for s, e in estimates.items()
+    )
     return 1.1 * texts + _RECORD_OVERHEAD_BYTES * sum(e.left for e in estimates.values())
 
 
@@ -328,7 +352,7 @@ def _sentences(
         known = [v for v in (facts.server, facts.parameter_size, facts.quantization, facts.digest[:12]) if v]
         yield f"models.{name}: served{': ' + ', '.join(known) if known else ''}"
     yield f"run folder: {run_dir}"
-    yield from (f"note: {remark}" for remark in findings.remarks)
+    yield from (f"note: {note}" for note in (*data.notes, *findings.remarks))
     yield from (f"would stop the run: {error}" for error in findings.stops)
     if not findings.stops:
         yield "nothing would stop the run."

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import io
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -113,6 +114,15 @@ def run_command(
     grace: Annotated[
         float, typer.Option(min=0, metavar="SECONDS", help="Time for calls in flight after SIGTERM.")
     ] = 30.0,
+    stop_after: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME", help="Stop by itself after so long, e.g. 8h, 90m, 30s; resumable.", show_default=False
+        ),
+    ] = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="First set damaged lines of calls.jsonl aside, into a file beside it.")
+    ] = False,
 ) -> None:
     """Run a job, or finish one that was interrupted: the same command does both.
 
@@ -127,8 +137,12 @@ def run_command(
     """
     if display not in ("auto", "live", "plain", "none"):
         raise typer.BadParameter(f"{display!r} is not auto, live, plain or none", param_hint="--display")
+    seconds = _seconds(stop_after) if stop_after else None
     try:
-        _run(_experiment(job_file, overrides, limit, simulate), output, display, grace)
+        experiment = _experiment(job_file, overrides, limit, simulate)
+        if repair:
+            _repair(_run_dir(experiment.job, output))
+        _run(experiment, output, display, grace, seconds)
     except Eli5bError as error:
         _fail(error, job_file)
 
@@ -222,7 +236,23 @@ def _run_dir(job: Job, output: Path | None) -> Path:
     return output or Path("outputs") / job.name
 
 
-def _run(experiment: Experiment, output: Path | None, display: str, grace: float) -> NoReturn:
+def _seconds(text: str) -> float:
+    """A length of time such as 8h, 90m or 30s."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([hms])", text.strip())
+    if found is None:
+        raise typer.BadParameter(f"{text!r} is no length of time: write 8h, 90m or 30s", param_hint="--stop-after")
+    return float(found[1]) * {"h": 3600, "m": 60, "s": 1}[found[2]]
+
+
+def _repair(run_dir: Path) -> None:
+    from eli5b_batch.store import repair_run  # noqa: PLC0415
+
+    moved = repair_run(run_dir)
+    what = f"{moved} damaged lines set aside in {run_dir}/calls.jsonl.damaged" if moved else "no damaged line found"
+    typer.echo(f"eli5b-batch: {what}", err=True)
+
+
+def _run(experiment: Experiment, output: Path | None, display: str, grace: float, stop_after: float | None) -> NoReturn:
     import asyncio  # noqa: PLC0415
 
     from eli5b_batch.run import execute  # noqa: PLC0415
@@ -231,7 +261,8 @@ def _run(experiment: Experiment, output: Path | None, display: str, grace: float
     run_dir = _run_dir(experiment.job, output)
     for note in experiment.problems.notes:
         console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
-    ending = asyncio.run(execute(experiment, run_dir, display=_display(display, console), grace_s=grace))
+    shown = _display(display, console)
+    ending = asyncio.run(execute(experiment, run_dir, display=shown, grace_s=grace, stop_after_s=stop_after))
     if ending.exit_code in (0, 3):
         _report(run_dir, console)
     _last_words(ending, run_dir, console)
@@ -252,10 +283,11 @@ def _last_words(ending: Ending, run_dir: Path, console: Console) -> None:
     """What a user needs to know at the end, in a line or two; on stderr when the run did not finish."""
     if ending.reason is not None:
         typer.echo(f"eli5b-batch: {ending.reason}", err=True)
-        typer.echo(
-            f"{ending.calls} of {ending.of_calls} calls are on record in {run_dir}; the same command goes on.",
-            err=True,
-        )
+        if ending.exit_code != JobError.exit_code:  # a job that was changed does not go on with the same command
+            typer.echo(
+                f"{ending.calls} of {ending.of_calls} calls are on record in {run_dir}; the same command goes on.",
+                err=True,
+            )
     elif ending.failures:
         kinds = ", ".join(f"{n} {kind}" for kind, n in ending.failures.most_common())
         console.print(

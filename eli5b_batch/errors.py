@@ -16,7 +16,8 @@ Must not know: any other module of the package.
     │       │   └── RateLimitedError       the server asks for patience; not a failed attempt
     │       └── BadReplyError              answered, and the answer can't be used
     ├── UpstreamError                      a prompt needs the text of a reply that failed
-    └── BudgetError               exit 4   the next call could exceed the budget
+    ├── BudgetError               exit 4   the next call could exceed the budget
+    └── TimeUpError               exit 130 the time given to this start is over
 
 Exit 3 (finished, some records failed) and 130/143 (interrupted) are outcomes of a run, not errors.
 Messages are one sentence: where, what, and what would be right.
@@ -80,13 +81,21 @@ class CallError(ProviderError):
         message: one sentence.
         status: the HTTP status, where there was one.
         partial: what did arrive and was paid for: a dict with any of `reply` and `usage`.
+        unsent: the request never left, so it can't be billed.
     """
 
     def __init__(
-        self, kind: str, message: str, *, status: int | None = None, partial: dict[str, Any] | None = None
+        self,
+        kind: str,
+        message: str,
+        *,
+        status: int | None = None,
+        partial: dict[str, Any] | None = None,
+        unsent: bool = False,
     ) -> None:
         super().__init__(message)
         self.kind = kind
+        self.unsent = unsent
         self.status = status
         self.partial = partial or {}
 
@@ -119,3 +128,9 @@ class BudgetError(Eli5bError):
     """The worst case of the next call does not fit into what is left of the budget."""
 
     exit_code = 4
+
+
+class TimeUpError(Eli5bError):
+    """The time given to this start is over; the same command goes on."""
+
+    exit_code = 130

@@ -1,14 +1,15 @@
 """Which problems need nothing any more, so that resuming costs nothing for them.
 
 Must not know: how a run works. Everything here is derived: without the file, every problem is replayed and the outcome
-is the same. A line counts only while the question is the same (its fingerprint) and while journal and grades hold at
-least what they held when it was written, so a journal that lost its end, or was repaired, is replayed in full.
+is the same. A line counts only while the question is the same (its fingerprint), and the file only while journal and
+grades hold at least what they held when it was written: a journal that lost its end, or was repaired, is replayed.
 """
 
 from __future__ import annotations
 
 import hashlib
 import inspect
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import orjson
@@ -42,14 +43,18 @@ class Fingerprint:
         }
         self._base = hashlib.blake2b(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS), digest_size=8)
         self._experiment = experiment
+        self._known: dict[str, str] = {}
 
     def of_problem(self, problem: Problem) -> str:
         """16 hex digits over all that decides the calls of one problem, its placebo's donor included."""
-        donor = self._experiment.problems.partners.get(problem.id)
-        digest = self._base.copy()
-        for p in (problem, donor) if donor else (problem,):
-            digest.update(repr((p.id, p.text, p.answer, p.solution)).encode())
-        return digest.hexdigest()
+        known = self._known.get(problem.id)
+        if known is None:
+            donor = self._experiment.problems.partners.get(problem.id)
+            digest = self._base.copy()
+            for p in (problem, donor) if donor else (problem,):
+                digest.update(repr(replace(p, order=0)).encode())
+            known = self._known[problem.id] = digest.hexdigest()
+        return known
 
     def of_plan(self) -> str:
         """16 hex digits over all that decides the calls of the whole run."""
@@ -65,19 +70,19 @@ class Finished:
     Args:
         path: the file; made if missing.
         fingerprint: of the present job.
-        answered: calls the journal holds answers of.
-        graded: answers the grades hold verdicts of.
     """
 
-    def __init__(self, path: Path, fingerprint: Fingerprint, *, answered: int, graded: int) -> None:
+    def __init__(self, path: Path, fingerprint: Fingerprint) -> None:
         self._file = JsonLines(path)
         self._fingerprint = fingerprint
         self._asked: dict[str, str] = {}
+        self._answered = self._graded = 0
         for _, line in self._file.scan():
             try:
                 row = orjson.loads(line)
-                if row["answered"] <= answered and row["graded"] <= graded:
-                    self._asked[row["problem"]] = row["asked"]
+                self._asked[row["problem"]] = row["asked"]
+                self._answered = max(self._answered, row["answered"])
+                self._graded = max(self._graded, row["graded"])
             except (orjson.JSONDecodeError, KeyError, TypeError):
                 continue  # a damaged line costs one replay
 
@@ -85,6 +90,20 @@ class Finished:
         """Whether the problem was finished with the very calls it would ask for now."""
         asked = self._asked.get(problem.id)
         return asked is not None and asked == self._fingerprint.of_problem(problem)
+
+    def was(self, problem: Problem) -> bool:
+        """Whether the problem was ever finished, with these calls or others."""
+        return problem.id in self._asked
+
+    def believable(self, *, answered: int, graded: int) -> bool:
+        """Whether journal and grades hold at least what they held when problems were called finished."""
+        return answered >= self._answered and graded >= self._graded
+
+    def forget(self) -> None:
+        """Take no problem for finished that is not called so from now on."""
+        self._asked.clear()
+        self._answered = self._graded = 0
+        self._file.clear()
 
     def add(self, problem: Problem, *, answered: int, graded: int) -> None:
         """Note that every call of the problem is answered and graded, with what journal and grades hold now."""

@@ -31,8 +31,11 @@ if TYPE_CHECKING:
 CALLS: Final = "calls.jsonl"
 GRADES: Final = "grades.jsonl"
 FINISHED: Final = "finished.jsonl"
+CHECKPOINT: Final = "checkpoint.json"
+SPENDING: Final = "spending.jsonl"
 PROGRESS: Final = "progress.json"
 LOG: Final = "run.log"
+_JOB: Final = "job.yaml"
 _MANIFEST: Final = "manifest.json"
 _PACKAGES: Final = ("aiohttp", "ollama", "math-verify", "sympy", "polars", "orjson", "pydantic")
 
@@ -109,6 +112,19 @@ def locked(run_dir: Path) -> Iterator[None]:
         lock.release()
 
 
+class JobOnRecord:
+    """job.yaml and manifest.json as they stand, to be put back when the job of this start turns out to be another."""
+
+    def __init__(self, run_dir: Path) -> None:
+        paths = (run_dir / _JOB, run_dir / _MANIFEST)
+        self._before = {path: path.read_bytes() for path in paths if path.exists()}
+
+    def put_back(self) -> None:
+        """Write both as they were."""
+        for path, data in self._before.items():
+            write_atomically(path, data)
+
+
 def write_manifest(
     run_dir: Path, experiment: Experiment, plan: Plan, facts: Mapping[str, ModelFacts], started: dt.datetime
 ) -> None:
@@ -167,7 +183,7 @@ def write_manifest(
         "created_at": earlier.get("created_at", started.isoformat()),
         "starts": [*earlier.get("starts", []), started.isoformat()],
     }
-    write_atomically(run_dir / "job.yaml", dump_job(job).encode())
+    write_atomically(run_dir / _JOB, dump_job(job).encode())
     write_atomically(run_dir / _MANIFEST, orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
 
 

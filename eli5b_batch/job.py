@@ -188,6 +188,7 @@ class Price(Section):
 
     input: float = Field(ge=0)
     output: float = Field(ge=0)
+    cached_input: float | None = Field(None, ge=0, description="Cached input tokens; left out: as other input.")
     as_of: dt.date = Field(strict=False)
 
 

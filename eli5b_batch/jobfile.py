@@ -50,6 +50,13 @@ class _Loader(yaml.SafeLoader):
             seen.add(key.value)
         return node
 
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:  # noqa: ANN401, FBT001, FBT002 (PyYAML's)
+        """Say where a value stands that is none, such as the date 2026-02-30 or `!!int x`; PyYAML only breaks."""
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, LookupError, AttributeError):
+            raise _error_at(node, f"{node.value!r:.60} can't be read as {node.tag.rsplit(':', 1)[-1]}") from None
+
 
 def _error_at(node: yaml.Node, problem: str) -> yaml.MarkedYAMLError:
     return yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
@@ -130,8 +137,6 @@ def _parse_yaml(text: str, where: str) -> Any:  # noqa: ANN401 (whatever the YAM
         raise JobError(
             f"{where}:{line + 1}: not valid YAML: the character U+{error.character:04X} is not allowed"
         ) from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2026-02-30
-        raise JobError(f"{where}: not valid YAML: {error}") from None
     except RecursionError:
         raise JobError(f"{where}: not valid YAML: it is nested too deeply") from None
 

@@ -13,18 +13,16 @@ from __future__ import annotations
 
 import asyncio
 import os
-from array import array
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
 
 from eli5b_batch.errors import JournalDamagedError, StorageError
-from eli5b_batch.jsonl import JsonLines
-from eli5b_batch.records import parse_key
+from eli5b_batch.jsonl import JsonLines, Mark
+from eli5b_batch.records import make_key, parse_key
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
     from pathlib import Path
 
 SYNC_INTERVAL_S: Final = 0.05
@@ -51,12 +49,11 @@ class Head(NamedTuple):
 
     key: bytes
     ok: bool
-    request_hash: bytes
+    request_hash: str
     cost_usd: float
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(NamedTuple):
     """What was found when the journal was opened."""
 
     records: int
@@ -65,83 +62,103 @@ class Opened:
 
 
 class Journal:
-    """The file and its index. One writer; the caller holds the run folder's lock.
+    """The file, and an index of the calls of open problems: memory does not grow with the number of records.
+
+    One writer; the caller holds the run folder's lock.
 
     Args:
         path: the file; made if missing.
+        closed: problems that nobody will ask about: their calls are counted and not indexed.
+        checkpoint: what `checkpoint()` of an earlier start gave, if the file still begins with what it covers.
 
     Raises:
         JournalDamagedError: a complete line can't be read; the message names it.
         StorageError: the file can't be opened or written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self, path: Path, *, closed: Collection[str] = (), checkpoint: Mapping[str, Any] | None = None
+    ) -> None:
         self.path = path
-        self._rows: dict[int, int] = {}
-        self._offsets = array("Q")
-        self._hashes = bytearray()
-        self._ok = bytearray()
+        self._index: dict[bytes, dict[bytes, Entry]] = {}
+        self._closed = {problem_key(problem) for problem in closed}
         self._counts: dict[bytes, list[int]] = {}
+        self._appended = 0
+        self._spent = 0.0
         self._file = JsonLines(path)
         try:
-            self.opened = self._load()
+            self.opened = self._load(checkpoint)
         except BaseException:
             self._file.close()
             raise
 
-    def _load(self) -> Opened:
-        """Index the file: about a microsecond a line, because the usual head is read where it must stand."""
-        lines, cost = 0, 0.0
-        rows, add_offset = self._rows, self._offsets.append
-        for offset, line in self._file.scan():
+    def _load(self, checkpoint: Mapping[str, Any] | None) -> Opened:
+        """Index the file, from the checkpoint on where there is one; the usual head is read where it must stand."""
+        start, lines, cost = 0, 0, 0.0
+        if checkpoint is not None and self._file.has(mark := Mark(*checkpoint["mark"])):
+            start, lines, cost = mark.end, checkpoint["records"], checkpoint["cost_usd"]
+            self._counts = {kind.encode(): counts for kind, counts in checkpoint["counts"].items()}
+            for key, *entry in checkpoint["open"]:
+                if (problem := problem_of(key.encode())) not in self._closed:
+                    self._index.setdefault(problem, {})[key.encode()] = Entry(*entry)
+        for offset, line in self._file.scan(start):
             lines += 1
             quote = line.find(b'"', _KEY_AT)
-            start = quote + len(_ANSWERED)
-            end = start + _HASH_DIGITS
-            usual = line[quote:start] == _ANSWERED and line[end : end + len(_COST)] == _COST
+            hash_at = quote + len(_ANSWERED)
+            end = hash_at + _HASH_DIGITS
+            usual = line[quote:hash_at] == _ANSWERED and line[end : end + len(_COST)] == _COST
             if usual and line[:_KEY_AT] == _KEY and line[-2:] == b"}\n":
-                key = hash(line[_KEY_AT:quote])
-                if key not in rows:
-                    price = line[end + len(_COST) : line.find(b",", end + len(_COST))]
-                    if price not in _FREE:
-                        cost += float(price)
-                    rows[key] = len(rows)
-                    add_offset(offset)
-                    self._ok.append(1)
-                    self._hashes += line[start:end]
-                    self._tally(line[_KEY_AT:quote])[1] += 1
-                    continue
-            head = _read_head(line)
-            if head is None:
-                raise JournalDamagedError(
-                    f"{self.path}:{lines}: this line is damaged: it is not the record of a call; "
-                    "run again with --repair to set such lines aside"
-                )
+                price = line[end + len(_COST) : line.find(b",", end + len(_COST))]
+                paid = 0.0 if price in _FREE else float(price)
+                head = Head(line[_KEY_AT:quote], ok=True, request_hash=line[hash_at:end].decode(), cost_usd=paid)
+            else:
+                head = self._unusual_head(line, lines)
             cost += head.cost_usd
-            self._note(head.key, offset, head.request_hash, ok=head.ok)
+            self._note(head.key, Entry(offset, head.ok, head.request_hash))
         return Opened(lines, self._file.torn_bytes, cost)
 
-    def _note(self, key: bytes, offset: int, request_hash: bytes, *, ok: bool) -> None:
-        row = self._rows.setdefault(hash(key), len(self._offsets))
-        if row == len(self._offsets):
-            self._offsets.append(offset)
-            self._hashes += request_hash
-            self._ok.append(ok)
-            self._tally(key)[ok] += 1
-        elif ok or not self._ok[row]:  # a success is never shadowed by a later error
-            tally = self._tally(key)
-            tally[self._ok[row]] -= 1
-            tally[ok] += 1
-            self._offsets[row], self._ok[row] = offset, ok
-            self._hashes[row * _HASH_DIGITS : (row + 1) * _HASH_DIGITS] = request_hash
+    def _unusual_head(self, line: bytes, number: int) -> Head:
+        head = _read_head(line)
+        if head is None:
+            raise JournalDamagedError(
+                f"{self.path}:{number}: this line is damaged: it is not the record of a call; "
+                "run again with --repair to set such lines aside"
+            )
+        return head
 
-    def _tally(self, key: bytes) -> list[int]:
-        """[failed, answered] of the calls that share all of `key` but its problem."""
-        kind = key[key.find(b"|") :]
-        tally = self._counts.get(kind)
-        if tally is None:
-            tally = self._counts[kind] = [0, 0]
-        return tally
+    def _note(self, key: bytes, entry: Entry) -> None:
+        bar = key.find(b"|")
+        counts = self._counts.setdefault(key[bar:], [0, 0])
+        problem = key[:bar]
+        if problem in self._closed:  # every call of it is answered in the end: its failures were made good
+            counts[1] += entry.ok
+            return
+        calls = self._index.setdefault(problem, {})
+        known = calls.get(key)
+        if known is None:
+            counts[entry.ok] += 1
+        elif known.ok and not entry.ok:  # a success is never shadowed by a later error
+            return
+        elif known.ok != entry.ok:
+            counts[0] -= 1
+            counts[1] += 1
+        calls[key] = entry
+
+    def close_problem(self, problem: str) -> None:
+        """Nobody will ask about the calls of this problem any more: they leave the index and stay counted."""
+        name = problem_key(problem)
+        self._closed.add(name)
+        self._index.pop(name, None)
+
+    def checkpoint(self) -> dict[str, Any]:
+        """What a later start needs in order not to read the file from its beginning; JSON-ready."""
+        return {
+            "mark": list(self._file.mark()),
+            "records": self.opened.records + self._appended,
+            "cost_usd": self.opened.cost_usd + self._spent,
+            "counts": {kind.decode(): list(counts) for kind, counts in self._counts.items()},
+            "open": [[key.decode(), *entry] for calls in self._index.values() for key, entry in calls.items()],
+        }
 
     @property
     def answered(self) -> int:
@@ -158,27 +175,40 @@ class Journal:
 
     def __len__(self) -> int:
         """Distinct calls on record."""
-        return len(self._offsets)
+        return sum(failed + answered for failed, answered in self._counts.values())
 
     def find(self, key: str) -> Entry | None:
         """The record that counts for `key`: the newest success, else the newest error."""
-        row = self.row(key)
-        if row is None:
-            return None
-        request_hash = self._hashes[row * _HASH_DIGITS : (row + 1) * _HASH_DIGITS]
-        return Entry(self._offsets[row], bool(self._ok[row]), request_hash.decode())
+        name = key.encode()
+        problem = problem_of(name)
+        if problem in self._closed:
+            self._reopen(problem)
+        return self._index.get(problem, {}).get(name)
 
-    def row(self, key: str | bytes) -> int | None:
-        """The place of `key` in the index, 0-based in order of first mention; None where it is not on record."""
-        return self._rows.get(hash(key.encode() if isinstance(key, str) else key))
+    def _reopen(self, problem: bytes) -> None:
+        """Index a closed problem again.
+
+        It reads the whole file, and no protocol that keeps to `ctx.partner` needs it.
+        """
+        self._closed.discard(problem)
+        start = b'{"key":"' + problem + b"|"
+        for offset, line in self._file.scan():
+            if line.startswith(start) and (head := _read_head(line)):
+                known = self._index.setdefault(problem, {}).get(head.key)
+                if known is None or head.ok or not known.ok:
+                    self._index[problem][head.key] = Entry(offset, head.ok, head.request_hash)
 
     def is_answered(self, key: str) -> bool:
         """Whether `key` has a success on record."""
-        row = self.row(key)
-        return row is not None and bool(self._ok[row])
+        entry = self.find(key)
+        return entry is not None and entry.ok
 
     def read(self, key: str, entry: Entry) -> dict[str, Any]:
-        """The whole record at `entry`, read from the file."""
+        """The whole record at `entry`, read from the file.
+
+        Raises:
+            JournalDamagedError: the line is no longer that record.
+        """
         try:
             record: dict[str, Any] = orjson.loads(self._file.line_at(entry.offset))
         except orjson.JSONDecodeError as error:
@@ -186,8 +216,10 @@ class Journal:
                 f"{self.path}: the record of {key} at byte {entry.offset} is damaged ({error}); "
                 "run again with --repair to set such lines aside"
             ) from None
-        if record["key"] != key:  # two keys with one 64-bit hash: 3e-8 likely in a run of a million
-            raise JournalDamagedError(f"{self.path}: the index confuses {key} with {record['key']}")
+        if record.get("key") != key:
+            raise JournalDamagedError(
+                f"{self.path}: byte {entry.offset} holds no record of {key}: was the file edited?"
+            )
         return record
 
     def append(self, record: Mapping[str, Any]) -> Entry:
@@ -198,7 +230,9 @@ class Journal:
         """
         offset = self._file.append(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE))
         entry = Entry(offset, record["status"] == "ok", record["request_hash"])
-        self._note(record["key"].encode(), offset, entry.request_hash.encode(), ok=entry.ok)
+        self._note(record["key"].encode(), entry)
+        self._appended += 1
+        self._spent += record.get("cost_usd") or 0.0
         return entry
 
     async def sync_forever(self, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
@@ -211,6 +245,16 @@ class Journal:
     def close(self) -> None:
         """Sync and close; safe to call twice."""
         self._file.close()
+
+
+def problem_key(problem: str) -> bytes:
+    """How a key names this problem."""
+    return problem_of(make_key(problem, "", "", {}).encode())
+
+
+def problem_of(key: bytes) -> bytes:
+    """The part of a key that names its problem."""
+    return key[: key.find(b"|")]
 
 
 def read_records(path: Path) -> Iterator[dict[str, Any]]:
@@ -236,7 +280,7 @@ def _read_head(line: bytes) -> Head | None:
         key, status, hash_ = record["key"], record["status"], record["request_hash"]
         if status not in ("ok", "error") or len(hash_) != _HASH_DIGITS or not key:
             return None
-        return Head(key.encode(), status == "ok", hash_.encode(), float(record.get("cost_usd") or 0.0))
+        return Head(key.encode(), status == "ok", str(hash_), float(record.get("cost_usd") or 0.0))
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError):
         return None
 

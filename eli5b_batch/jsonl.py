@@ -5,14 +5,25 @@ Must not know: what a line means. Lines end with `\n` and nothing else: texts ma
 
 from __future__ import annotations
 
+import hashlib
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from eli5b_batch.errors import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+
+_TAIL_BYTES: Final = 4096
+
+
+class Mark(NamedTuple):
+    """An offset at which a line ends, and a hash over the bytes before it."""
+
+    end: int
+    tail: str
 
 
 class JsonLines:
@@ -35,10 +46,26 @@ class JsonLines:
         self._end = os.fstat(self._fd).st_size
         self.torn_bytes = 0
 
-    def scan(self) -> Iterator[tuple[int, bytes]]:
-        """Every whole line with its offset; cuts off a torn last line. Read it to the end before appending."""
-        end = 0
+    def mark(self) -> Mark:
+        """Where the file ends now, to be recognised later."""
+        return Mark(self._end, self._tail(self._end))
+
+    def has(self, mark: Mark) -> bool:
+        """Whether the file still holds what it held when `mark` was made, as far as its last bytes tell."""
+        return 0 <= mark.end <= self._end and self._tail(mark.end) == mark.tail
+
+    def _tail(self, end: int) -> str:
+        start = max(0, end - _TAIL_BYTES)
+        return hashlib.blake2b(os.pread(self._fd, end - start, start), digest_size=8).hexdigest()
+
+    def scan(self, start: int = 0) -> Iterator[tuple[int, bytes]]:
+        """Every whole line from byte `start` on, with its offset; cuts off a torn last line.
+
+        Read it to the end before appending.
+        """
+        end = start
         with self.path.open("rb") as file:
+            file.seek(start)
             for line in file:
                 if not line.endswith(b"\n"):
                     break
@@ -82,6 +109,11 @@ class JsonLines:
         offset, self._end = self._end, self._end + len(line)
         self.dirty = True
         return offset
+
+    def clear(self) -> None:
+        """Take everything out of the file."""
+        os.ftruncate(self._fd, 0)
+        self._end = 0
 
     def sync(self) -> None:
         """Ask the disk to keep what was appended (blocks: call it off the event loop).

@@ -87,7 +87,7 @@ def _sentence(mistakes: Sequence[tuple[Mapping[str, Any], list[str]]]) -> str:
     match item["type"]:
         case "extra_forbidden":
             key = str(item["loc"][-1])
-            return f"unknown key {key!r}; {nearest(key, known, 'known keys')}"
+            return f"unknown key {kind_of(key)}; {nearest(key, known, 'known keys')}"
         case "missing":
             return "this key is missing"
         case "union_tag_not_found":

@@ -111,7 +111,8 @@ async def count_calls(
     """
     plan = Plan()
     graded = experiment.protocol.GRADED
-    checked: set[str] = set()
+    # The first problem's prompts are all rendered, so that a mistake in a text is found before anything is asked.
+    first = True
 
     def fill(step: str, model: str) -> str:
         lengths = reply_length or {}
@@ -123,11 +124,8 @@ async def count_calls(
         plan.graded += step in graded
         if on_record is None or not on_record(key):
             plan.left[slot] += 1
-        if isinstance(ask, Prompt) and (reply_length or ask.name not in checked):
-            checked.add(ask.name)
-            plan.input_bytes[slot] += input_bound(ask.messages())
-        elif reply_length and not isinstance(ask, Prompt):
-            plan.input_bytes[slot] += input_bound(ask)
+        if reply_length or first:
+            plan.input_bytes[slot] += input_bound(ask.messages() if isinstance(ask, Prompt) else ask)
 
     calls = CountingCalls(count, fill)
     for problem in experiment.problems.selected if problems is None else problems:
@@ -135,6 +133,7 @@ async def count_calls(
             await experiment.protocol.run(problem, experiment.context(problem, calls), experiment.params)
         except* Exception as group:  # noqa: BLE001 (the first error of a task group is the error)
             raise first_of(group) from None
+        first = False
     # What answers are built on comes first wherever steps are listed.
     plan.total = Counter({slot: plan.total[slot] for slot in sorted(plan.total, key=lambda s: s[0] in graded)})
     return plan

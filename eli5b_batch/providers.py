@@ -47,6 +47,8 @@ def read_keys(job: Job, providers: Collection[str]) -> dict[str, str]:
                 f"providers.{name}.api_key_env: the environment has no {variable}; set it (export {variable}=...), "
                 "or try the job without keys: --simulate"
             )
+        if not (key.isascii() and key.isprintable()):
+            raise JobError(f"providers.{name}.api_key_env: {variable} holds a character no key has (a line break?)")
         keys[name] = key
     return keys
 

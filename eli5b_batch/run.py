@@ -16,27 +16,26 @@ from typing import TYPE_CHECKING, Any, Final
 from eli5b_batch.calls import Answered, Asked, Recorded, RunCalls
 from eli5b_batch.dispatch.budget import Budget
 from eli5b_batch.dispatch.stop import Stop
-from eli5b_batch.errors import Eli5bError, StorageError
-from eli5b_batch.finished import Fingerprint, Finished
+from eli5b_batch.errors import ChangedRequestError, Eli5bError, StorageError, TimeUpError
+from eli5b_batch.finished import Fingerprint
 from eli5b_batch.folder import (
-    CALLS,
-    FINISHED,
-    GRADES,
     LOG,
     PROGRESS,
+    SPENDING,
+    JobOnRecord,
     check_same_job,
-    locked,
     read_manifest,
     write_manifest,
 )
-from eli5b_batch.grading.book import FAILED, GradeBook
+from eli5b_batch.grading.book import FAILED
 from eli5b_batch.grading.pool import GraderPool
-from eli5b_batch.journal import Journal
 from eli5b_batch.log import display_failed, log, run_log
 from eli5b_batch.plan import Plan, count_calls, first_of, remembered_plan
 from eli5b_batch.progress import Progress
 from eli5b_batch.progress_file import ProgressFile
 from eli5b_batch.providers import open_dispatchers
+from eli5b_batch.spending import Spending
+from eli5b_batch.store import CHECKPOINT_INTERVAL_S, open_store
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -51,6 +50,7 @@ if TYPE_CHECKING:
     from eli5b_batch.plan import Experiment
     from eli5b_batch.problems import Problem
     from eli5b_batch.snapshot import Snapshot
+    from eli5b_batch.store import Store
 
     Display = Callable[[Callable[[], Snapshot]], AbstractAsyncContextManager[object]]
 
@@ -71,7 +71,13 @@ class Ending:
 
 
 async def execute(
-    experiment: Experiment, run_dir: Path, *, display: Display, grace_s: float = 30.0, workers: int = 1
+    experiment: Experiment,
+    run_dir: Path,
+    *,
+    display: Display,
+    grace_s: float = 30.0,
+    stop_after_s: float | None = None,
+    workers: int = 1,
 ) -> Ending:
     """Run a job, or finish it: a folder with records in it is resumed.
 
@@ -80,6 +86,7 @@ async def execute(
         run_dir: the run folder; made if missing, after every provider has answered.
         display: makes the display from a source of snapshots.
         grace_s: seconds that calls in flight get after SIGTERM or SIGHUP.
+        stop_after_s: seconds after which no new call goes out.
         workers: grader processes.
 
     Raises:
@@ -91,7 +98,7 @@ async def execute(
         check_same_job(run_dir, manifest, experiment)
     fingerprint = Fingerprint(experiment)
     async with AsyncExitStack() as stack:
-        store = stack.enter_context(open_store(run_dir, fingerprint)) if manifest is not None else None
+        store = stack.enter_context(open_store(run_dir, experiment, fingerprint)) if manifest is not None else None
         plan = await _plan(experiment, fingerprint, manifest, store)
         stop, budget = Stop(), Budget(experiment.job.budget.usd if experiment.job.budget else None)
         dispatchers = await stack.enter_async_context(
@@ -105,8 +112,11 @@ async def execute(
             )
         )
         facts = await reach_models(experiment, plan, dispatchers)
-        store = store or stack.enter_context(open_store(run_dir, fingerprint))
+        store = store or stack.enter_context(open_store(run_dir, experiment, fingerprint))
         budget.spent = store.journal.opened.cost_usd
+        if budget.cap is not None:
+            budget.keep(stack.enter_context(closing(Spending(run_dir / SPENDING, budget.spent))))
+        on_record = JobOnRecord(run_dir)
         write_manifest(run_dir, experiment, plan, facts, dt.datetime.now(dt.UTC))
         stack.enter_context(run_log(run_dir / LOG))
         pool = await stack.enter_async_context(GraderPool(workers))
@@ -121,37 +131,17 @@ async def execute(
             grace_s=grace_s,
         )
         stack.enter_context(_signals(run.interrupt))
+        if stop_after_s is not None:
+            timer = loop.call_later(stop_after_s, stop.ask, TimeUpError("stopped by --stop-after: its time is over"))
+            stack.callback(timer.cancel)
         await stack.enter_async_context(
             ProgressFile(run_dir / PROGRESS, run.progress.snapshot, on_error=display_failed)
         )
         await stack.enter_async_context(display(run.progress.snapshot))
-        return await run.to_the_end()
-
-
-@dataclass(frozen=True, slots=True)
-class Store:
-    """What a run writes to: calls, their verdicts, and which problems need nothing any more."""
-
-    journal: Journal
-    book: GradeBook
-    finished: Finished
-
-
-@contextmanager
-def open_store(run_dir: Path, fingerprint: Fingerprint) -> Iterator[Store]:
-    """Lock the run folder, made if missing, and open its records.
-
-    Raises:
-        RunFolderError: it is in use, can't be written to, or a record is damaged.
-        StorageError: the disk refuses.
-    """
-    with (
-        locked(run_dir),
-        closing(Journal(run_dir / CALLS)) as journal,
-        closing(GradeBook(run_dir / GRADES, journal.row)) as book,
-        closing(Finished(run_dir / FINISHED, fingerprint, answered=journal.answered, graded=book.graded)) as finished,
-    ):
-        yield Store(journal, book, finished)
+        ending = await run.to_the_end()
+        if isinstance(stop.reason, ChangedRequestError):
+            on_record.put_back()
+        return ending
 
 
 async def _plan(
@@ -205,9 +195,9 @@ class _Run:
         began, at = dt.datetime.now(dt.UTC).timestamp(), loop.time()
         window = _window(job) if job.window == "auto" else job.window
         self._experiment = experiment
+        self._store = store
         self._journal = store.journal
         self._book = store.book
-        self._finished = store.finished
         self._pool = pool
         self._dispatchers = dispatchers
         self._stop = stop
@@ -245,6 +235,7 @@ class _Run:
         log("run begins", on_record=len(self._journal), torn_bytes_cut=opened.torn_bytes)
         services = [asyncio.create_task(d.capacity.run()) for d in self._dispatchers.values()]
         services.append(asyncio.create_task(self._journal.sync_forever()))
+        services.append(asyncio.create_task(self._checkpoint_forever()))
         work = asyncio.create_task(self._all_problems())
         asked = asyncio.create_task(self._stop.asked())
         try:
@@ -270,7 +261,7 @@ class _Run:
     async def _all_problems(self) -> None:
         async with asyncio.TaskGroup() as group:
             for problem in self._experiment.problems.selected:
-                if problem in self._finished:
+                if problem in self._store.finished:
                     self.progress.problems_done += 1
                     continue
                 await self._window.acquire()
@@ -284,7 +275,7 @@ class _Run:
             await asyncio.gather(*self._grading.pop(problem.id, ()))
             self.progress.problems_done += 1
             if problem.id not in self._failing:
-                self._finished.add(problem, answered=self._journal.answered, graded=self._book.graded)
+                self._store.finish(problem)
         except Exception as error:  # noqa: BLE001 (ends the run in order: other problems' calls in flight come home)
             self._stop.ask(first_of(error))
         finally:
@@ -316,6 +307,11 @@ class _Run:
             self.progress.grades_waiting -= 1
         self._book.add(call.key, call.problem.answer, verdict)
 
+    async def _checkpoint_forever(self) -> None:
+        while True:
+            await asyncio.sleep(CHECKPOINT_INTERVAL_S)
+            self._store.checkpoint()
+
     async def _come_home(self) -> None:
         """Wait until every call in flight is on disk, or somebody is in a hurry."""
         self.progress.state = "draining"
@@ -339,6 +335,8 @@ class _Run:
             progress.exit_code = reason.exit_code if isinstance(reason, Eli5bError) else 1
             unexpected = None if isinstance(reason, Eli5bError) else reason
             log("run failed", level=logging.ERROR, error=unexpected, reason=str(reason))
+        if not isinstance(reason, StorageError):
+            self._store.checkpoint()
         log("run ends", state=progress.state, exit_code=progress.exit_code, failures=dict(progress.failures))
         return Ending(progress.exit_code, progress.reason, progress.calls_done, progress.calls_total, progress.failures)
 

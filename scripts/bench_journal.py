@@ -35,7 +35,7 @@ from eli5b_batch.folder import write_manifest
 from eli5b_batch.grading.verdict import Verdict
 from eli5b_batch.jobfile import load_job
 from eli5b_batch.plan import count_calls, load_experiment
-from eli5b_batch.run import open_store
+from eli5b_batch.store import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,7 +76,7 @@ async def build(folder: Path, data: Path) -> None:
     """Answer every call of every problem but the last."""
     experiment = experiment_of(data)
     fingerprint = Fingerprint(experiment)
-    with open_store(folder, fingerprint) as store:
+    with open_store(folder, experiment, fingerprint) as store:
         right = Verdict("correct", "7", "boxed/text", 0.0001)
 
         def observe(done: Answered) -> None:
@@ -95,7 +95,8 @@ async def build(folder: Path, data: Path) -> None:
         for problem in experiment.problems.selected[:-1]:
             await experiment.protocol.run(problem, experiment.context(problem, calls), experiment.params)
             calls.forget(problem)
-            store.finished.add(problem, answered=store.journal.answered, graded=store.book.graded)
+            store.finish(problem)
+        store.checkpoint()
         plan = await count_calls(experiment)
         plan.fingerprint = fingerprint.of_plan()
         write_manifest(folder, experiment, plan, {}, dt.datetime.now(dt.UTC))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from eli5b_batch.backends.base import ChatReply, ChatRequest, ModelFacts
-from eli5b_batch.calls import Answered, CountingCalls, RunCalls
+from eli5b_batch.calls import Answered, CountingCalls, RunCalls, differences
 from eli5b_batch.dispatch.budget import Budget
 from eli5b_batch.dispatch.capacity import Need, Place
 from eli5b_batch.dispatch.dispatcher import Dispatcher
@@ -191,9 +191,11 @@ async def test_a_resumed_run_asks_for_nothing_that_is_on_record(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("ask", "model", "what"),
     [
-        ([{"role": "user", "content": "other"}], {}, "messages: .*hello.* on record, .*other.* now"),
-        (ASK, {"model": "org/n"}, "model: org/m on record, org/n now"),
-        (ASK, {"sampling": {"max_tokens": 7}}, "sampling: .*1024.* on record, .*7.* now"),
+        ([{"role": "user", "content": "hell"}], {}, r"messages\[0\]\.content: 'hello' on record, 'hell' now"),
+        ([], {}, r"messages: \[.*hello.*\] on record, \[\] now"),
+        (ASK, {"model": "org/n"}, "model: 'org/m' on record, 'org/n' now"),
+        (ASK, {"sampling": {"max_tokens": 7}}, r"\(sampling.max_tokens: 1024 on record, 7 now\)"),
+        (ASK, {"sampling": {"top_p": 0.5}}, r"\(sampling.top_p: not set on record, 0.5 now\)"),
     ],
 )
 async def test_a_changed_question_stops_the_run_and_says_what_changed(
@@ -317,3 +319,11 @@ async def test_counting_counts_each_distinct_call_once() -> None:
         reply = await calls.call(PROBLEM, PROBLEM, "m", ASK, step="hint", tags={"k": 1})
     assert reply.text == "mm"
     assert counted == [("0-a|hint|k=1|model:m", "hint", "m")]
+
+
+def test_a_difference_deep_in_a_long_text_is_shown_where_it_begins() -> None:
+    before, now = "a" * 500 + "old" + "b" * 500, "a" * 500 + "new" + "b" * 500
+    (found,) = differences({"x": before}, {"x": now})
+    assert "aaaold" in found
+    assert "aaanew" in found
+    assert len(found) < 250

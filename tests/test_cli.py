@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import pty
@@ -302,9 +303,9 @@ def test_control_c_leaves_with_130_and_no_traceback(
 ) -> None:
     asked, let_go = threading.Event(), threading.Event()
 
-    async def hang(request: web.Request) -> web.Response:
+    async def hang(_: web.Request) -> web.Response:
         asked.set()
-        await request.loop.run_in_executor(None, let_go.wait)
+        await asyncio.to_thread(let_go.wait, 60)
         return web.Response()
 
     app_ = web.Application()

@@ -17,8 +17,8 @@ def experiment(*overrides: str, limit: int | None = 4) -> Experiment:
     return load_experiment(load_job(QUICKSTART, overrides=overrides, limit=limit), "q")
 
 
-def finished(path: Path, *overrides: str, answered: int = 42, graded: int = 30) -> Finished:
-    return Finished(path / "finished.jsonl", Fingerprint(experiment(*overrides)), answered=answered, graded=graded)
+def finished(path: Path, *overrides: str) -> Finished:
+    return Finished(path / "finished.jsonl", Fingerprint(experiment(*overrides)))
 
 
 def test_a_finished_problem_is_known_after_reopening(tmp_path: Path) -> None:
@@ -33,14 +33,22 @@ def test_a_finished_problem_is_known_after_reopening(tmp_path: Path) -> None:
     book.close()
 
 
-@pytest.mark.parametrize(("answered", "graded"), [(41, 30), (42, 29)])
-def test_it_is_not_believed_once_records_are_missing(tmp_path: Path, answered: int, graded: int) -> None:
-    (first, *_) = experiment().problems.selected
+@pytest.mark.parametrize(("answered", "graded", "believable"), [(42, 30, True), (41, 30, False), (42, 29, False)])
+def test_it_is_not_believed_once_records_are_missing(
+    tmp_path: Path, answered: int, graded: int, *, believable: bool
+) -> None:
+    first, second = experiment().problems.selected[:2]
     book = finished(tmp_path)
     book.add(first, answered=42, graded=30)
     book.close()
-    book = finished(tmp_path, answered=answered, graded=graded)
+    book = finished(tmp_path)
+    assert book.believable(answered=answered, graded=graded) is believable
+    book.forget()
     assert first not in book
+    book.add(second, answered=1, graded=1)
+    book.close()
+    book = finished(tmp_path)
+    assert (first in book, second in book, book.was(first)) == (False, True, False)
     book.close()
 
 

@@ -162,7 +162,3 @@ def test_the_json_schema_refuses_what_the_job_file_may_not_hold() -> None:
     wrongs: list[dict[str, Any]] = [{"nmae": "x"}, {"seed": "3"}, {"providers": {}}, {"name": "a/b"}, {"window": 0}]
     for wrong in wrongs:
         assert not validator.is_valid(TREE | wrong)
-
-
-def test_the_schema_that_editors_use_is_the_one_of_the_package() -> None:
-    assert orjson.loads((JOBS / "job.schema.json").read_bytes()) == Job.model_json_schema()

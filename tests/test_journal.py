@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +15,9 @@ from eli5b_batch.journal import Journal, read_records, repair
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+NAMES = [f"{letter}|answer|model:m" for letter in "abc"]
 
 
 def record(key: str, *, ok: bool = True, text: str = "x", cost: float | None = 0.0, hash_: int = 7) -> dict[str, Any]:
@@ -28,7 +32,7 @@ def record(key: str, *, ok: bool = True, text: str = "x", cost: float | None = 0
 
 @settings(max_examples=60)
 @given(
-    events=st.lists(st.tuples(st.sampled_from("abc"), st.booleans(), st.text(max_size=20)), max_size=12),
+    events=st.lists(st.tuples(st.sampled_from(NAMES), st.booleans(), st.text(max_size=20)), max_size=12),
     reopen_after=st.integers(min_value=0, max_value=12),
 )
 def test_the_newest_success_counts_else_the_newest_error(
@@ -47,7 +51,7 @@ def test_the_newest_success_counts_else_the_newest_error(
     journal.close()
     journal = Journal(path)
     assert len(journal) == len(expected)
-    for key in "abc":
+    for key in NAMES:
         entry = journal.find(key)
         assert journal.is_answered(key) is expected.get(key, (False, ""))[0]
         if key not in expected:
@@ -169,3 +173,84 @@ def test_repair_sets_exactly_the_damaged_lines_aside(
     aside = path.with_name("calls.jsonl.damaged")
     assert (aside.read_bytes() if aside.exists() else b"") == b"".join(bad)
     Journal(path).close()
+
+
+KEYS = [f"{problem}|answer|model:{model}" for problem in ("0-a", "1-b") for model in ("m", "n")]
+
+
+@settings(max_examples=60)
+@given(
+    events=st.lists(st.tuples(st.sampled_from(KEYS), st.booleans()), max_size=14),
+    checkpoint_after=st.integers(min_value=0, max_value=14),
+)
+def test_a_checkpoint_changes_nothing_but_what_is_read(
+    tmp_path_factory: pytest.TempPathFactory, events: list[tuple[str, bool]], checkpoint_after: int
+) -> None:
+    path = tmp_path_factory.mktemp("journal") / "calls.jsonl"
+    journal = Journal(path)
+    checkpoint = journal.checkpoint()
+    for number, (key, ok) in enumerate(events):
+        if number == checkpoint_after:
+            checkpoint = orjson.loads(orjson.dumps(journal.checkpoint()))
+        journal.append(record(key, ok=ok, cost=0.5))
+    whole = [journal.find(key) for key in KEYS]
+    counts = journal.answered_by_step()
+    journal.close()
+    for known in (None, checkpoint):
+        journal = Journal(path, checkpoint=known)
+        assert [journal.find(key) for key in KEYS] == whole
+        assert journal.answered_by_step() == counts
+        assert (journal.opened.records, journal.opened.cost_usd) == (len(events), 0.5 * len(events))
+        journal.close()
+
+
+def test_a_checkpoint_of_another_file_is_not_believed(tmp_path: Path) -> None:
+    path = tmp_path / "calls.jsonl"
+    journal = Journal(path)
+    journal.append(record(KEYS[0]))
+    journal.append(record(KEYS[1]))
+    checkpoint = journal.checkpoint()
+    journal.close()
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(lines[1] + lines[0].replace(b'"x"', b'"y"'))
+    journal = Journal(path, checkpoint=checkpoint)
+    first, second = journal.find(KEYS[0]), journal.find(KEYS[1])
+    assert first is not None
+    assert second is not None
+    assert second.offset == 0
+    assert journal.read(KEYS[0], first)["reply"]["text"] == "y"
+    journal.close()
+
+
+def test_a_closed_problem_leaves_memory_stays_counted_and_is_found_again_if_need_be(tmp_path: Path) -> None:
+    path = tmp_path / "calls.jsonl"
+    journal = Journal(path)
+    journal.append(record(KEYS[0], ok=False))
+    for key in KEYS:
+        journal.append(record(key, text=key))
+    journal.close_problem("0-a")
+    assert [key for key, *_ in journal.checkpoint()["open"]] == KEYS[2:]
+    assert journal.answered == 4
+    checkpoint = journal.checkpoint()
+    journal.close()
+    for known in (None, checkpoint):
+        journal = Journal(path, closed=["0-a"], checkpoint=known)
+        assert journal.answered == 4
+        assert journal.is_answered(KEYS[3])
+        entry = journal.find(KEYS[0])
+        assert entry is not None
+        assert journal.read(KEYS[0], entry)["reply"]["text"] == KEYS[0]
+        journal.close()
+
+
+def test_a_record_that_is_no_longer_where_it_was_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "calls.jsonl"
+    journal = Journal(path)
+    entry = journal.append(record(KEYS[0]))
+    path.write_bytes(path.read_bytes().replace(b"0-a", b"9-z"))
+    with pytest.raises(JournalDamagedError, match="holds no record of"):
+        journal.read(KEYS[0], entry)
+    path.write_bytes(path.read_bytes().replace(b":", b";"))
+    with pytest.raises(JournalDamagedError, match="is damaged"):
+        journal.read(KEYS[0], entry)
+    journal.close()

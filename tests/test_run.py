@@ -16,13 +16,14 @@ import orjson
 import pytest
 import yaml
 
-from eli5b_batch.errors import BudgetError, FolderBusyError, RunFolderError
+from eli5b_batch.errors import BudgetError, FolderBusyError, JournalDamagedError, RunFolderError
 from eli5b_batch.folder import locked
 from eli5b_batch.jobfile import load_job
 from eli5b_batch.journal import read_records
 from eli5b_batch.plan import count_calls, load_experiment
 from eli5b_batch.report.results import build_results
 from eli5b_batch.run import Ending, execute
+from eli5b_batch.store import repair_run
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -197,11 +198,13 @@ async def test_extending_a_job_asks_only_for_what_is_new(tmp_path: Path) -> None
 
 async def test_changed_sampling_is_refused_with_the_difference(tmp_path: Path) -> None:
     await run(tmp_path)
+    before = [(tmp_path / name).read_bytes() for name in ("job.yaml", "manifest.json", "calls.jsonl")]
     ending = await run(tmp_path, "models.1b.sampling.temperature=0.1")
     assert ending.exit_code == 2
     assert ending.reason is not None
-    assert "'temperature': 0.7" in ending.reason
-    assert "'temperature': 0.1" in ending.reason
+    assert "sampling.temperature: 0.7 on record, 0.1 now" in ending.reason
+    after = [(tmp_path / name).read_bytes() for name in ("job.yaml", "manifest.json", "calls.jsonl")]
+    assert after == before
 
 
 async def test_a_budget_stops_the_run_below_its_cap_and_a_larger_one_goes_on(tmp_path: Path) -> None:
@@ -274,3 +277,43 @@ async def test_every_condition_comes_to_an_end(tmp_path: Path, cross_match: str)
     )
     assert ending.exit_code == 0
     assert ending.calls == ending.of_calls
+
+
+async def test_a_run_given_only_so_long_stops_by_itself_and_goes_on_later(tmp_path: Path) -> None:
+    slow = "providers.gpus.simulation.latency_s=0.3"
+    job = load_job(QUICKSTART, overrides=[slow], limit=6)
+    ending = await execute(load_experiment(job, "q"), tmp_path, display=Watch(), stop_after_s=0.4)
+    assert (ending.exit_code, 0 < ending.calls < 84) == (130, True)
+    assert ending.reason is not None
+    assert "--stop-after" in ending.reason
+    assert (await run(tmp_path, limit=6)).exit_code == 0
+
+
+async def test_a_damaged_line_stops_the_run_and_repair_sets_it_aside(tmp_path: Path) -> None:
+    await run(tmp_path)
+    rows = results(tmp_path)
+    path = tmp_path / "calls.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines[:5], b"damaged\n", *lines[6:]]))
+    with pytest.raises(JournalDamagedError, match=r"calls\.jsonl:6: this line is damaged.*--repair"):
+        await run(tmp_path)
+    assert repair_run(tmp_path) == 1
+    assert (tmp_path / "calls.jsonl.damaged").read_bytes() == b"damaged\n"
+    ending = await run(tmp_path)
+    assert (ending.exit_code, ending.calls) == (0, 42)
+    assert len(calls(tmp_path)) == 42
+    assert results(tmp_path) == rows
+    assert repair_run(tmp_path) == 0
+
+
+async def test_what_a_killed_start_may_have_spent_counts_against_the_budget(tmp_path: Path) -> None:
+    await run(tmp_path, "budget={usd: 0.01}")
+    (tmp_path / "spending.jsonl").write_bytes((tmp_path / "spending.jsonl").read_bytes() + b'{"reserved":0.9}\n')
+    ending = await run(tmp_path, "budget={usd: 0.5}", limit=4)
+    assert ending.exit_code == BudgetError.exit_code
+    assert ending.reason is not None
+    assert "$0.9000 more may have been billed" in ending.reason
+
+
+async def test_a_model_id_without_a_tag_runs_on_simulated_slots(tmp_path: Path) -> None:
+    assert (await run(tmp_path, "models.1b.model=llama3.2", "providers.gpus.slots=[{gpu: 0}]")).exit_code == 0

@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from eli5b_batch.backends.base import ChatReply, ChatRequest, ModelFacts
-from eli5b_batch.backends.transport import Response, Transport, as_count, as_object, as_text
+from eli5b_batch.backends.transport import CONTROL_TIMEOUT_S, Response, Transport, as_count, as_object, as_text
 from eli5b_batch.errors import BadReplyError, CallError, ProviderRefusedError, RetryableError
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 KEEP_ALIVE: Final = "30m"
 """How long a server keeps a model after its last call: longer than any pause of a run, not for ever."""
 
-CONTROL_TIMEOUT_S: Final = 30.0
 
 _OPTIONS: Final = {"max_tokens": "num_predict"}
 _NANO: Final = 1e-9
@@ -31,7 +30,7 @@ _OVERFLOW: Final = re.compile(r"context[ _](length|size)")
 _REFUSED: Final = {
     401: "refuses to answer without a login: sign in there with `ollama signin`",
     402: "answers only paid accounts: pay for it, or choose a model that runs on your own machine",
-    403: "refuses this address: set OLLAMA_ORIGINS there, or use the server's own host name",
+    403: "refuses this host name: name it localhost or by its IP address, or start it with OLLAMA_HOST set to that one",
 }
 
 
@@ -173,7 +172,9 @@ async def _control(url: str, timeout_s: float | None) -> AsyncIterator[ollama.As
 
 
 async def pull(url: str, model: str, progress: Callable[[str, int, int], None]) -> None:
-    """Download `model` to the server at `url`; `progress(status, done_bytes, total_bytes)` follows it.
+    """Download `model` to the server at `url`, unless it is there; `progress(status, done_bytes, total_bytes)` follows.
+
+    A model that is there stays as it is: pulling it again could replace it in the middle of an experiment.
 
     Raises:
         ProviderRefusedError: the server or its registry refuses.
@@ -183,6 +184,9 @@ async def pull(url: str, model: str, progress: Callable[[str, int, int], None]) 
 
     try:
         async with _control(url, None) as client:
+            if _listed_name(model, {m.model: m for m in (await client.list()).models if m.model}):
+                progress("already there", 1, 1)
+                return
             async for step in await client.pull(model, stream=True):
                 progress(step.status or "", step.completed or 0, step.total or 0)
     except ollama.ResponseError as error:

@@ -33,7 +33,7 @@ _NO_CREDIT: Final = "insufficient_quota"
 """OpenAI's type of error for what other hosts answer 402; its status is 429, and waiting does not help."""
 
 _TOO_LONG: Final = frozenset({400, 403, 413, 422})
-_OVERFLOW: Final = re.compile(r"context[ _](length|size|window)", re.IGNORECASE)
+_OVERFLOW: Final = re.compile(r"context[ _](length|size|window)|max_new_tokens\W+must", re.IGNORECASE)
 
 
 class OpenAIBackend:
@@ -159,7 +159,7 @@ def _read_reply(response: Response) -> ChatReply:
             f"the reply has no content (finish_reason {response.quote(reason, 40) or 'not given'})",
             partial={"usage": usage, "reply": {"text": text, "finish_reason": reason}},
         )
-    extra = {k: message[k] for k in ("tool_calls", "reasoning_content") if message.get(k)}
+    extra = {k: message[k] for k in ("tool_calls", "reasoning", "reasoning_content") if message.get(k)}
     if choice.get("logprobs"):
         extra["logprobs"] = choice["logprobs"]
     return ChatReply(text, reason, usage, extra=extra)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 CONNECT_TIMEOUT_S: Final = 10.0
+CONTROL_TIMEOUT_S: Final = 30.0
 
 _HIDDEN: Final = "***"
 _LONGEST_REASON: Final = 200
@@ -67,9 +68,9 @@ class Transport:
     """
 
     def __init__(self, connections: int, timeout_s: float, headers: Mapping[str, str] | None = None) -> None:
+        self._timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_TIMEOUT_S)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=connections, limit_per_host=0, keepalive_timeout=60),
-            timeout=aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_TIMEOUT_S),
             headers={"Content-Type": "application/json", **(headers or {})},
             cookie_jar=aiohttp.DummyCookieJar(),
         )
@@ -83,19 +84,28 @@ class Transport:
         return await self._request("POST", url, orjson.dumps(body), headers)
 
     async def get(self, url: str) -> Response:
-        """GET; errors as `post`."""
-        return await self._request("GET", url, None, None)
+        """GET within `CONTROL_TIMEOUT_S`: no model works on it. Errors as `post`."""
+        return await self._request("GET", url, None, None, timeout=aiohttp.ClientTimeout(total=CONTROL_TIMEOUT_S))
 
-    async def _request(self, method: str, url: str, data: bytes | None, headers: Mapping[str, str] | None) -> Response:
+    async def _request(
+        self,
+        method: str,
+        url: str,
+        data: bytes | None,
+        headers: Mapping[str, str] | None,
+        timeout: aiohttp.ClientTimeout | None = None,  # noqa: ASYNC109 (handed to aiohttp, which keeps it)
+    ) -> Response:
         try:
             async with self._session.request(
-                method, url, data=data, headers=headers, allow_redirects=False
+                method, url, data=data, headers=headers, allow_redirects=False, timeout=timeout or self._timeout
             ) as response:
                 return Response(response.status, response.headers, await response.read())
         except TimeoutError:
             raise RetryableError("timeout", f"{url}: no answer in time") from None
         except aiohttp.ClientConnectorError as error:
-            raise RetryableError("connection", f"{url}: can't connect: {_reason(error.os_error)}") from None
+            raise RetryableError(
+                "connection", f"{url}: can't connect: {_reason(error.os_error)}", unsent=True
+            ) from None
         except (aiohttp.ClientError, OSError) as error:
             reason = _one_line(str(error))[:_LONGEST_REASON] or type(error).__name__
             raise RetryableError("connection", f"{url}: the connection broke: {reason}") from None

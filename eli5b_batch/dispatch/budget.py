@@ -7,7 +7,7 @@ exceeds the cap, so the cap holds however long the replies turn out.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from eli5b_batch.errors import BudgetError
 
@@ -23,8 +23,14 @@ _TOKENS_PER_PROMPT: Final = 128
 
 
 def cost(price: Price, usage: Mapping[str, float]) -> float:
-    """USD for a reply's tokens."""
-    return (price.input * usage.get("input_tokens", 0) + price.output * usage.get("output_tokens", 0)) / _MILLION
+    """USD for a reply's tokens, by class: cached input at its own price where the job gives one, else in full.
+
+    Reasoning tokens are part of the output tokens a server tells, and are paid as such.
+    """
+    cached = usage.get("cached_input_tokens", 0) if price.cached_input is not None else 0
+    fresh = usage.get("input_tokens", 0) - cached
+    total = price.input * fresh + (price.cached_input or 0.0) * cached + price.output * usage.get("output_tokens", 0)
+    return total / _MILLION
 
 
 def input_bound(messages: Sequence[Mapping[str, str]]) -> int:
@@ -35,6 +41,21 @@ def input_bound(messages: Sequence[Mapping[str, str]]) -> int:
 def worst_cost(price: Price, messages: Sequence[Mapping[str, str]], max_tokens: int) -> float:
     """USD that a call can cost at most."""
     return (price.input * input_bound(messages) + price.output * max_tokens) / _MILLION
+
+
+class Ledger(Protocol):
+    """What a budget is written down in; sums in USD as `Budget` names them."""
+
+    spent: float
+    unconfirmed: float
+
+    def reserved(self, usd: float) -> None:
+        """So much is set aside."""
+        ...
+
+    def settled(self, reserved: float, usd: float | None) -> None:
+        """A reservation came to `usd`, or to at most itself."""
+        ...
 
 
 class Budget:
@@ -49,9 +70,15 @@ class Budget:
         self.cap = cap
         self.spent = spent
         self.unconfirmed = 0.0
+        self._ledger: Ledger | None = None
         self._reserved = 0.0
         self._reservations = 0
         self._waiters: list[asyncio.Future[None]] = []
+
+    def keep(self, ledger: Ledger) -> None:
+        """Go on from what a ledger holds, and write every paid reservation and settlement to it."""
+        self.spent, self.unconfirmed = ledger.spent, ledger.unconfirmed
+        self._ledger = ledger
 
     async def reserve(self, amount: float) -> None:
         """Set `amount` aside; waits for calls in flight to settle when it does not fit at once.
@@ -69,6 +96,8 @@ class Budget:
             waiter = asyncio.get_running_loop().create_future()
             self._waiters.append(waiter)
             await waiter
+        if amount and self._ledger:
+            self._ledger.reserved(amount)
         self._reserved += amount
         self._reservations += amount > 0
 
@@ -80,6 +109,8 @@ class Budget:
             self.unconfirmed += reserved
         else:
             self.spent += actual
+        if reserved and self._ledger:
+            self._ledger.settled(reserved, actual)
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             if not waiter.done():

@@ -35,13 +35,14 @@ _MAY_BE_BILLED: Final = frozenset({"timeout", "connection", "bad_reply"})
 class Outcome:
     """What became of one call: a reply or an error, with when, where and at what cost.
 
+    `cost_usd` is None where the server did not tell, or the call broke off.
     Times are seconds on the event loop's clock; `queued_s` is the wait from asking to the last sending.
     """
 
     reply: ChatReply | None
     error: CallError | None
     place: Place
-    cost_usd: float
+    cost_usd: float | None
     tokens: int
     started: float
     latency_s: float
@@ -143,15 +144,17 @@ class Dispatcher:
             error, usage = failure, failure.partial.get("usage", {})
             self.last_error = str(failure)
         finally:
-            # A call that broke off, or was cancelled, may have been billed: its reservation is kept as possibly spent.
-            known = reply is not None or (error is not None and error.kind not in _MAY_BE_BILLED)
-            if known:
+            # A call that broke off, was cancelled, or came back without a count of its tokens, may have been billed
+            # in full: its reservation is kept as possibly spent.
+            counted = reply is not None and any(usage.values())
+            harmless = error is not None and (error.unsent or error.kind not in _MAY_BE_BILLED)
+            if counted or harmless or not price:
                 spent = cost(price, usage) if price else 0.0
             self._budget.settle(worst, spent)
         tokens = usage.get("input_tokens", 0) + usage.get("output_tokens", 0)
         if reply is not None:
             self._learn(request.model, usage.get("output_tokens", 0))
-        return Outcome(reply, error, place, spent or 0.0, tokens, started, self._clock() - started)
+        return Outcome(reply, error, place, spent, tokens, started, self._clock() - started)
 
     def _estimate(self, request: ChatRequest) -> float:
         """Tokens of both sides, from what this model's replies came to so far."""

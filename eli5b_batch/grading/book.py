@@ -1,22 +1,24 @@
 """grades.jsonl: one verdict per graded answer, kept apart from the calls so that it can be made again without a model.
 
-Must not know: how a verdict is reached. In memory there is one byte per call of the journal, and the running counts of
-each arm.
+Must not know: how a verdict is reached. In memory there are the verdicts of open problems and the counts of each
+arm.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+import sys
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_args
 
 import orjson
 
 from eli5b_batch.errors import JournalDamagedError
-from eli5b_batch.grading.verdict import GRADER
-from eli5b_batch.jsonl import JsonLines
+from eli5b_batch.grading.verdict import GRADER, Outcome
+from eli5b_batch.journal import problem_key, problem_of
+from eli5b_batch.jsonl import JsonLines, Mark
 from eli5b_batch.records import parse_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
 
     from eli5b_batch.grading.verdict import Verdict
@@ -24,9 +26,8 @@ if TYPE_CHECKING:
 FAILED: Final = "failed"
 """The verdict on an answer whose call failed: wrong, and in the denominator."""
 
-_VERDICTS: Final = ("", "correct", "incorrect", "no_answer", "timeout", "error", FAILED)
-_CODES: Final = {verdict: code for code, verdict in enumerate(_VERDICTS)}
-_CORRECT: Final = _CODES["correct"]
+_CORRECT: Final = "correct"
+_VERDICTS: Final = frozenset({*get_args(Outcome), FAILED})
 _KEY_AT: Final = len(b'{"key":"')
 _VERDICT: Final = b'","verdict":"'
 
@@ -39,46 +40,68 @@ class Arm(NamedTuple):
 
 
 class GradeBook:
-    """The file, and what it says of each call.
+    """The file, the verdicts of open problems, and the counts of every arm.
 
     Args:
         path: the file; made if missing.
-        row: the place of a key in the journal's index; None for a call that is not on record, whose grade is ignored.
+        on_record: whether the journal holds a call; the grade of one that was lost with the journal's end is ignored.
+        closed: problems that nobody will ask about: their verdicts are counted and not kept.
+        checkpoint: what `checkpoint()` of an earlier start gave, if the file still begins with what it covers.
 
     Raises:
         JournalDamagedError: a complete line is not a grade.
     """
 
-    def __init__(self, path: Path, row: Callable[[str | bytes], int | None]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        on_record: Callable[[str], bool],
+        *,
+        closed: Collection[str] = (),
+        checkpoint: Mapping[str, Any] | None = None,
+    ) -> None:
         self._file = JsonLines(path)
-        self._row = row
-        self._codes = bytearray()
+        self._on_record = on_record
+        self._closed = {problem_key(problem) for problem in closed}
+        self._verdicts: dict[bytes, dict[bytes, str]] = {}
         self._arm_of: dict[bytes, Arm] = {}
-        self.graded = 0
         self.arms: dict[Arm, list[int]] = {}
         """By arm: [graded answers, correct ones]."""
-        for number, (_, line) in enumerate(self._file.scan(), 1):
+        self._load(checkpoint)
+
+    def _load(self, checkpoint: Mapping[str, Any] | None) -> None:
+        start = 0
+        if checkpoint is not None and self._file.has(mark := Mark(*checkpoint["mark"])):
+            start = mark.end
+            self.arms = {Arm(model, tuple(map(tuple, tags))): counts for model, tags, counts in checkpoint["arms"]}
+            for key, verdict in checkpoint["open"]:
+                if (problem := problem_of(key.encode())) not in self._closed:
+                    self._verdicts.setdefault(problem, {})[key.encode()] = verdict
+        for number, (_, line) in enumerate(self._file.scan(start), 1):
             quote = line.find(b'"', _KEY_AT)
-            start = quote + len(_VERDICT)
-            verdict = line[start : line.find(b'"', start)].decode("ascii", "replace")
-            if line[quote:start] != _VERDICT or verdict not in _CODES or line[-2:] != b"}\n":
+            verdict_at = quote + len(_VERDICT)
+            verdict = line[verdict_at : line.find(b'"', verdict_at)].decode("ascii", "replace")
+            if line[quote:verdict_at] != _VERDICT or verdict not in _VERDICTS or line[-2:] != b"}\n":
                 raise JournalDamagedError(
-                    f"{path}:{number}: this line is not a grade; delete the file and run again: grades can be remade"
+                    f"{self._file.path}:{number}: this line is not a grade; delete the file and run again: "
+                    "grades can be remade"
                 )
-            self._note(line[_KEY_AT:quote], verdict)
+            self._note(line[_KEY_AT:quote], sys.intern(verdict))
 
     def _note(self, key: bytes, verdict: str) -> None:
-        row = self._row(key)
-        if row is None:
-            return
-        if row >= len(self._codes):
-            self._codes.extend(bytes(row + 1 - len(self._codes)))
-        old, new = self._codes[row], _CODES[verdict]
-        self._codes[row] = new
-        self.graded += not old
         counts = self.arms.setdefault(self._arm(key), [0, 0])
-        counts[0] += not old
-        counts[1] += (new == _CORRECT) - (old == _CORRECT)
+        problem = problem_of(key)
+        if problem in self._closed:  # its failures were made good: only the verdicts that replaced them count
+            counts[0] += verdict != FAILED
+            counts[1] += verdict == _CORRECT
+            return
+        if not self._on_record(key.decode()):
+            return
+        verdicts = self._verdicts.setdefault(problem, {})
+        old = verdicts.get(key)
+        counts[0] += old is None
+        counts[1] += (verdict == _CORRECT) - (old == _CORRECT)
+        verdicts[key] = verdict
 
     def _arm(self, key: bytes) -> Arm:
         kind = key[key.find(b"|") :]
@@ -89,11 +112,28 @@ class GradeBook:
             arm = self._arm_of[kind] = Arm(name.model, tags)
         return arm
 
+    @property
+    def graded(self) -> int:
+        """Answers with a verdict."""
+        return sum(n for n, _ in self.arms.values())
+
     def verdict(self, key: str) -> str | None:
-        """The verdict on record for an answer."""
-        row = self._row(key)
-        code = self._codes[row] if row is not None and row < len(self._codes) else 0
-        return _VERDICTS[code] if code else None
+        """The verdict on record for an answer of an open problem."""
+        name = key.encode()
+        return self._verdicts.get(problem_of(name), {}).get(name)
+
+    def close_problem(self, problem: str) -> None:
+        """Nobody will ask about the answers of this problem any more: they stay counted."""
+        self._closed.add(problem_key(problem))
+        self._verdicts.pop(problem_key(problem), None)
+
+    def checkpoint(self) -> dict[str, Any]:
+        """What a later start needs in order not to read the file from its beginning; JSON-ready."""
+        return {
+            "mark": list(self._file.mark()),
+            "arms": [[*arm, counts] for arm, counts in self.arms.items()],
+            "open": [[key.decode(), verdict] for known in self._verdicts.values() for key, verdict in known.items()],
+        }
 
     def add(self, key: str, gold: str, verdict: Verdict) -> None:
         """Write a verdict down."""

@@ -78,14 +78,22 @@ class GraderPool:
         self._free = asyncio.Semaphore(workers)
         self._replacing = asyncio.Lock()
         self._pool: ProcessPool | None = None
+        self._starting: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        self._pool = await asyncio.to_thread(self._start)
+        # Not waited for: calls can be made while sympy is imported, and the first answer that needs it waits.
+        self._starting = asyncio.create_task(self._first_start())
         return self
+
+    async def _first_start(self) -> None:
+        self._pool = await asyncio.to_thread(self._start)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._starting is not None:
+            await asyncio.wait([self._starting])
+            self._starting.exception()  # a start that failed was told to the answers that needed it
         pool, self._pool = self._pool, None
         if pool is not None:
             await asyncio.to_thread(_stop, pool)
@@ -107,11 +115,13 @@ class GraderPool:
         return verdict
 
     async def _grade_in_worker(self, text: str, gold: str) -> Verdict:
+        assert self._starting is not None, "answers are graded inside `async with`"
+        await asyncio.shield(self._starting)
         started = time.perf_counter()
         outcome, rule = _BROKEN
         for _ in range(_ATTEMPTS):
             pool = self._pool
-            assert pool is not None, "answers are graded inside `async with`"
+            assert pool is not None
             try:
                 future = pool.schedule(_run, args=(self._grade, text, gold, self._timeout_s))
                 async with asyncio.timeout(self._timeout_s + _GRACE_S):

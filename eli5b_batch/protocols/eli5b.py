@@ -19,7 +19,7 @@ import asyncio
 import itertools
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
-from pydantic import Field, PositiveInt, field_validator
+from pydantic import Field, field_validator
 
 from eli5b_batch.protocols.base import Context, ModelName, ProtocolParams, Reply
 
@@ -43,7 +43,7 @@ class Params(ProtocolParams):
     hints: list[Hint] = Field(["none", "generic", "tailored"], min_length=1)
     teacher_alone: bool = Field(default=False, description="The teacher answers too: the ceiling.")
     cross_match: bool = Field(default=False, description="Every tailored hint to every student, not only its own.")
-    samples: PositiveInt = Field(1, description="Answers per student and hint.")
+    samples: int = Field(1, ge=1, le=1000, description="Answers per student and hint.")
     teacher_sees: Literal["problem", "solution"] = Field(
         "problem", description="`solution` shows the teacher the reference solution: another question."
     )
@@ -51,8 +51,9 @@ class Params(ProtocolParams):
     @field_validator("students", "hints")
     @classmethod
     def _once_each(cls, names: list[str]) -> list[str]:
-        if len(set(names)) < len(names):
-            raise ValueError("a name stands twice")
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"{name} stands twice")
         return names
 
 

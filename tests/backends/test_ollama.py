@@ -1,17 +1,14 @@
 from __future__ import annotations
 
-import copy
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
 from aiohttp import web
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from eli5b_batch.backends.base import ChatReply, ChatRequest
 from eli5b_batch.backends.ollama import OllamaBackend
-from eli5b_batch.errors import BadReplyError, CallError, ProviderError, ProviderRefusedError, RetryableError
+from eli5b_batch.errors import BadReplyError, CallError, ProviderRefusedError, RetryableError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -221,7 +218,7 @@ async def test_a_prompt_that_does_not_fit_is_told_apart_from_other_bad_requests(
             {"error": 'model "llama3.2:1b" not found, try pulling it first'},
             'model "llama3.2:1b" not found, try pulling it first; run: ollama pull llama3.2:1b',
         ),
-        (403, "", "refuses this address: set OLLAMA_ORIGINS"),
+        (403, "", "refuses this host name: name it localhost"),
         (401, {"error": "unauthorized"}, "sign in there with `ollama signin` (401: unauthorized)"),
         (402, {"error": "payment required"}, "(402: payment required)"),
         (308, "", "redirects to https://new.example/ (308)"),
@@ -326,84 +323,3 @@ async def test_a_dropped_connection_and_a_refused_one_are_worth_sending_again(
         error = await fails(backend(transport, url).chat(REQUEST, url))
         assert isinstance(error, RetryableError)
         assert error.kind == "connection"
-
-
-# Whatever a server sends.
-
-JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**63), 2**64 - 1)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(st.characters(codec="utf-8"), max_size=8),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(["message", "content", "error", "done", "x"]), inner, max_size=3)
-    ),
-    max_leaves=8,
-)
-FULL = {**CHAT, "message": {**CHAT["message"], "thinking": "1", "tool_calls": []}, "logprobs": []}
-PLACES = [*((name,) for name in FULL), *(("message", name) for name in FULL["message"])]
-
-
-def put(place: tuple[str, ...], value: object) -> dict[str, Any]:
-    """A full reply with another value at one place."""
-    changed = copy.deepcopy(FULL)
-    *outer, name = place
-    (changed[outer[0]] if outer else changed)[name] = value
-    return changed
-
-
-DAMAGED = st.builds(put, st.sampled_from(PLACES), JSON)
-BODIES = (st.sampled_from([CHAT, STOPPED_AT_ONCE, REPEAT_ABORT, TOO_LONG, EXCEEDS]) | DAMAGED | DAMAGED | JSON).map(
-    orjson.dumps
-) | st.binary(max_size=30)
-STATUSES = st.sampled_from([200, 200, 200, 201, 302, 400, 401, 403, 404, 418, 422, 429, 499, 500, 503, 529])
-
-
-class Puppet(NamedTuple):
-    """A client, and the answer that its server is to give next."""
-
-    client: OllamaBackend
-    url: str
-    answer: dict[str, Any]
-
-
-@pytest.fixture
-async def puppet(host: Host, connect: Connect) -> Puppet:
-    answer: dict[str, Any] = {}
-
-    async def handler(_request: web.BaseRequest) -> web.Response:
-        return web.Response(**answer)
-
-    url = await host(handler)
-    return Puppet(backend(connect(), url), url, answer)
-
-
-async def outcome(call: Awaitable[ChatReply]) -> ChatReply | ProviderError:
-    try:
-        return await call
-    except ProviderError as error:
-        return error
-
-
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(body=BODIES, status=STATUSES)
-async def test_whatever_a_server_sends_is_a_sound_reply_or_an_error_of_the_tree(
-    body: bytes, status: int, puppet: Puppet
-) -> None:
-    puppet.answer.update(body=body, status=status)
-    result = await outcome(puppet.client.chat(REQUEST, puppet.url))
-    if isinstance(result, ChatReply):
-        assert result.text.strip()
-        assert result.load_s >= 0
-        parts: dict[str, Any] = {"usage": result.usage, "reply": {"text": result.text, "reason": result.finish_reason}}
-        orjson.dumps(result.extra)
-    else:
-        assert isinstance(result, CallError | ProviderRefusedError)
-        assert "\n" not in str(result)
-        assert len(str(result)) < 1000
-        parts = result.partial if isinstance(result, CallError) else {}
-    orjson.dumps(parts)
-    assert all(type(tokens) is int and tokens >= 0 for tokens in parts.get("usage", {}).values())
-    assert all(type(words) is str for words in parts.get("reply", {}).values())

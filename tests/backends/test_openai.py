@@ -1,15 +1,12 @@
 from __future__ import annotations
 
-import copy
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
 from aiohttp import web
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from eli5b_batch.backends.base import ChatReply, ChatRequest, ModelFacts
+from eli5b_batch.backends.base import ChatReply, ChatRequest
 from eli5b_batch.backends.openai import OpenAIBackend
 from eli5b_batch.errors import (
     BadReplyError,
@@ -148,7 +145,8 @@ async def test_tokens_are_kept_by_class_and_reasoning_tools_and_probabilities_wi
 ) -> None:
     call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     probabilities = {"content": [{"token": "2", "logprob": -0.1, "bytes": None, "top_logprobs": []}]}
-    message = {"role": "assistant", "content": "2", "tool_calls": [call], "reasoning_content": "1 and 1"}
+    thoughts = {"reasoning": "1, 1", "reasoning_content": "1 and 1"}
+    message = {"role": "assistant", "content": "2", "tool_calls": [call], **thoughts}
     reply = await ask(
         says(
             {
@@ -168,7 +166,7 @@ async def test_tokens_are_kept_by_class_and_reasoning_tools_and_probabilities_wi
         "cached_input_tokens": 16,
         "reasoning_tokens": 5,
     }
-    assert reply.extra == {"tool_calls": [call], "reasoning_content": "1 and 1", "logprobs": probabilities}
+    assert reply.extra == {"tool_calls": [call], **thoughts, "logprobs": probabilities}
 
 
 async def test_line_separators_and_every_other_character_arrive(
@@ -190,6 +188,12 @@ async def test_a_reply_of_ten_megabytes_is_read(ask: Ask) -> None:
         (400, OVERFLOW, "context_overflow", OVERFLOW["error"]["message"]),
         (403, {"error": {"message": "not allowed"}}, "bad_request", "not allowed"),
         (403, {"error": {"message": "over the context length"}}, "context_overflow", "over the context length"),
+        (
+            422,
+            {"error": {"message": "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4097."}},
+            "context_overflow",
+            "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4097.",
+        ),
         (405, "", "bad_request", "''"),
         (413, {"error": "too large"}, "bad_request", "too large"),
         (422, {"error": {"message": "bad role", "code": 7}}, "bad_request", "bad role"),
@@ -360,207 +364,3 @@ async def test_a_dropped_connection_and_a_refused_one_are_worth_sending_again(
         error = await fails(backend(transport, url).chat(REQUEST, url))
         assert isinstance(error, RetryableError)
         assert error.kind == "connection"
-
-
-# What `check` asks.
-
-SERVED = ["meta-llama/Llama-3.3-70B-Instruct-Turbo", "meta-llama/Llama-4-Scout-17B-16E-Instruct", "Qwen/Qwen3-8B"]
-
-
-async def reach(transport: Transport, url: str, *models: str) -> dict[str, ModelFacts]:
-    return await backend(transport, url).reach(models)
-
-
-@pytest.mark.parametrize(
-    "listed",
-    [
-        {"object": "list", "data": [{"id": m, "object": "model"} for m in (MODEL, *SERVED)]},
-        [{"id": m, "type": "chat"} for m in (MODEL, *SERVED)],
-    ],
-    ids=["openai", "together"],
-)
-async def test_a_model_in_the_hosts_list_is_served(listed: object, host: Host, connect: Connect) -> None:
-    url = await host(says(listed))
-    assert await reach(connect(), url, MODEL, SERVED[2]) == {MODEL: ModelFacts(), SERVED[2]: ModelFacts()}
-
-
-async def test_the_list_is_asked_for_with_the_key(host: Host, connect: Connect) -> None:
-    asked: list[tuple[str, str, str | None]] = []
-
-    async def handler(request: web.BaseRequest) -> web.Response:
-        asked.append((request.method, request.path, request.headers.get("Authorization")))
-        return web.json_response([{"id": MODEL}])
-
-    await reach(connect(headers={"Authorization": f"Bearer {KEY}"}), await host(handler), MODEL)
-    assert asked == [("GET", "/v1/models", f"Bearer {KEY}")]
-
-
-async def test_a_model_that_is_not_served_is_named_with_the_closest_that_are(host: Host, connect: Connect) -> None:
-    url = await host(says([{"id": m} for m in SERVED]))
-    with pytest.raises(ProviderRefusedError) as caught:
-        await reach(connect(), url, MODEL)
-    assert str(caught.value) == (
-        "providers.together: the host no longer serves, or never served, the model "
-        f"'{MODEL}'; closest in name of the 3 it serves: {SERVED[1]}, {SERVED[0]}"
-    )
-
-
-async def test_where_no_name_comes_close_some_that_are_served_are_named(host: Host, connect: Connect) -> None:
-    url = await host(says([{"id": m} for m in ("zz/9", "aa/1", "mm/5", "bb/2")]))
-    with pytest.raises(ProviderRefusedError, match=r"of the 4 it serves: aa/1, bb/2, mm/5$"):
-        await reach(connect(), url, MODEL)
-
-
-@pytest.mark.parametrize(
-    ("body", "status"),
-    [
-        ("404 page not found", 404),
-        ("", 405),
-        ("", 500),
-        ("<html>hello</html>", 200),
-        ([], 200),
-        ({"data": []}, 200),
-        ({"data": None}, 200),
-        ({"data": "none"}, 200),
-        ({"data": 7}, 200),
-        ([None, 7, "x", {"id": None}, {"id": 7}], 200),
-        (7, 200),
-        ("null", 200),
-        ('"text"', 200),
-    ],
-)
-async def test_a_host_without_a_list_of_models_is_taken_at_its_word(
-    body: object, status: int, host: Host, connect: Connect
-) -> None:
-    assert await reach(connect(), await host(says(body, status)), MODEL) == {MODEL: ModelFacts()}
-
-
-@pytest.mark.parametrize(("status", "advice"), [(401, "set TOGETHER_API_KEY"), (402, "no credit left")])
-async def test_a_refused_account_is_told_before_the_run(status: int, advice: str, host: Host, connect: Connect) -> None:
-    url = await host(says({"error": {"message": f"key {KEY} is not valid"}}, status))
-    with pytest.raises(ProviderRefusedError, match=advice) as caught:
-        await reach(connect(), url, MODEL)
-    assert KEY not in str(caught.value)
-
-
-async def test_a_base_url_that_refuses_is_named(connect: Connect, unused_tcp_port: int) -> None:
-    url = f"http://127.0.0.1:{unused_tcp_port}"
-    with pytest.raises(ProviderRefusedError) as caught:
-        await reach(connect(), url, MODEL)
-    assert str(caught.value) == (
-        f"providers.together: {url}/v1/models: can't connect: Connection refused; is base_url right?"
-    )
-
-
-# Whatever a server sends.
-
-JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**63), 2**64 - 1)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(st.characters(codec="utf-8"), max_size=8),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(["message", "content", "error", "id", "x"]), inner, max_size=3)
-    ),
-    max_leaves=8,
-)
-STATUSES = st.sampled_from([200, 200, 200, 201, 302, 400, 401, 403, 404, 418, 422, 429, 499, 500, 503, 529])
-
-
-def places(value: object, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
-    """The way to every value within a JSON value, itself included."""
-    items: list[tuple[str | int, object]] = []
-    if isinstance(value, dict):
-        items = list(value.items())
-    elif isinstance(value, list):
-        items = list(enumerate(value))
-    return [path, *(place for name, inner in items for place in places(inner, (*path, name)))]
-
-
-def put(body: Any, place: tuple[str | int, ...], value: object) -> Any:  # noqa: ANN401
-    """A copy of a JSON value with another value at one place."""
-    if not place:
-        return value
-    changed = copy.deepcopy(body)
-    inner = changed
-    for name in place[:-1]:
-        inner = inner[name]
-    inner[place[-1]] = value
-    return changed
-
-
-FULL = {
-    **completion("2", finish_reason="stop", logprobs={"content": []}),
-    "usage": {
-        "prompt_tokens": 1,
-        "completion_tokens": 1,
-        "prompt_tokens_details": {"cached_tokens": 1},
-        "completion_tokens_details": {"reasoning_tokens": 1},
-    },
-}
-DAMAGED = st.builds(put, st.just(FULL), st.sampled_from(places(FULL)), JSON)
-BODIES = (st.sampled_from([COMPLETION, UNKNOWN_MODEL, OVERFLOW, NO_CREDIT]) | DAMAGED | DAMAGED | JSON).map(
-    orjson.dumps
-) | st.binary(max_size=30)
-
-
-class Puppet(NamedTuple):
-    """A client, and the answer that its server is to give next."""
-
-    client: OpenAIBackend
-    url: str
-    answer: dict[str, Any]
-
-
-@pytest.fixture
-async def puppet(host: Host, connect: Connect) -> Puppet:
-    answer: dict[str, Any] = {}
-
-    async def handler(_request: web.BaseRequest) -> web.Response:
-        return web.Response(**answer)
-
-    url = await host(handler)
-    return Puppet(backend(connect(), url), f"{url}/v1", answer)
-
-
-async def outcome(call: Awaitable[ChatReply]) -> ChatReply | ProviderError:
-    try:
-        return await call
-    except ProviderError as error:
-        return error
-
-
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(body=BODIES, status=STATUSES, advice=st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=8))
-async def test_whatever_a_server_sends_is_a_sound_reply_or_an_error_of_the_tree(
-    body: bytes, status: int, advice: str, puppet: Puppet
-) -> None:
-    puppet.answer.update(body=body, status=status, headers={"Retry-After": advice})
-    result = await outcome(puppet.client.chat(REQUEST, puppet.url))
-    if isinstance(result, ChatReply):
-        assert result.text.strip()
-        parts: dict[str, Any] = {"usage": result.usage, "reply": {"text": result.text, "reason": result.finish_reason}}
-        orjson.dumps(result.extra)
-    else:
-        assert isinstance(result, CallError | ProviderRefusedError)
-        assert "\n" not in str(result)
-        assert len(str(result)) < 1000
-        parts = result.partial if isinstance(result, CallError) else {}
-    orjson.dumps(parts)
-    assert all(type(tokens) is int and tokens >= 0 for tokens in parts.get("usage", {}).values())
-    assert all(type(words) is str for words in parts.get("reply", {}).values())
-
-
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(body=JSON.map(orjson.dumps) | st.binary(max_size=30), status=STATUSES)
-async def test_whatever_list_of_models_a_host_sends_it_is_read_or_refused(
-    body: bytes, status: int, puppet: Puppet
-) -> None:
-    puppet.answer.update(body=body, status=status)
-    try:
-        facts = await puppet.client.reach([MODEL])
-    except ProviderRefusedError:
-        return
-    assert facts == {MODEL: ModelFacts()}

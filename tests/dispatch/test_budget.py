@@ -62,7 +62,7 @@ def test_money_is_counted_in_usd_per_million_tokens() -> None:
         max_size=30,
     ),
 )
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=100)
 def test_the_cap_holds_for_any_order_of_events_and_nobody_waits_for_ever(
     virtual: Virtual,
     cap: float,
@@ -176,3 +176,10 @@ async def test_a_long_run_of_awkward_amounts_leaves_nothing_reserved() -> None:
     with pytest.raises(BudgetError):  # and does not wait for what will never come
         await budget.reserve(1e6 + 1)
     await budget.reserve(1e6)
+
+
+def test_cached_input_has_its_own_price_where_the_job_gives_one() -> None:
+    usage = {"input_tokens": 1_000_000, "cached_input_tokens": 400_000, "output_tokens": 0}
+    day = dt.date(2026, 3, 1)
+    assert cost(Price(input=1.0, output=2.0, as_of=day), usage) == pytest.approx(1.0)
+    assert cost(Price(input=1.0, output=2.0, cached_input=0.1, as_of=day), usage) == pytest.approx(0.64)

@@ -128,7 +128,7 @@ class SlotPlaces(Places):
         return SlotPool(slots, asyncio.get_running_loop().time)
 
 
-BOUNDS = settings(max_examples=25, stateful_step_count=20, deadline=None)
+BOUNDS = settings(max_examples=20, stateful_step_count=15, deadline=None)
 TestGatePlaces = GatePlaces.TestCase
 TestGatePlaces.settings = BOUNDS
 TestPacedGatePlaces = PacedGatePlaces.TestCase

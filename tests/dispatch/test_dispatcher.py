@@ -340,6 +340,19 @@ async def test_an_attempt_that_may_have_been_billed_stays_reserved(kind: str) ->
     assert desk.budget.spent == outcome.cost_usd == pytest.approx(cost(PRICE, USAGE))
 
 
+async def test_a_request_that_never_left_can_not_be_billed() -> None:
+    desk = Desk(Scripted([RetryableError("connection", "refused", unsent=True)]), budget=Budget(10))
+    await desk.send()
+    assert desk.budget.unconfirmed == 0
+
+
+async def test_a_paid_reply_without_a_count_of_tokens_may_have_cost_its_worst() -> None:
+    desk = Desk(Scripted([ChatReply("because", "stop", {"input_tokens": 0, "output_tokens": 0})]), budget=Budget(10))
+    outcome = await desk.send()
+    assert outcome.cost_usd is None
+    assert (desk.budget.unconfirmed, desk.budget.spent) == pytest.approx((WORST, 0))
+
+
 async def test_a_call_cancelled_in_flight_gives_its_place_back_and_may_have_been_billed() -> None:
     capacity = Open()
     desk = Desk(capacity=capacity, budget=Budget(10))
@@ -438,7 +451,7 @@ ANSWERS = st.sampled_from(
     on_slots=st.booleans(),
     worth=st.one_of(st.none(), st.floats(0.5, 20)),
 )
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=60)
 def test_whatever_happens_every_call_ends_and_nothing_is_lost(
     virtual: Virtual,
     working: Working,
@@ -477,7 +490,7 @@ def test_whatever_happens_every_call_ends_and_nothing_is_lost(
             assert {type(error) for error in left} <= {type(None), TimeoutError, asyncio.CancelledError}
             assert capacity.snapshot()["in_flight"] == 0
         assert len(desk.outcomes) == left.count(None)
-        assert desk.budget.spent == pytest.approx(sum(outcome.cost_usd for outcome in desk.outcomes))
+        assert desk.budget.spent == pytest.approx(sum(outcome.cost_usd or 0 for outcome in desk.outcomes))
         if desk.budget.cap is not None:
             assert desk.budget.spent + desk.budget.unconfirmed <= desk.budget.cap + 1e-9
 

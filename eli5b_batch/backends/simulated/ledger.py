@@ -2,11 +2,12 @@
 
 Must not know: what is asked, the run. One line per chat request, written once its reply is out or can't be:
 
-    {"t", "server", "key", "status", "delivered", "tokens", "fault"}
+    {"t", "server", "key", "peer", "status", "delivered", "tokens", "fault"}
 
-`t` is unix seconds, `key` the call's. `status` is 499 where the client left before its reply began. `delivered` says
-that the whole reply went out on a connection which the other end had not closed. `tokens` counts both sides of the
-work done, delivered or not (0: none was done); `fault` names what was made to go wrong, null for nothing.
+`t` is unix seconds, `key` the call's, `peer` the client's port. `status` is 499 where the client left before its reply
+began. `delivered` says that the whole reply went out on a connection which the other end had not closed. `tokens`
+counts both sides of the work done, delivered or not (0: none was done); `fault` names what was made to go wrong, null
+for nothing.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from __future__ import annotations
 import os
 import socket
 import time
+from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import orjson
@@ -24,14 +27,26 @@ if TYPE_CHECKING:
 
     from aiohttp.typedefs import Handler, Middleware
 
-TOKENS: Final = "tokens"
-FAULT: Final = "fault"
-"""Where a server notes on a request what it did for it."""
-
 _CHATS: Final = ("/v1/chat/completions", "/api/chat")
 _CLIENT_LEFT: Final = 499
 _ESTABLISHED: Final = 1
 _CALL_HEADER: Final = "x-eli5b-call"
+
+
+@dataclass(slots=True)
+class Work:
+    """What a server did for the request at hand; it writes it down here as it goes along."""
+
+    tokens: int = 0
+    fault: str | None = None
+
+
+_at_hand: ContextVar[Work] = ContextVar("work")
+
+
+def work_at_hand() -> Work:
+    """Of the request that the current task serves; where no books are kept, a page that is thrown away."""
+    return _at_hand.get(None) or Work()
 
 
 class Ledger:
@@ -51,6 +66,8 @@ class Ledger:
         async def keep(request: web.Request, handler: Handler) -> web.StreamResponse:
             if request.path not in _CHATS:
                 return await handler(request)
+            _at_hand.set(work := Work())
+            peer = request.transport.get_extra_info("peername")[1] if request.transport else 0
             status, delivered = _CLIENT_LEFT, False
             try:
                 response = await handler(request)
@@ -58,30 +75,28 @@ class Ledger:
                 await response.prepare(request)
                 await response.write_eof()
                 delivered = _peer_is_there(request)
-            except ConnectionError:
-                # The client has gone. The framework meets the same error when it wants to send, and closes the connection.
+            except (
+                ConnectionError
+            ):  # the client has gone: the framework meets the same error when it sends, and knows it
                 pass
             finally:
-                self._add(server, request, status, delivered=delivered)
+                self._add(server, request, peer, status, work, delivered=delivered)
             return response
 
         return keep
 
-    def _add(self, server: str, request: web.Request, status: int, *, delivered: bool) -> None:
+    def _add(self, server: str, request: web.Request, peer: int, status: int, work: Work, *, delivered: bool) -> None:
         line = {
             "t": time.time(),
             "server": server,
             "key": request.headers.get(_CALL_HEADER, ""),
+            "peer": peer,
             "status": status,
             "delivered": delivered,
-            "tokens": request.get(TOKENS, 0),
-            "fault": request.get(FAULT),
+            "tokens": work.tokens,
+            "fault": work.fault,
         }
         os.write(self._fd, orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
-
-    def close(self) -> None:
-        """Close the file."""
-        os.close(self._fd)
 
 
 def _peer_is_there(request: web.Request) -> bool:

@@ -183,7 +183,7 @@ class SimulatedOllama:
         return await _stream(request, steps)
 
     async def _tags(self, _request: web.Request) -> web.Response:
-        rows = [_row(describe(m)) for _, m in sorted(self._models.items())]
+        rows = [_row(describe(m)) | {"name": name, "model": name} for name, m in sorted(self._models.items())]
         return json_reply({"models": [{**row, "modified_at": MODIFIED_AT} for row in rows]}, content_type=_JSON)
 
     async def _ps(self, _request: web.Request) -> web.Response:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 from aiohttp import web
 
-from eli5b_batch.backends.simulated.ledger import FAULT, TOKENS
+from eli5b_batch.backends.simulated.ledger import work_at_hand
 from eli5b_batch.backends.simulated.mind import digest_of, fraction_of
 from eli5b_batch.records import CallName, parse_key
 
@@ -88,6 +88,7 @@ class Faults:
         for fault, rate in self._rates:
             if luck < rate:
                 self._failed[fingerprint] = failed + 1
+                work_at_hand().fault = fault.name.lower()
                 return fault
             luck -= rate
         self._failed.pop(fingerprint, None)
@@ -97,10 +98,7 @@ class Faults:
         self, request: web.Request, fingerprint: bytes, fault: Fault | None, tokens: int
     ) -> web.StreamResponse | None:
         """Once the work is done, `tokens` of it: what reaches the client in place of the reply; None for the reply."""
-        request[TOKENS] = tokens
-        if fault is None:
-            return None
-        request[FAULT] = fault.name.lower()
+        work_at_hand().tokens = tokens
         if fault is Fault.GARBAGE:
             return _garbage(fingerprint)
         if fault is Fault.LOST:

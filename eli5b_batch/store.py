@@ -1,0 +1,161 @@
+"""What a run writes to: calls, their verdicts, which problems are finished, and a checkpoint over all three.
+
+Must not know: how calls are made. calls.jsonl is the only source of truth. The checkpoint only saves reading it from
+the beginning: where it is missing, old, or of another job, the files are read in full and the outcome is the same.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from eli5b_batch.errors import RunFolderError
+from eli5b_batch.finished import Fingerprint, Finished
+from eli5b_batch.folder import CALLS, CHECKPOINT, FINISHED, GRADES, locked, write_atomically
+from eli5b_batch.grading.book import GradeBook
+from eli5b_batch.journal import Journal, repair
+from eli5b_batch.records import parse_key
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+    from pathlib import Path
+
+    from eli5b_batch.plan import Experiment
+    from eli5b_batch.problems import Problem
+
+CHECKPOINT_INTERVAL_S: Final = 10.0
+
+
+class Store:
+    """Journal, grade book and finished problems of one run folder, held by one writer.
+
+    A problem is closed, and leaves memory, once it is finished and so is every problem whose placebo uses its hint.
+    """
+
+    def __init__(
+        self, run_dir: Path, experiment: Experiment, journal: Journal, book: GradeBook, finished: Finished
+    ) -> None:
+        self.journal = journal
+        self.book = book
+        self.finished = finished
+        self._path = run_dir / CHECKPOINT
+        self._donors = experiment.problems.partners
+        self._users = _users_of_donors(experiment)
+
+    def finish(self, problem: Problem) -> None:
+        """Every call of the problem is answered and graded."""
+        self.finished.add(problem, answered=self.journal.answered, graded=self.book.graded)
+        donor = self._donors.get(problem.id)
+        for closable in _closable([problem, donor] if donor else [problem], self.finished, self._users):
+            self.journal.close_problem(closable)
+            self.book.close_problem(closable)
+
+    def checkpoint(self) -> None:
+        """Write the checkpoint.
+
+        Raises:
+            StorageError: the disk refused.
+        """
+        state = {"journal": self.journal.checkpoint(), "book": self.book.checkpoint()}
+        write_atomically(self._path, orjson.dumps(state))
+
+
+@contextmanager
+def open_store(run_dir: Path, experiment: Experiment, fingerprint: Fingerprint) -> Iterator[Store]:
+    """Lock the run folder, made if missing, and open its records.
+
+    Raises:
+        RunFolderError: it is in use, can't be written to, or a record is damaged.
+        StorageError: the disk refuses.
+    """
+    with locked(run_dir), closing(Finished(run_dir / FINISHED, fingerprint)) as finished:
+        users = _users_of_donors(experiment)
+        everything = experiment.everything_asked_about()
+        closed = _closable(everything, finished, users)
+        checkpoint = _read_checkpoint(run_dir / CHECKPOINT)
+        if checkpoint is not None and not _covers(checkpoint, everything, closed, finished):
+            checkpoint = None
+        journal, book = _open(run_dir, closed, checkpoint)
+        if not finished.believable(answered=journal.answered, graded=book.graded):
+            # Records are missing that were there when problems were called finished: believe nothing, read it all.
+            journal.close()
+            book.close()
+            finished.forget()
+            journal, book = _open(run_dir, (), None)
+        with closing(journal), closing(book):
+            yield Store(run_dir, experiment, journal, book, finished)
+
+
+def repair_run(run_dir: Path) -> int:
+    """Set damaged lines of calls.jsonl aside into calls.jsonl.damaged; what was derived from them is made anew.
+
+    Returns:
+        How many lines were set aside.
+
+    Raises:
+        RunFolderError: the folder is in use, or is no run folder.
+        StorageError: the disk refused; nothing was changed.
+    """
+    if not (run_dir / CALLS).exists():
+        raise RunFolderError(f"{run_dir} has no {CALLS} to repair")
+    with locked(run_dir):
+        moved = repair(run_dir / CALLS)
+        if moved:
+            for derived in (FINISHED, CHECKPOINT):
+                (run_dir / derived).unlink(missing_ok=True)
+    return moved
+
+
+def _open(run_dir: Path, closed: Collection[str], checkpoint: Mapping[str, Any] | None) -> tuple[Journal, GradeBook]:
+    journal = Journal(run_dir / CALLS, closed=closed, checkpoint=checkpoint and checkpoint["journal"])
+    try:
+        book = GradeBook(
+            run_dir / GRADES,
+            lambda key: journal.find(key) is not None,
+            closed=closed,
+            checkpoint=checkpoint and checkpoint["book"],
+        )
+    except BaseException:
+        journal.close()
+        raise
+    return journal, book
+
+
+def _users_of_donors(experiment: Experiment) -> dict[str, list[Problem]]:
+    """By donor: the problems of the run whose placebo is its hint."""
+    users: dict[str, list[Problem]] = defaultdict(list)
+    for problem in experiment.problems.selected:
+        donor = experiment.problems.partners.get(problem.id)
+        if donor is not None:
+            users[donor.id].append(problem)
+    return users
+
+
+def _closable(
+    candidates: Collection[Problem], finished: Finished, users: Mapping[str, Collection[Problem]]
+) -> list[str]:
+    """Ids of the finished problems whose users are finished, too."""
+    return [p.id for p in candidates if p in finished and all(user in finished for user in users.get(p.id, ()))]
+
+
+def _read_checkpoint(path: Path) -> dict[str, Any] | None:
+    try:
+        checkpoint = orjson.loads(path.read_bytes())
+    except (OSError, orjson.JSONDecodeError):
+        return None  # nothing is lost: the files are read from their beginning
+    return checkpoint if isinstance(checkpoint, dict) and checkpoint.keys() >= {"journal", "book"} else None
+
+
+def _covers(
+    checkpoint: Mapping[str, Any], problems: Collection[Problem], closed: Collection[str], finished: Finished
+) -> bool:
+    """Whether the checkpoint knows the calls of every problem that may be asked about.
+
+    It does not where a problem was closed when it was made and is open now, as when the job asks for more of it.
+    """
+    known = {parse_key(key).problem for key, *_ in checkpoint["journal"]["open"]}
+    out = set(closed)
+    return all(p.id in out or p.id in known or not finished.was(p) for p in problems)

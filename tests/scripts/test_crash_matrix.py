@@ -1,0 +1,100 @@
+"""crash_matrix.py: its quick form, as CI runs it; and its audit, against books with planted defects."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import orjson
+import pytest
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+audit = SimpleNamespace(**runpy.run_path(str(SCRIPTS / "crash_audit.py")))
+
+
+def entry(t: float, key: str = "k", **fields: object) -> Any:  # noqa: ANN401 (a type of the script's)
+    usual = {"server": "api", "peer": 5000, "status": 200, "delivered": True, "tokens": 5, "fault": None}
+    return audit.Entry(**{"t": t, "key": key, **usual, **fields})
+
+
+def again(*entries: Any, ended: float | None = 10.0, gone: float = 10.02) -> Any:  # noqa: ANN401 (types of the script's)
+    unread = frozenset({5001})
+    return audit.asked_again(entries, [audit.Start(0.0, ended, gone, unread), audit.Start(11.0, None, 20.0)])
+
+
+def test_a_reply_that_was_there_in_time_and_is_asked_again_is_found() -> None:
+    found = again(entry(5.0), entry(6.0, "other"), entry(12.0))
+    assert (found.delivered, found.in_the_socket, found.undelivered) == (["k"], [], [])
+    assert again(entry(5.0), entry(6.0, "other")).delivered == []
+    assert again(entry(12.0), entry(13.0)).delivered == ["k"], "asked twice by a start that nobody ended"
+
+
+def test_replies_at_the_moment_of_a_kill_are_counted_apart() -> None:
+    assert again(entry(9.94), entry(12.0)).delivered == ["k"]
+    assert again(entry(9.94, peer=5001), entry(12.0)).delivered == ["k"]
+    assert again(entry(9.96), entry(12.0)).in_hand == ["k"]
+    assert again(entry(9.96, peer=5001), entry(12.0)).in_the_socket == ["k"]
+    assert again(entry(10.01, peer=5001), entry(12.0)).undelivered == ["k"]
+    assert again(entry(9.0, delivered=False), entry(12.0)).undelivered == ["k"]
+
+
+def test_what_a_fault_spoilt_is_counted_by_fault_and_what_was_never_done_is_not() -> None:
+    lost = entry(1.0, delivered=False, fault="lost")
+    garbage = entry(2.0, fault="garbage")
+    hung = entry(3.0, status=499, delivered=False, fault="hang")
+    broken = entry(4.0, status=500, tokens=0, fault="broken")
+    left = entry(5.0, status=499, delivered=False, tokens=0)
+    found = again(lost, garbage, hung, broken, left, entry(6.0))
+    assert found.spoilt == Counter(lost=1, garbage=1, hang=1)
+    assert (found.delivered, found.in_the_socket, found.undelivered) == ([], [], [])
+
+
+def test_a_record_that_changed_or_went_is_lost() -> None:
+    assert audit.lost([b"a", b"b"], [b"a", b"b", b"c"]) == 0
+    assert audit.lost([b"a", b"b"], [b"a", b"B"]) == 1
+
+
+def test_torn_and_missing_files_are_read_as_far_as_they_are_whole(tmp_path: Path) -> None:
+    path = tmp_path / "calls.jsonl"
+    assert audit.whole_lines(path) == []
+    path.write_bytes(b'{"key":"a","status":"ok"}\n{"key":"b","status":"error"}\n{"key":"a","sta')
+    assert audit.answered(audit.whole_lines(path)) == Counter(a=1)
+
+
+@pytest.mark.parametrize(
+    ("said", "clear"),
+    [
+        ("eli5b-batch: the disk is full\n3 of 9 calls are on record.\n", True),
+        ("eli5b-batch: /x/run.log can't be written; 'run ends' is not logged\neli5b-batch: the disk is full\n", True),
+        ("", False),
+        ("eli5b-batch: one\neli5b-batch: two\n", False),
+        ("Traceback (most recent call last):\neli5b-batch: the disk is full\n", False),
+    ],
+)
+def test_one_clear_sentence_is_asked_for(said: str, *, clear: bool) -> None:
+    assert (audit.sentence_problems(said) == []) is clear
+
+
+def test_a_run_killed_three_times_passes_the_audit(tmp_path: Path) -> None:
+    script = str(SCRIPTS / "crash_matrix.py")
+    # This seed kills once at 0.7 s and twice in mid-run.
+    command = [sys.executable, script, "--first-seed", "10", "--seeds", "1", "--kills", "3", "--problems", "3"]
+    done = subprocess.run(  # noqa: S603 (our own script)
+        [*command, "--json", str(tmp_path / "rows.json"), "--work", str(tmp_path / "work")],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(SCRIPTS.parent)},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "every target met" in done.stdout
+    rows = orjson.loads((tmp_path / "rows.json").read_bytes())
+    assert sum(row["figures"]["kills"] for row in rows) >= 3
+    assert all(row["figures"]["calls"] > 100 and row["figures"]["equal"] == "yes" for row in rows)
+    assert sum(start["code"] == -9 for row in rows for start in row["starts"]) >= 3

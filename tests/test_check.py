@@ -1,0 +1,292 @@
+"""check.py: what a job will ask, take and cost, and what would stop it."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+from rich.console import Console
+
+from eli5b_batch.check import check_job
+from eli5b_batch.errors import RunFolderError
+from eli5b_batch.jobfile import load_job
+from eli5b_batch.plan import Experiment, count_calls, load_experiment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Job = Callable[..., Path]
+    Serve = Callable[..., str]
+
+PRICE = {"input": 1.0, "output": 2.0, "as_of": "2026-03-01"}
+
+
+@pytest.fixture
+def real(job: Job, serve_openai: Serve, serve_ollama: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
+    """Writes a job whose servers are there; takes other sections, and names for its teacher and its student."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(*, teacher: str = "teacher", student: str = "1b", **sections: object) -> Path:
+        tree: dict[str, object] = {
+            "providers": {
+                "api": {
+                    "api": "openai",
+                    "base_url": serve_openai(["large-70b"]),
+                    "limits": {"requests_per_minute": 60, "tokens_per_minute": 60000, "concurrency": 4},
+                },
+                "gpus": {"api": "ollama", "slots": [{"gpu": 0, "url": serve_ollama(["llama3.2:1b"]), "parallel": 2}]},
+            },
+            "models": {
+                teacher: {"provider": "api", "model": "large-70b", "price": PRICE, "sampling": {"max_tokens": 1000}},
+                student: {"provider": "gpus", "model": "llama3.2:1b", "sampling": {"max_tokens": 240}},
+            },
+            "params": {"teacher": teacher, "students": [student], "hints": ["none", "generic"], "teacher_alone": True},
+        }
+        return job(**(tree | sections))
+
+    return write
+
+
+def experiment(path: Path, *overrides: str) -> Experiment:
+    return load_experiment(load_job(path, overrides=overrides), "job.yaml")
+
+
+async def checked(path: Path, *overrides: str, run_dir: Path | None = None, width: int = 80) -> tuple[int, list[str]]:
+    """Exit code and printed lines, without what stands right of them."""
+    console = Console(file=io.StringIO(), width=width)
+    code = await check_job(experiment(path, *overrides), run_dir or path.parent / "outputs" / "run", console)
+    assert isinstance(console.file, io.StringIO)
+    return code, [line.rstrip() for line in console.file.getvalue().split("\n")]
+
+
+def table(lines: list[str]) -> list[list[str]]:
+    """The rows of the table, header first, by words."""
+    start = next(i for i, line in enumerate(lines) if line.startswith(" step"))
+    end = lines.index("", start)
+    return [line.split() for line in (lines[start], *lines[start + 2 : end])]
+
+
+def records(folder: Path, *calls: tuple[str, str, int, float]) -> Path:
+    """A run folder with answered calls: key, step, output tokens, seconds."""
+    folder.mkdir(parents=True)
+    with (folder / "calls.jsonl").open("wb") as file:
+        for key, step, tokens, seconds in calls:
+            record = {
+                "key": key,
+                "status": "ok",
+                "request_hash": "0" * 16,
+                "cost_usd": 0.0,
+                "step": step,
+                "model": "1b",
+                "usage": {"input_tokens": 10, "output_tokens": tokens},
+                "timing": {"latency": seconds},
+            }
+            file.write(orjson.dumps(record) + b"\n")
+    return folder
+
+
+# --- the table -----------------------------------------------------------------------------------
+
+
+async def test_the_calls_of_the_table_are_the_plans(real: Job) -> None:
+    path = real()
+    code, lines = await checked(path)
+    plan = await count_calls(experiment(path))
+    header, *rows = table(lines)
+    assert code == 0
+    assert header == ["step", "model", "calls", "tokens", "in", "out", "cost", "at", "most", "time"]
+    assert {(row[0], row[1]): int(row[2]) for row in rows} == dict(plan.total)
+    assert sum(plan.total.values()) == 8
+    assert any(line.startswith("8 calls, 8 of them still to make: about ") for line in lines)
+    assert lines[-2] == "nothing would stop the run."
+
+
+async def test_estimates_say_from_what_they_are(real: Job) -> None:
+    _, lines = await checked(real())
+    rows = {(row[0], row[1]): row for row in table(lines)[1:]}
+    # two hints of half 1000 tokens: 8.3 s each at 60 tokens/s, 4 side by side; 60 requests a minute are no bound
+    assert rows["hint", "teacher"][4:6] + rows["hint", "teacher"][-2:] == ["1.0", "k", "4", "s"]
+    # four answers of 120 tokens: 2 s each, 2 side by side
+    assert rows["answer", "1b"][4:] == ["k", "480", "free", "free", "4", "s"]
+    assert any("estimated from assumptions: replies of half max_tokens, 4 bytes a token" in line for line in lines)
+
+
+@pytest.mark.parametrize("width", [80, 120])
+async def test_no_name_is_cut_and_no_line_of_the_table_is_too_long(real: Job, tmp_path: Path, width: int) -> None:
+    long = "llama-4-maverick-17b-128e-instruct-fp8"
+    run_dir = records(tmp_path / "run", ("some|answer|model:1b", "answer", 20, 0.1))
+    path = real(teacher=long, student="llama3.2-1b-instruct-q8_0")
+    _, lines = await checked(path, run_dir=run_dir, width=width)
+    header, *_ = table(lines)
+    start = next(i for i, line in enumerate(lines) if line.startswith(" step"))
+    rows = lines[start : lines.index("", start)]
+    assert max(map(len, rows)) <= width
+    assert "…" not in "".join(rows)
+    assert header[:2] == ["step", "model"]
+    left, right = rows[0].index("model"), rows[0].index(" calls")
+    assert "".join(row[left:right].strip() for row in rows[2:]).startswith(long)
+
+
+async def test_a_run_that_was_begun_is_measured_by_what_it_has(real: Job, tmp_path: Path) -> None:
+    path = real()
+    keys: list[str] = []
+
+    def note(key: str) -> bool:
+        keys.append(key)
+        return False
+
+    await count_calls(experiment(path), on_record=note)
+    answers = [key for key in keys if "|answer|" in key and "model:1b" in key and "hint:none" in key]
+    run_dir = records(tmp_path / "run", *((key, "answer", 50, 3.0) for key in answers))
+    _, lines = await checked(path, run_dir=run_dir)
+    header, *rows = table(lines)
+    assert header[2:4] == ["calls", "left"]
+    (row,) = [row for row in rows if row[:2] == ["answer", "1b"]]
+    assert row[2:] == ["4", "2", "20", "100", "free", "free", "3", "s"]  # two calls of 3 s, side by side
+    assert any("8 calls, 6 of them still to make" in line for line in lines)
+    assert any(line.endswith("estimated from recorded calls of this run.") for line in lines)
+
+
+async def test_a_finished_run_needs_no_provider(real: Job, tmp_path: Path) -> None:
+    path = real()
+    keys: list[str] = []
+
+    def note(key: str) -> bool:
+        keys.append(key)
+        return False
+
+    await count_calls(experiment(path), on_record=note)
+    run_dir = records(tmp_path / "run", *((key, "answer", 50, 3.0) for key in keys))
+    closed = ["providers.api.base_url=http://127.0.0.1:9/v1", "providers.api.api_key_env=NO_SUCH_KEY"]
+    code, lines = await checked(path, *closed, run_dir=run_dir)
+    assert code == 0
+    assert any("8 calls, 0 of them still to make: about 0 s" in line for line in lines)
+
+
+async def test_unknown_prices_are_called_unknown(real: Job) -> None:
+    _, lines = await checked(real(), "models.teacher.price=unknown")
+    assert all("unknown" in row for row in table(lines)[1:] if "teacher" in row)
+    assert any("; cost: unknown." in line for line in lines)
+
+
+# --- what is worth knowing, and what would stop the run ------------------------------------------
+
+
+async def test_models_are_told_with_what_their_servers_say_of_them(real: Job) -> None:
+    _, lines = await checked(real())
+    assert "models.teacher: served" in lines
+    assert "models.1b: served: ollama 0.13.0, 1.2B, Q8_0, llama3.2:1b" in lines
+
+
+async def test_a_model_that_is_not_wholly_on_the_gpu_is_worth_a_note(real: Job, serve_ollama: Serve) -> None:
+    half = serve_ollama(["llama3.2:1b"], on_gpu=0.5)
+    code, lines = await checked(real(), f"providers.gpus.slots[0].url={half}")
+    assert code == 0
+    assert any(line.startswith("note: models.1b: only 50% of llama3.2:1b is in GPU memory") for line in lines)
+
+
+async def test_a_setting_that_is_not_sent_is_worth_a_note(real: Job) -> None:
+    _, lines = await checked(real(), "models.teacher.sampling.num_ctx=4096")
+    assert "note: models.teacher.sampling.num_ctx is for Ollama only and is not sent" in lines
+
+
+async def test_a_cost_above_the_budget_is_worth_a_note(real: Job) -> None:
+    _, lines = await checked(real(), "budget.usd=0.001")
+    assert any(line.startswith("note: the estimated cost of ") and "above budget.usd 0.001" in line for line in lines)
+
+
+async def test_money_spent_already_counts_against_the_budget(real: Job, tmp_path: Path) -> None:
+    run_dir = records(tmp_path / "run", ("some|answer|model:1b", "answer", 20, 0.1))
+    text = (run_dir / "calls.jsonl").read_text().replace('"cost_usd":0.0', '"cost_usd":4.5')
+    (run_dir / "calls.jsonl").write_text(text)
+    _, lines = await checked(real(), "budget.usd=4.5", run_dir=run_dir)
+    assert any("and $4.50 spent already is above budget.usd 4.5" in line for line in lines)
+
+
+async def test_what_a_run_would_note_is_noted(real: Job) -> None:
+    _, lines = await checked(real(), "data.sample=9")
+    assert "note: data.sample asks for 9 problems; there are 2, all are used" in lines
+
+
+@pytest.mark.parametrize("line", ['{"step": "hint"}', "[]", "half a li"])
+async def test_records_that_are_none_are_refused(real: Job, tmp_path: Path, line: str) -> None:
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    (run_dir / "calls.jsonl").write_text(line + "\n")
+    with pytest.raises(RunFolderError, match=r"calls\.jsonl:"):
+        await checked(real(), run_dir=run_dir)
+
+
+async def test_everything_that_would_stop_the_run_is_said_and_the_code_is_the_runs(real: Job, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "manifest.json").write_text('{"name": "another"}')
+    changes = ["providers.api.api_key_env=NO_SUCH_KEY", "providers.gpus.slots[0].url=http://127.0.0.1:9"]
+    code, lines = await checked(real(), *changes, run_dir=folder)
+    stops = [line.removeprefix("would stop the run: ") for line in lines if line.startswith("would stop the run: ")]
+    assert code == 2
+    assert [stop.split(":")[0].split(" is ")[0] for stop in stops] == [
+        str(folder),
+        "providers.api.api_key_env",
+        "providers.gpus",
+    ]
+    assert "nothing would stop the run." not in lines
+    code, _ = await checked(real(), changes[1])
+    assert code == 5
+
+
+async def test_a_place_where_nothing_can_be_written_would_stop_the_run(real: Job, tmp_path: Path) -> None:
+    (tmp_path / "locked").mkdir(mode=0o500)
+    places = [place for place in (tmp_path / "locked", Path("/proc/self")) if not os.access(place, os.W_OK)]
+    if not places:
+        pytest.skip("this user may write everywhere")
+    code, lines = await checked(real(), run_dir=places[0] / "run")
+    assert code == 2
+    stop = f"would stop the run: {places[0]}/run: {places[0]} can't be written to; choose another with --output"
+    assert stop in lines
+
+
+async def test_nothing_is_made(real: Job, tmp_path: Path) -> None:
+    path = real()
+    before = sorted(tmp_path.rglob("*"))
+    await checked(path)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+# --- time ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("limits", "seconds"),
+    [
+        ({"concurrency": 1}, "17 s"),  # two hints of 500 tokens at 60 tokens/s, one after the other
+        ({"concurrency": 8}, "2 s"),
+        ({"requests_per_minute": 2}, "60 s"),
+        ({"tokens_per_minute": 600}, "2 min"),  # 1000 tokens out, some 160 in
+    ],
+)
+async def test_the_tightest_limit_gives_the_time(real: Job, limits: dict[str, Any], seconds: str) -> None:
+    _, lines = await checked(real(), f"providers.api.limits={orjson.dumps(limits).decode()}")
+    (row,) = [row for row in table(lines)[1:] if row[:2] == ["hint", "teacher"]]
+    assert " ".join(row[-2:]) == seconds
+
+
+async def test_the_whole_takes_as_long_as_its_slowest_part(real: Job, serve_ollama: Serve) -> None:
+    models = {
+        "teacher": {"provider": "gpus", "model": "large", "sampling": {"max_tokens": 1200}},
+        "1b": {"provider": "gpus", "model": "small", "sampling": {"max_tokens": 1200}},
+    }
+    slots = [
+        {"gpu": 0, "url": serve_ollama(["small:latest"]), "models": ["small"]},
+        {"gpu": 1, "url": serve_ollama(["small:latest", "large:latest"])},
+    ]
+    path = real(providers={"gpus": {"api": "ollama", "slots": slots}}, models=models)
+    _, lines = await checked(path)
+    times = {(row[0], row[1]): " ".join(row[-2:]) for row in table(lines)[1:]}
+    # replies of 600 tokens take 10 s; large: 2 hints and 2 answers on one slot; small: 4 answers on two
+    assert times == {("hint", "teacher"): "20 s", ("answer", "teacher"): "20 s", ("answer", "1b"): "20 s"}
+    assert any("about 40 s, " in line for line in lines)  # 80 s of work on two slots
