@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from eli5b_batch.backends.base import ChatRequest
 from eli5b_batch.errors import ChangedRequestError, Eli5bError, UpstreamError
 from eli5b_batch.prompts import Prompt
-from eli5b_batch.records import RESERVED, SCHEMA, derive_seed, make_key, request_hash
+from eli5b_batch.records import RESERVED, SCHEMA, derive_seed, make_key, parse_key, request_hash
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -254,7 +254,8 @@ class RunCalls:
         return ChangedRequestError(
             f"{self._journal.path}: the job would now ask {key} differently "
             f"({'; '.join(differences(before, request))}); "
-            "put the job back as it was, or give the changed job a new name"
+            "put the job back as it was, give the changed job a new name, or ask again what changed: "
+            f"--redo {parse_key(key).step}"
         )
 
 

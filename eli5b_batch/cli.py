@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from eli5b_batch import __version__
-from eli5b_batch.errors import Eli5bError, JobError
+from eli5b_batch.errors import Eli5bError, JobError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -120,6 +120,12 @@ def run_command(
             metavar="TIME", help="Stop by itself after so long, e.g. 8h, 90m, 30s; resumable.", show_default=False
         ),
     ] = None,
+    redo: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="STEP", help="Ask every call of a step again, e.g. --redo answer; old records stay. Repeatable."
+        ),
+    ] = None,
     repair: Annotated[
         bool, typer.Option("--repair", help="First set damaged lines of calls.jsonl aside, into a file beside it.")
     ] = False,
@@ -142,6 +148,8 @@ def run_command(
         experiment = _experiment(job_file, overrides, limit, simulate)
         if repair:
             _repair(_run_dir(experiment.job, output))
+        if redo:
+            _redo(_run_dir(experiment.job, output), experiment, redo)
         _run(experiment, output, display, grace, seconds)
     except Eli5bError as error:
         _fail(error, job_file)
@@ -252,6 +260,13 @@ def _repair(run_dir: Path) -> None:
     typer.echo(f"eli5b-batch: {what}", err=True)
 
 
+def _redo(run_dir: Path, experiment: Experiment, steps: list[str]) -> None:
+    from eli5b_batch.store import redo_steps  # noqa: PLC0415
+
+    for step in redo_steps(run_dir, experiment, steps):
+        typer.echo(f"eli5b-batch: every call of step {step} is asked again", err=True)
+
+
 def _run(experiment: Experiment, output: Path | None, display: str, grace: float, stop_after: float | None) -> NoReturn:
     import asyncio  # noqa: PLC0415
 
@@ -340,4 +355,6 @@ def _fail(error: Eli5bError, job_file: Path | None = None) -> NoReturn:
     if job_file and isinstance(error, JobError) and not text.startswith(str(job_file)):
         text = f"{job_file}: {text}"
     typer.echo(f"eli5b-batch: {text}", err=True)
+    if isinstance(error, StorageError):
+        typer.echo("What is on record is safe: mend the disk, and the same command goes on.", err=True)
     raise typer.Exit(error.exit_code)

@@ -18,6 +18,7 @@ from eli5b_batch.jsonl import JsonLines
 from eli5b_batch.records import SCHEMA
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from eli5b_batch.plan import Experiment
@@ -29,9 +30,10 @@ class Fingerprint:
 
     Args:
         experiment: the job with all it refers to.
+        redo: from where on in the journal records of a step count.
     """
 
-    def __init__(self, experiment: Experiment) -> None:
+    def __init__(self, experiment: Experiment, redo: Mapping[str, int] | None = None) -> None:
         job = experiment.job
         asked = {
             "schema": SCHEMA,
@@ -40,6 +42,7 @@ class Fingerprint:
             "prompts": experiment.prompts.texts,
             "models": {name: (m.model, m.about, m.sampling.model_dump()) for name, m in job.models.items()},
             "seed": job.seed,
+            "redo": redo or {},
         }
         self._base = hashlib.blake2b(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS), digest_size=8)
         self._experiment = experiment

@@ -60,6 +60,21 @@ def read_manifest(run_dir: Path) -> dict[str, Any] | None:
     return manifest
 
 
+def redo_of(manifest: Mapping[str, Any] | None) -> dict[str, int]:
+    """By step: the offset in calls.jsonl from which on its records count (`--redo`)."""
+    return dict((manifest or {}).get("redo", {}))
+
+
+def set_redo(run_dir: Path, redo: Mapping[str, int]) -> None:
+    """Note in the manifest, which must be there, from where on the records of steps count.
+
+    Raises:
+        StorageError: the disk refused.
+    """
+    manifest = {**(read_manifest(run_dir) or {}), "redo": dict(redo)}
+    write_atomically(run_dir / _MANIFEST, orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
+
+
 def check_same_job(run_dir: Path, manifest: Mapping[str, Any], experiment: Experiment) -> None:
     """Refuse a folder that belongs to another job.
 
@@ -180,6 +195,7 @@ def write_manifest(
         "prompts": {name: hashlib.sha256(text.encode()).hexdigest() for name, text in experiment.prompts.texts.items()},
         "versions": _versions(),
         "git": _git_revision(),
+        "redo": redo_of(earlier),
         "created_at": earlier.get("created_at", started.isoformat()),
         "starts": [*earlier.get("starts", []), started.isoformat()],
     }

@@ -70,6 +70,7 @@ class Journal:
         path: the file; made if missing.
         closed: problems that nobody will ask about: their calls are counted and not indexed.
         checkpoint: what `checkpoint()` of an earlier start gave, if the file still begins with what it covers.
+        redo: step -> offset: records of that step before it do not count any more, because they are asked again.
 
     Raises:
         JournalDamagedError: a complete line can't be read; the message names it.
@@ -77,9 +78,15 @@ class Journal:
     """
 
     def __init__(
-        self, path: Path, *, closed: Collection[str] = (), checkpoint: Mapping[str, Any] | None = None
+        self,
+        path: Path,
+        *,
+        closed: Collection[str] = (),
+        checkpoint: Mapping[str, Any] | None = None,
+        redo: Mapping[str, int] | None = None,
     ) -> None:
         self.path = path
+        self._redo = {step.encode(): offset for step, offset in (redo or {}).items()}
         self._index: dict[bytes, dict[bytes, Entry]] = {}
         self._closed = {problem_key(problem) for problem in closed}
         self._counts: dict[bytes, list[int]] = {}
@@ -128,6 +135,8 @@ class Journal:
 
     def _note(self, key: bytes, entry: Entry) -> None:
         bar = key.find(b"|")
+        if self._redo and entry.offset < self._redo.get(key.split(b"|", 2)[1], 0):
+            return
         counts = self._counts.setdefault(key[bar:], [0, 0])
         problem = key[:bar]
         if problem in self._closed:  # every call of it is answered in the end: its failures were made good

@@ -25,6 +25,7 @@ from eli5b_batch.folder import (
     JobOnRecord,
     check_same_job,
     read_manifest,
+    redo_of,
     write_manifest,
 )
 from eli5b_batch.grading.book import FAILED
@@ -96,7 +97,7 @@ async def execute(
     manifest = read_manifest(run_dir)
     if manifest is not None:
         check_same_job(run_dir, manifest, experiment)
-    fingerprint = Fingerprint(experiment)
+    fingerprint = Fingerprint(experiment, redo_of(manifest))
     async with AsyncExitStack() as stack:
         store = stack.enter_context(open_store(run_dir, experiment, fingerprint)) if manifest is not None else None
         plan = await _plan(experiment, fingerprint, manifest, store)

@@ -14,13 +14,23 @@ import orjson
 
 from eli5b_batch.errors import RunFolderError
 from eli5b_batch.finished import Fingerprint, Finished
-from eli5b_batch.folder import CALLS, CHECKPOINT, FINISHED, GRADES, locked, write_atomically
+from eli5b_batch.folder import (
+    CALLS,
+    CHECKPOINT,
+    FINISHED,
+    GRADES,
+    locked,
+    read_manifest,
+    redo_of,
+    set_redo,
+    write_atomically,
+)
 from eli5b_batch.grading.book import GradeBook
 from eli5b_batch.journal import Journal, repair
 from eli5b_batch.records import parse_key
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from eli5b_batch.plan import Experiment
@@ -75,16 +85,17 @@ def open_store(run_dir: Path, experiment: Experiment, fingerprint: Fingerprint) 
         users = _users_of_donors(experiment)
         everything = experiment.everything_asked_about()
         closed = _closable(everything, finished, users)
+        redo = redo_of(read_manifest(run_dir))
         checkpoint = _read_checkpoint(run_dir / CHECKPOINT)
         if checkpoint is not None and not _covers(checkpoint, everything, closed, finished):
             checkpoint = None
-        journal, book = _open(run_dir, closed, checkpoint)
+        journal, book = _open(run_dir, closed, checkpoint, redo)
         if not finished.believable(answered=journal.answered, graded=book.graded):
             # Records are missing that were there when problems were called finished: believe nothing, read it all.
             journal.close()
             book.close()
             finished.forget()
-            journal, book = _open(run_dir, (), None)
+            journal, book = _open(run_dir, (), None, redo)
         with closing(journal), closing(book):
             yield Store(run_dir, experiment, journal, book, finished)
 
@@ -109,8 +120,43 @@ def repair_run(run_dir: Path) -> int:
     return moved
 
 
-def _open(run_dir: Path, closed: Collection[str], checkpoint: Mapping[str, Any] | None) -> tuple[Journal, GradeBook]:
-    journal = Journal(run_dir / CALLS, closed=closed, checkpoint=checkpoint and checkpoint["journal"])
+def redo_steps(run_dir: Path, experiment: Experiment, steps: Sequence[str]) -> list[str]:
+    """Have every call of these steps asked again; the old records stay, and the newest success counts.
+
+    Given again before the run has come to its end, it changes nothing: what was asked anew is not asked a third time.
+
+    Returns:
+        The steps that are asked again from now on.
+
+    Raises:
+        RunFolderError: no run folder, in use, or a step it does not have.
+        StorageError: the disk refused.
+    """
+    manifest = read_manifest(run_dir)
+    if manifest is None:
+        raise RunFolderError(f"{run_dir} is no run folder yet: there is nothing to ask again")
+    known = sorted({step for step, *_ in manifest.get("plan", {}).get("calls", [])})
+    for step in steps:
+        if step not in known:
+            raise RunFolderError(f"--redo {step}: the run has no such step; its steps are: {', '.join(known)}")
+    redo = redo_of(manifest)
+    with locked(run_dir), closing(Finished(run_dir / FINISHED, Fingerprint(experiment, redo))) as finished:
+        complete = all(problem in finished for problem in experiment.problems.selected)
+        new = [step for step in steps if complete or step not in redo]
+        if new:
+            end = (run_dir / CALLS).stat().st_size
+            set_redo(run_dir, redo | dict.fromkeys(new, end))
+            # Derived from records that no longer count.
+            (run_dir / CHECKPOINT).unlink(missing_ok=True)
+            if any(step in experiment.protocol.GRADED for step in new):
+                (run_dir / GRADES).unlink(missing_ok=True)
+    return new
+
+
+def _open(
+    run_dir: Path, closed: Collection[str], checkpoint: Mapping[str, Any] | None, redo: Mapping[str, int]
+) -> tuple[Journal, GradeBook]:
+    journal = Journal(run_dir / CALLS, closed=closed, checkpoint=checkpoint and checkpoint["journal"], redo=redo)
     try:
         book = GradeBook(
             run_dir / GRADES,

@@ -23,7 +23,7 @@ from eli5b_batch.journal import read_records
 from eli5b_batch.plan import count_calls, load_experiment
 from eli5b_batch.report.results import build_results
 from eli5b_batch.run import Ending, execute
-from eli5b_batch.store import repair_run
+from eli5b_batch.store import redo_steps, repair_run
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -317,3 +317,30 @@ async def test_what_a_killed_start_may_have_spent_counts_against_the_budget(tmp_
 
 async def test_a_model_id_without_a_tag_runs_on_simulated_slots(tmp_path: Path) -> None:
     assert (await run(tmp_path, "models.1b.model=llama3.2", "providers.gpus.slots=[{gpu: 0}]")).exit_code == 0
+
+
+async def test_redo_asks_a_step_again_keeps_the_old_records_and_counts_the_newest(tmp_path: Path) -> None:
+    await run(tmp_path)
+    before = calls(tmp_path)
+    colder = "models.1b.sampling.temperature=0.1"
+    assert "--redo answer" in str((await run(tmp_path, colder)).reason)
+    experiment = load_experiment(load_job(QUICKSTART, overrides=[colder], limit=3), "q")
+    assert redo_steps(tmp_path, experiment, ["answer"]) == ["answer"]
+    ending = await run(tmp_path, colder, watch=Watch(lambda: os.kill(os.getpid(), signal.SIGINT), after=20))
+    assert ending.exit_code == 130
+    assert redo_steps(tmp_path, experiment, ["answer"]) == []
+    ending = await run(tmp_path, colder)
+    assert (ending.exit_code, ending.calls) == (0, 42)
+    after = calls(tmp_path)
+    assert after[: len(before)] == before
+    again = Counter(record["key"] for record in after[len(before) :])
+    assert set(again.values()) == {1}
+    assert set(again) == {record["key"] for record in before if record["step"] == "answer"}
+    newest = {r["key"]: r for r in after if r["step"] == "answer" and r["model"] == "1b"}
+    assert all(r["request"]["sampling"]["temperature"] == 0.1 for r in newest.values())
+    assert len(results(tmp_path)) == 30
+    await run(tmp_path / "fresh", colder)
+    assert results(tmp_path) == results(tmp_path / "fresh")
+    assert redo_steps(tmp_path, experiment, ["answer"]) == ["answer"]
+    with pytest.raises(RunFolderError, match="no such step; its steps are: answer, hint"):
+        redo_steps(tmp_path, experiment, ["answr"])

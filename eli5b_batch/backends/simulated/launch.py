@@ -93,7 +93,7 @@ async def simulated_servers(
         try:
             with tempfile.TemporaryDirectory(prefix="eli5b-") as folder:
                 book = Path(folder) / "book.jsonl"
-                book.write_bytes(_book(problems))
+                _write_book(book, problems)
                 books = str(ledger) if ledger else None
                 config = orjson.dumps({"seed": job.seed, "book": str(book), "servers": servers, "ledger": books})
                 urls = await _start(process, config, complaints)
@@ -118,14 +118,11 @@ def _server(job: Job, name: str, provider: SimulatedProvider) -> dict[str, Any]:
     return server
 
 
-def _book(problems: Sequence[Problem]) -> bytes:
-    return b"".join(
-        orjson.dumps(
-            {"id": p.id, "text": p.text, "answer": p.answer, "difficulty": p.difficulty},
-            option=orjson.OPT_APPEND_NEWLINE,
-        )
-        for p in problems
-    )
+def _write_book(path: Path, problems: Sequence[Problem]) -> None:
+    with path.open("wb") as file:
+        for p in problems:
+            row = {"id": p.id, "text": p.text, "answer": p.answer, "difficulty": p.difficulty}
+            file.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
 
 
 async def _start(process: Process, config: bytes, complaints: IO[bytes]) -> dict[str, list[str]]:
