@@ -221,7 +221,7 @@ async def _pull_all(job: Job, console: Console) -> None:
                 continue
             for slot in provider.slots:
                 for model in sorted({m.model for m in job.models_of(name).values()}):
-                    if slot.models and model not in slot.models:
+                    if not slot.serves(model):
                         continue
                     await _pull(slot, model, bars)
 

@@ -9,6 +9,7 @@ import difflib
 import io
 import re
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -139,7 +140,7 @@ def run_command(
 
     \b
     Exit codes: 0 all done, 1 unexpected error, 2 bad job or usage, 3 finished with failed records,
-    4 stopped by the budget, 5 provider refused, 130 or 143 interrupted (the same command resumes).
+    4 stopped by the budget, 5 provider refused, 129, 130 or 143 interrupted, resumable.
     """
     if display not in ("auto", "live", "plain", "none"):
         raise typer.BadParameter(f"{display!r} is not auto, live, plain or none", param_hint="--display")
@@ -287,7 +288,7 @@ def _run(experiment: Experiment, output: Path | None, display: str, grace: float
 def _report(run_dir: Path, console: Console) -> None:
     from eli5b_batch.report import build_report  # noqa: PLC0415
 
-    with console.status("building the report") if console.is_terminal else _Nothing():
+    with console.status("building the report") if console.is_terminal else nullcontext():
         built = build_report(run_dir)
     console.print(built.renderable())
     for path in built.paths:
@@ -326,21 +327,9 @@ def _display(choice: str, console: Console) -> Display:
             return LiveDashboard(snapshot, console, on_error=display_failed)
         if choice == "plain":
             return PlainProgress(snapshot, sys.stderr, on_error=display_failed)
-        return _Nothing()
+        return nullcontext()
 
     return make
-
-
-class _Nothing:
-    """A context manager, sync and async, that does nothing."""
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *_: object) -> None: ...
-
-    async def __aenter__(self) -> None: ...
-
-    async def __aexit__(self, *_: object) -> None: ...
 
 
 def _console() -> Console:

@@ -36,7 +36,7 @@ SHAPES: Final = {
 """What a text that has to match a pattern must do, for messages."""
 
 Name = Annotated[str, Field(pattern=_NAME, max_length=100)]
-Url = Annotated[str, Field(pattern=_URL)]
+Url = Annotated[str, Field(pattern=_URL), AfterValidator(lambda url: url.rstrip("/"))]
 ModelId = Annotated[str, Field(pattern=_MODEL, max_length=300)]
 
 
@@ -92,6 +92,10 @@ class Slot(Section):
     url: Url | None = Field(None, description="Address of the server; not used when simulated.")
     parallel: Count = Field(1, description="Calls in flight: the server's OLLAMA_NUM_PARALLEL.")
     models: list[ModelId] = Field(default_factory=list, description="Model ids this slot serves; empty: all.")
+
+    def serves(self, model: str) -> bool:
+        """Whether the slot takes calls of this model id."""
+        return not self.models or model in self.models
 
     @property
     def name(self) -> str:

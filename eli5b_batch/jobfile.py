@@ -201,7 +201,7 @@ def _check_references(job: Job, where: str) -> None:
         if job.budget and model.price == "unknown":
             raise JobError(f"{place}.price: no budget can be kept with an unknown price; give it, or drop budget")
         _, slots = provider.shape
-        if slots and not any(not s.models or model.model in s.models for s in slots):
+        if slots and not any(s.serves(model.model) for s in slots):
             raise JobError(
                 f"{place}.model: no slot of {model.provider} serves {model.model!r}; add it to a slot's models"
             )

@@ -97,7 +97,7 @@ class Progress:
         """A call has its record."""
         key = (done.call.step, done.call.model)
         if not done.replayed:
-            self._rates[key].add()
+            self._rates.setdefault(key, RateMeter(self._clock, span=30.0)).add()
         if done.error is not None:
             self._failed[key] += 1
             self.failures[done.error["class"]] += 1

@@ -117,5 +117,5 @@ def _client(
     placed = [s.model_copy(update={"url": url}) for s, url in zip(slots, urls, strict=True)] if urls else slots
     transport = Transport(sum(s.parallel for s in slots) + len(slots), provider.timeout_s)
     asked = sorted({m.model for m in job.models_of(name).values()})
-    served = {(s.url or "").rstrip("/"): [m for m in asked if not s.models or m in s.models] for s in placed}
+    served = {s.url or "": [m for m in asked if s.serves(m)] for s in placed}
     return OllamaBackend(name, served, transport=transport, trace=trace), SlotPool(placed, clock)

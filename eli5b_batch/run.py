@@ -330,6 +330,7 @@ class _Run:
             progress.exit_code = _SOME_FAILED if progress.failures else 0
         elif isinstance(reason, signal.Signals):
             progress.state, progress.exit_code = "stopped", INTERRUPTED[reason]
+            progress.reason = f"stopped by {reason.name}"
         else:
             stopped = isinstance(reason, Eli5bError) and not isinstance(reason, StorageError)
             progress.state = "stopped" if stopped else "failed"

@@ -14,7 +14,7 @@ SCHEMA: Final = 1
 """Version of a snapshot; written as `schema`."""
 
 State = Literal["running", "draining", "done", "stopped", "failed"]
-"""`draining`: no new problems are begun; `stopped`: ended early, resumable; `failed`: ended by an error."""
+"""`draining`: no new call goes out; `stopped`: ended early, resumable; `failed`: ended by an error."""
 
 ENDED: Final[frozenset[State]] = frozenset({"done", "stopped", "failed"})
 """States after which nothing changes any more."""
@@ -63,7 +63,7 @@ class Provider(TypedDict):
 
 
 class Slot(TypedDict):
-    """One Ollama server. `busy_share` is 0..1: the part of the recent past with a call in flight."""
+    """One Ollama server. `busy_share` is 0..1: place-seconds in use since the start, of those there were."""
 
     provider: str
     slot: str

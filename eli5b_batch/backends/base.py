@@ -6,10 +6,14 @@ Must not know: when and where calls are sent, retries, the journal.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+
+CALL_HEADER: Final = "x-eli5b-call"
+"""Names the call to servers that keep books (`trace` in the job file)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
-from eli5b_batch.backends.base import ChatReply, ChatRequest, ModelFacts
+from eli5b_batch.backends.base import CALL_HEADER, ChatReply, ChatRequest, ModelFacts
 from eli5b_batch.backends.transport import CONTROL_TIMEOUT_S, Response, Transport, as_count, as_object, as_text
 from eli5b_batch.errors import BadReplyError, CallError, ProviderRefusedError, RetryableError
 
@@ -41,7 +41,7 @@ class OllamaBackend:
         name: the provider's name in the job.
         slots: base url -> model ids asked for there.
         transport: carries the chats.
-        trace: name each call in a header, for simulated servers only.
+        trace: name each call in a header, for servers that keep books.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class OllamaBackend:
             "keep_alive": KEEP_ALIVE,
             "options": {**options, "seed": request.seed},
         }
-        headers = {"x-eli5b-call": request.key} if self._trace else None
+        headers = {CALL_HEADER: request.key} if self._trace else None
         response = await self._transport.post(f"{base_url}/api/chat", body, headers)
         if response.status != HTTPStatus.OK:
             raise self._failure(response, request.model, base_url)

@@ -11,7 +11,7 @@ import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from eli5b_batch.backends.base import ChatReply, ChatRequest, ModelFacts
+from eli5b_batch.backends.base import CALL_HEADER, ChatReply, ChatRequest, ModelFacts
 from eli5b_batch.backends.transport import Response, Transport, as_count, as_object, as_text
 from eli5b_batch.errors import (
     BadReplyError,
@@ -45,7 +45,7 @@ class OpenAIBackend:
         key: the API key, "" for none. It is sent, and never written or printed.
         key_env: the environment variable it came from, for messages.
         transport: carries the requests.
-        trace: name each call in a header, for simulated servers only.
+        trace: name each call in a header, for servers that keep books.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class OpenAIBackend:
         trace: bool = False,
     ) -> None:
         self._name = name
-        self._base_url = base_url.rstrip("/")
+        self._base_url = base_url
         self._key = key
         self._key_env = key_env or "the provider's api_key_env"
         self._transport = transport
@@ -69,7 +69,7 @@ class OpenAIBackend:
         """Send one request; see `Backend.chat`."""
         body = {"model": request.model, "messages": request.messages, "seed": request.seed, "stream": False}
         body |= {k: v for k, v in request.sampling.items() if k != "num_ctx"}
-        headers = {"x-eli5b-call": request.key} if self._trace else None
+        headers = {CALL_HEADER: request.key} if self._trace else None
         response = self._guarded(await self._transport.post(f"{base_url}/chat/completions", body, headers))
         if response.status != HTTPStatus.OK:
             raise self._failure(response, request.model)

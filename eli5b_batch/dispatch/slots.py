@@ -8,6 +8,7 @@ the time of grouping them.
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -70,15 +71,14 @@ class SlotPool:
         self._clock = clock
         now = clock()
         self._servers = [
-            _Server(s.name, (s.url or "").rstrip("/"), s.parallel, tuple(s.models), RateMeter(clock), opened=now)
-            for s in slots
+            _Server(s.name, s.url or "", s.parallel, tuple(s.models), RateMeter(clock), opened=now) for s in slots
         ]
-        self._queues: dict[str, Waiting] = {}
+        self._queues: defaultdict[str, Waiting] = defaultdict(Waiting)
         self._changed = asyncio.Event()
 
     async def acquire(self, need: Need) -> Place:
         """Wait for a place on a slot that serves the model; see `Capacity`."""
-        future = self._queues.setdefault(need.model, Waiting()).join(need)
+        future = self._queues[need.model].join(need)
         self._changed.set()
         return await granted(future, self)
 

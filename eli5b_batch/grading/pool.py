@@ -25,6 +25,7 @@ import os
 import resource
 import signal
 import time
+from multiprocessing import forkserver
 from typing import TYPE_CHECKING, Final, Self
 
 from pebble import ProcessExpired, ProcessPool
@@ -150,6 +151,13 @@ class GraderPool:
         """A pool with at least one warm worker; blocks for about a second the first time."""
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["eli5b_batch.grading.symbolic"])
+        # Ctrl-C goes to every process of the terminal: the fork server ignores it once it is up, and until then it is
+        # held back by the mask it inherits.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            forkserver.ensure_running()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         pool = ProcessPool(
             max_workers=self._workers, initializer=_prepare, initargs=(self._memory_bytes,), context=context
         )

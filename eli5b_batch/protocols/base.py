@@ -6,6 +6,9 @@ A protocol is a module of this package with
     Params    a `ProtocolParams` class: its part of the job file
     GRADED    the steps whose replies are graded answers
     run       async def run(problem, ctx, params): the experiment for one problem
+
+Which calls `run` makes may not depend on what a reply says: they are counted beforehand by running it against replies
+of filler. (What a call asks may, and does, hold earlier replies.)
 """
 
 from __future__ import annotations

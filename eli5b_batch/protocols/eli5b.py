@@ -5,8 +5,8 @@ solves the problem with each hint, and the answers are graded. Every arm uses th
 the same decoding and the same seed per sample, so that only the hint differs.
 
     none          the problem alone                         the floor
-    generic       instructions for anyone                   the seed experiment's first condition
-    tailored      instructions for this very student        the seed experiment's second condition
+    generic       instructions for anyone                   the original experiment's first condition
+    tailored      instructions for this very student        the original experiment's second condition
     tailored_any  instructions for "a small model"          one hint for all students
     rewritten     the generic hint reworded for this        the communication effect: no mathematics may be added
                   student

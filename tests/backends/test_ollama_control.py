@@ -235,6 +235,8 @@ def streams(lines: Sequence[object], asked: list[tuple[str, str, dict[str, Any]]
     """A handler that sends one line after another, as a pull does, and then ends or hangs up."""
 
     async def handler(request: web.BaseRequest) -> web.StreamResponse:
+        if request.path == "/api/tags":
+            return web.json_response({"models": []})
         asked.append((request.method, request.path, orjson.loads(await request.read())))
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
         response.enable_chunked_encoding()
@@ -300,8 +302,22 @@ async def test_a_pull_from_a_server_that_does_not_run_says_so(unused_tcp_port: i
 
 
 async def test_a_pull_that_a_server_refuses_says_why(host: Host) -> None:
-    async def handler(_request: web.BaseRequest) -> web.Response:
+    async def handler(request: web.BaseRequest) -> web.Response:
+        if request.path == "/api/tags":
+            return web.json_response({"models": []})
         return web.json_response({"error": "invalid model name"}, status=400)
 
     url = await host(handler)
     assert await refusal(pulled(url, [])) == f"{url} can't pull 'llama3.2:1b': invalid model name"
+
+
+async def test_a_model_that_is_there_is_not_pulled_again(host: Host) -> None:
+    asked: list[str] = []
+
+    async def handler(request: web.BaseRequest) -> web.Response:
+        asked.append(request.path)
+        return web.json_response({"models": [{"name": "llama3.2:1b", "model": "llama3.2:1b", "size": 1}]})
+
+    steps: list[tuple[str, int, int]] = []
+    await pulled(await host(handler), steps)
+    assert (asked, steps) == (["/api/tags"], [("already there", 1, 1)])

@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 from pydantic import ValidationError
 
+from eli5b_batch.backends.simulated.mind import GAIN
 from eli5b_batch.errors import JobError
 from eli5b_batch.job import Model
 from eli5b_batch.problems import Problem
 from eli5b_batch.prompts import Prompt, Prompts
 from eli5b_batch.protocols import eli5b
 from eli5b_batch.protocols.base import Context
+from eli5b_batch.report.charts import _COLOURS
+from eli5b_batch.report.summary import CONDITIONS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -167,3 +170,9 @@ async def test_a_placebo_without_a_second_problem_is_an_error_of_the_job() -> No
 def test_nonsense_parameters_are_refused(values: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         params(**values)
+
+
+def test_every_condition_has_its_place_in_the_report_and_its_gain_in_the_simulation() -> None:
+    hints = set(get_args(eli5b.Hint))
+    assert set(CONDITIONS) == set(GAIN) == hints
+    assert set(_COLOURS) >= hints

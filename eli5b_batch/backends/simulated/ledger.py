@@ -15,12 +15,15 @@ from __future__ import annotations
 import os
 import socket
 import time
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import orjson
 from aiohttp import web
+
+from eli5b_batch.backends.base import CALL_HEADER
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +33,6 @@ if TYPE_CHECKING:
 _CHATS: Final = ("/v1/chat/completions", "/api/chat")
 _CLIENT_LEFT: Final = 499
 _ESTABLISHED: Final = 1
-_CALL_HEADER: Final = "x-eli5b-call"
 
 
 @dataclass(slots=True)
@@ -72,13 +74,10 @@ class Ledger:
             try:
                 response = await handler(request)
                 status = response.status
-                await response.prepare(request)
-                await response.write_eof()
-                delivered = _peer_is_there(request)
-            except (
-                ConnectionError
-            ):  # the client has gone: the framework meets the same error when it sends, and knows it
-                pass
+                with suppress(ConnectionError):  # the client has gone: the framework meets the same error and knows it
+                    await response.prepare(request)
+                    await response.write_eof()
+                    delivered = _peer_is_there(request)
             finally:
                 self._add(server, request, peer, status, work, delivered=delivered)
             return response
@@ -89,7 +88,7 @@ class Ledger:
         line = {
             "t": time.time(),
             "server": server,
-            "key": request.headers.get(_CALL_HEADER, ""),
+            "key": request.headers.get(CALL_HEADER, ""),
             "peer": peer,
             "status": status,
             "delivered": delivered,

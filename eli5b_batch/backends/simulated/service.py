@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 from aiohttp import web
 
+from eli5b_batch.backends.base import CALL_HEADER
 from eli5b_batch.backends.simulated.ledger import work_at_hand
 from eli5b_batch.backends.simulated.mind import digest_of, fraction_of
 from eli5b_batch.records import CallName, parse_key
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from eli5b_batch.job import Simulation
 
-CALL_HEADER: Final = "x-eli5b-call"
 _NAMED: Final = {"Server": "SIMULATED"}
 _KEEP_ALIVE_S: Final = 3600.0
 _FOR_EVER_S: Final = 86_400.0
