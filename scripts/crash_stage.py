@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -323,10 +324,9 @@ def can_mount() -> bool:
 
 
 def _mount(*arguments: str, probe: bool = False) -> bool:
-    folder = Path(f"/tmp/eli5b-crash-probe-{os.getpid()}")  # noqa: S108 (removed at once)
     if not probe:
         return subprocess.run(["mount", *arguments], check=False, capture_output=True).returncode == 0  # noqa: S603, S607
-    folder.mkdir()
+    folder = Path(tempfile.mkdtemp(prefix="eli5b-crash-probe-"))
     try:
         mounted = _mount(*arguments, "tmpfs", str(folder))
         if mounted:

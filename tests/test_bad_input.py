@@ -188,7 +188,7 @@ def test_a_name_that_is_not_defined_is_said_with_the_nearest(
         (["providers.api={}"], "providers.api: its `api` is missing: openai, ollama or simulated"),
         (["providers.api.simulation.skill={8b: {none: 1}}"], "providers.api.simulation.skill: no model '8b'; did you"),
         (["budget.usd=5", "models.1b.price=unknown"], "models.1b.price: no budget can be kept with an unknown price"),
-        (["params.hints=[generic, generic]"], "params.hints: a name stands twice"),
+        (["params.hints=[generic, generic]"], "params.hints: generic stands twice"),
     ],
 )
 def test_what_cannot_agree_is_said_with_its_path(

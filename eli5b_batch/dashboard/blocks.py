@@ -15,7 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Column, Table
 from rich.text import Text
 
-from eli5b_batch.dashboard.text import NONE, amount, clean, count, duration, percent
+from eli5b_batch.dashboard.text import NONE, amount, clean, count, duration, percent, speed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -121,7 +121,7 @@ def _add_step(table: Table, step: Step) -> None:
         bar(step["done"], step["total"]),
         Text(f"{count(step['done'])}/{count(step['total'])}"),
         Text(percent(step["done"], step["total"]), style="dim"),
-        Text(NONE if finished else f"{amount(step['rate_per_s'])}/s"),
+        Text(NONE if finished else speed(step["rate_per_s"])),
         Text("done", style="green") if finished else Text(duration(step["eta_s"])),
         _alarm(step["failed"], "bold red"),
         Text(count(step["replayed"]), style="dim"),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import IO, TYPE_CHECKING
 
-from eli5b_batch.dashboard.text import amount, clean, count, duration, money, percent
+from eli5b_batch.dashboard.text import clean, count, duration, money, percent, speed
 from eli5b_batch.periodic import Periodic, takes_writes
 from eli5b_batch.snapshot import ENDED
 
@@ -89,7 +89,7 @@ def _steps(steps: list[Step], *, ended: bool) -> list[str]:
             etas = [step["eta_s"] for step in same if step["done"] < step["total"]]
             known = [eta for eta in etas if eta is not None]
             left = max(known) if len(known) == len(etas) else None
-            text += f" {amount(sum(step['rate_per_s'] for step in same))}/s left {duration(left)}"
+            text += f" {speed(sum(step['rate_per_s'] for step in same))} left {duration(left)}"
         texts.append(text)
     return texts
 

@@ -41,6 +41,12 @@ def amount(number: float) -> str:
     return f"{number:.{1 if number < 99.95 else 0}f}{unit}"  # noqa: PLR2004 - would be written 100.0
 
 
+def speed(per_s: float) -> str:
+    """Calls a second, or a minute where that reads better: `9.8/s`, `1.4/min`."""
+    slow = 0 < per_s < 0.995  # noqa: PLR2004 - would be written 1.0
+    return f"{amount(60 * per_s)}/min" if slow else f"{amount(per_s)}/s"
+
+
 def money(usd: float) -> str:
     """`$1.20`; a sum that would read as nothing is `<$0.01`."""
     if 0 < usd < 0.005:  # noqa: PLR2004 - half a cent

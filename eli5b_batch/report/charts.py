@@ -73,13 +73,15 @@ def _figure(summary: dict[str, Any]) -> alt.HConcatChart:
     hints = [hint for hint in CONDITIONS if any(own_size(arms, one, hint) for one in students)]
     panels: list[Panel] = []
     pair = ["generic", "tailored"]
-    if set(pair) <= set(hints):
-        rows = _rows(arms, students, pair)
-        panels.append(_bars("Own-size hints: generic against tailored", rows, students, pair, None))
     ceiling = arms.get((summary["teacher"], "none", "any"))
+    rows = _rows(arms, students, hints)
+    # One scale for all panels: a bar that stands twice is as high in both.
+    top = _HEADROOM * max([0.0, *(row["high"] for row in rows), *([100 * ceiling["accuracy"]] if ceiling else [])])
+    if set(pair) <= set(hints):
+        paired = _rows(arms, students, pair)
+        panels.append(_bars("Own-size hints: generic against tailored", paired, students, pair, None, top=top))
     if hints and (hints != pair or ceiling):
-        rows = _rows(arms, students, hints)
-        panels.append(_bars("Every condition, own-size hints", rows, students, hints, ceiling))
+        panels.append(_bars("Every condition, own-size hints", rows, students, hints, ceiling, top=top))
     crossed = [
         {**_numbers(arm), "student": model, "target": target}
         for (model, hint, target), arm in arms.items()
@@ -145,10 +147,11 @@ def _bars(
     students: Sequence[str],
     hints: Sequence[str],
     ceiling: dict[str, Any] | None,
+    *,
+    top: float,
 ) -> alt.LayerChart:
     """Students along x, a bar per condition, whiskers with the value above; the teacher alone as a line."""
     labels = [hint_label(hint) for hint in hints]
-    top = _HEADROOM * max([row["high"] for row in rows] + ([100 * ceiling["accuracy"]] if ceiling else []))
     scale = alt.Scale(domain=[0, top], nice=False)
     y = alt.Y("accuracy:Q", title="accuracy, %", scale=scale)
     base = alt.Chart(alt.InlineData(values=rows)).encode(

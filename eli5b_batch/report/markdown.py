@@ -115,6 +115,8 @@ def _gaps(gaps: Sequence[dict[str, Any]]) -> str:
         for gap in gaps
     ]
     table = _table(("student", "(tailored - none) / (teacher - none)", "95%", "problems"), rows)
+    if all(gap["value"] is not None for gap in gaps):
+        return table
     return table + "\n\nNot defined: the teacher is not surely better than the student without a hint."
 
 
