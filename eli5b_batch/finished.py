@@ -94,10 +94,6 @@ class Finished:
         asked = self._asked.get(problem.id)
         return asked is not None and asked == self._fingerprint.of_problem(problem)
 
-    def was(self, problem: Problem) -> bool:
-        """Whether the problem was ever finished, with these calls or others."""
-        return problem.id in self._asked
-
     def believable(self, *, answered: int, graded: int) -> bool:
         """Whether journal and grades hold at least what they held when problems were called finished."""
         return answered >= self._answered and graded >= self._graded

@@ -19,7 +19,7 @@ import orjson
 
 from eli5b_batch.errors import JournalDamagedError, StorageError
 from eli5b_batch.jsonl import JsonLines, Mark
-from eli5b_batch.records import make_key, parse_key
+from eli5b_batch.records import make_key
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
@@ -108,6 +108,8 @@ class Journal:
             for key, *entry in checkpoint["open"]:
                 if (problem := problem_of(key.encode())) not in self._closed:
                     self._index.setdefault(problem, {})[key.encode()] = Entry(*entry)
+                elif not entry[1]:  # made good after the mark: the answer counts
+                    self._counts[key.encode()[key.find("|") :]][0] -= 1
         for offset, line in self._file.scan(start):
             lines += 1
             quote = line.find(b'"', _KEY_AT)
@@ -173,14 +175,6 @@ class Journal:
     def answered(self) -> int:
         """Distinct calls with an answer on record."""
         return sum(answered for _, answered in self._counts.values())
-
-    def answered_by_step(self) -> dict[tuple[str, str], int]:
-        """Distinct calls with an answer on record, by (step, model)."""
-        totals: dict[tuple[str, str], int] = {}
-        for kind, (_, answered) in self._counts.items():
-            name = parse_key(kind.decode())
-            totals[name.step, name.model] = totals.get((name.step, name.model), 0) + answered
-        return totals
 
     def __len__(self) -> int:
         """Distinct calls on record."""

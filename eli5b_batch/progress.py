@@ -38,7 +38,6 @@ class Progress:
         budget: the run's money.
         clock: the event loop's clock, seconds.
         now: wall clock, UTC.
-        recorded: calls answered so far, earlier starts included, by (step, model).
         arms: graded answers and correct ones, by arm.
         dispatchers: the run's, for their figures.
     """
@@ -55,7 +54,6 @@ class Progress:
         budget: Budget,
         clock: Callable[[], float],
         now: Callable[[], dt.datetime],
-        recorded: Callable[[], Mapping[tuple[str, str], int]],
         arms: Callable[[], Mapping[Arm, Sequence[int]]],
         dispatchers: Sequence[Dispatcher] = (),
     ) -> None:
@@ -65,7 +63,6 @@ class Progress:
         self._problems = problems
         self._window = window
         self._paid = paid
-        self._recorded = recorded
         self._arms = arms
         self._dispatchers = dispatchers
         self._budget = budget
@@ -74,7 +71,7 @@ class Progress:
         self._began = clock()
         self._started_at = _iso(now())
         self._failed: Counter[tuple[str, str]] = Counter()
-        self._replayed = dict(recorded())
+        self._made: Counter[tuple[str, str]] = Counter()
         self._rates = {key: RateMeter(clock, span=30.0) for key in plan.total}
         self.failures: Counter[str] = Counter()
         self.grades_waiting = 0
@@ -98,14 +95,15 @@ class Progress:
         key = (done.call.step, done.call.model)
         if not done.replayed:
             self._rates.setdefault(key, RateMeter(self._clock, span=30.0)).add()
+        if not done.replayed or done.error is not None:  # an error on record is one of the calls that were left
+            self._made[key] += 1
         if done.error is not None:
             self._failed[key] += 1
             self.failures[done.error["class"]] += 1
 
     def _done(self) -> dict[tuple[str, str], int]:
-        """Calls done by (step, model); a folder may hold more than this job asks for."""
-        recorded = self._recorded()
-        return {key: min(total, recorded.get(key, 0) + self._failed[key]) for key, total in self._plan.total.items()}
+        """Calls done by (step, model): on record when this start began, or made since."""
+        return {key: min(n, n - self._plan.left[key] + self._made[key]) for key, n in self._plan.total.items()}
 
     def snapshot(self) -> Snapshot:
         """The run as it is now; see `eli5b_batch.snapshot`."""
@@ -156,7 +154,7 @@ class Progress:
             "total": total,
             "done": done,
             "failed": self._failed[key],
-            "replayed": min(total, self._replayed.get(key, 0)),
+            "replayed": total - self._plan.left[key],
             "rate_per_s": round(rate, 2),
             "eta_s": 0.0 if not left else round(left / rate, 1) if rate else None,
         }

@@ -225,7 +225,6 @@ class _Run:
             budget=budget,
             clock=loop.time,
             now=lambda: dt.datetime.now(dt.UTC),
-            recorded=store.journal.answered_by_step,
             arms=lambda: store.book.arms,
             dispatchers=list(dispatchers.values()),
         )

@@ -27,7 +27,6 @@ from eli5b_batch.folder import (
 )
 from eli5b_batch.grading.book import GradeBook
 from eli5b_batch.journal import Journal, repair
-from eli5b_batch.records import parse_key
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -46,12 +45,20 @@ class Store:
     """
 
     def __init__(
-        self, run_dir: Path, experiment: Experiment, journal: Journal, book: GradeBook, finished: Finished
+        self,
+        run_dir: Path,
+        experiment: Experiment,
+        journal: Journal,
+        book: GradeBook,
+        finished: Finished,
+        *,
+        left_out: Collection[str],
     ) -> None:
         self.journal = journal
         self.book = book
         self.finished = finished
         self._path = run_dir / CHECKPOINT
+        self._left_out = set(left_out)
         self._donors = experiment.problems.partners
         self._users = _users_of_donors(experiment)
 
@@ -60,6 +67,7 @@ class Store:
         self.finished.add(problem, answered=self.journal.answered, graded=self.book.graded)
         donor = self._donors.get(problem.id)
         for closable in _closable([problem, donor] if donor else [problem], self.finished, self._users):
+            self._left_out.add(closable)
             self.journal.close_problem(closable)
             self.book.close_problem(closable)
 
@@ -69,7 +77,11 @@ class Store:
         Raises:
             StorageError: the disk refused.
         """
-        state = {"journal": self.journal.checkpoint(), "book": self.book.checkpoint()}
+        state = {
+            "left_out": sorted(self._left_out),
+            "journal": self.journal.checkpoint(),
+            "book": self.book.checkpoint(),
+        }
         write_atomically(self._path, orjson.dumps(state))
 
 
@@ -87,17 +99,26 @@ def open_store(run_dir: Path, experiment: Experiment, fingerprint: Fingerprint) 
         closed = _closable(everything, finished, users)
         redo = redo_of(read_manifest(run_dir))
         checkpoint = _read_checkpoint(run_dir / CHECKPOINT)
-        if checkpoint is not None and not _covers(checkpoint, everything, closed, finished):
+        if checkpoint is not None and not _covers(checkpoint, everything, closed):
             checkpoint = None
-        journal, book = _open(run_dir, closed, checkpoint, redo)
+        try:
+            journal, book = _open(run_dir, closed, checkpoint, redo)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            if checkpoint is None:
+                raise
+            checkpoint = None  # JSON, but not ours
+            journal, book = _open(run_dir, closed, None, redo)
+        left_out = {*closed, *(checkpoint["left_out"] if checkpoint else ())}
         if not finished.believable(answered=journal.answered, graded=book.graded):
             # Records are missing that were there when problems were called finished: believe nothing, read it all.
             journal.close()
             book.close()
+            (run_dir / CHECKPOINT).unlink(missing_ok=True)
             finished.forget()
+            left_out = set()
             journal, book = _open(run_dir, (), None, redo)
         with closing(journal), closing(book):
-            yield Store(run_dir, experiment, journal, book, finished)
+            yield Store(run_dir, experiment, journal, book, finished, left_out=left_out)
 
 
 def repair_run(run_dir: Path) -> int:
@@ -192,16 +213,13 @@ def _read_checkpoint(path: Path) -> dict[str, Any] | None:
         checkpoint = orjson.loads(path.read_bytes())
     except (OSError, orjson.JSONDecodeError):
         return None  # nothing is lost: the files are read from their beginning
-    return checkpoint if isinstance(checkpoint, dict) and checkpoint.keys() >= {"journal", "book"} else None
+    return checkpoint if isinstance(checkpoint, dict) and checkpoint.keys() >= {"left_out", "journal", "book"} else None
 
 
-def _covers(
-    checkpoint: Mapping[str, Any], problems: Collection[Problem], closed: Collection[str], finished: Finished
-) -> bool:
+def _covers(checkpoint: Mapping[str, Any], problems: Collection[Problem], closed: Collection[str]) -> bool:
     """Whether the checkpoint knows the calls of every problem that may be asked about.
 
     It does not where a problem was closed when it was made and is open now, as when the job asks for more of it.
     """
-    known = {parse_key(key).problem for key, *_ in checkpoint["journal"]["open"]}
-    out = set(closed)
-    return all(p.id in out or p.id in known or not finished.was(p) for p in problems)
+    left_out = checkpoint["left_out"]
+    return isinstance(left_out, list) and {p.id for p in problems}.isdisjoint(set(left_out) - set(closed))

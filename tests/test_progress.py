@@ -33,20 +33,19 @@ class Clock:
 def progress(
     clock: Callable[[], float],
     budget: Budget | None = None,
-    recorded: dict[tuple[str, str], int] | None = None,
+    left: dict[tuple[str, str], int] | None = None,
     arms: dict[Arm, list[int]] | None = None,
 ) -> Progress:
     return Progress(
         name="run",
         simulated=False,
-        plan=Plan(total=Counter(TOTAL)),
+        plan=Plan(total=Counter(TOTAL), left=Counter(TOTAL if left is None else left)),
         problems=10,
         window=4,
         paid=["m"],
         budget=budget or Budget(5.0),
         clock=clock,
         now=lambda: dt.datetime(2026, 11, 21, 1, 2, 3, tzinfo=dt.UTC),
-        recorded=lambda: recorded or {},
         arms=lambda: arms or {},
     )
 
@@ -59,12 +58,10 @@ def answer(step: str = "answer", model: str = "1b", *, replayed: bool = False, e
 
 def test_calls_are_counted_by_what_became_of_them() -> None:
     clock = Clock()
-    recorded = {("answer", "1b"): 7}
-    p = progress(clock, recorded=recorded)
+    p = progress(clock, left={("hint", "m"): 10, ("answer", "1b"): 13})
     clock.now += 10
     for done in (answer(), answer(replayed=True), answer(error="timeout"), answer("hint", "m")):
         p.answered(done)
-    recorded |= {("answer", "1b"): 8, ("hint", "m"): 1}
     hint, answers = p.snapshot()["steps"]
     assert (hint["done"], hint["total"]) == (1, 10)
     assert (answers["done"], answers["failed"], answers["replayed"]) == (9, 1, 7)
@@ -74,26 +71,29 @@ def test_calls_are_counted_by_what_became_of_them() -> None:
     assert (p.calls_done, p.calls_total) == (10, 30)
 
 
-def test_a_folder_that_holds_more_than_the_job_asks_for_is_never_over_full() -> None:
-    p = progress(Clock(), recorded={("answer", "1b"): 99, ("hint", "x"): 5})
-    assert (p.calls_done, p.snapshot()["steps"][1]["replayed"]) == (20, 20)
+def test_a_call_given_up_in_earlier_starts_is_done_and_no_step_is_over_full() -> None:
+    p = progress(Clock(), left={("answer", "1b"): 1})
+    p.answered(answer(replayed=True, error="timeout"))
+    p.answered(answer(replayed=True, error="timeout"))
+    assert (p.calls_done, p.snapshot()["steps"][1]["done"]) == (30, 20)
 
 
 def test_time_left_is_unknown_until_every_step_has_a_rate_and_0_when_all_is_done() -> None:
-    recorded = {("answer", "1b"): 20}
-    p = progress(Clock(), recorded=recorded)
+    p = progress(Clock(), left={("hint", "m"): 10})
     assert p.snapshot()["eta_s"] is None
-    recorded["hint", "m"] = 10
+    for _ in range(10):
+        p.answered(answer("hint", "m"))
     assert p.snapshot()["eta_s"] == 0.0
 
 
 def test_cost_is_projected_from_paid_calls_alone() -> None:
     budget = Budget(5.0)
-    recorded = {("answer", "1b"): 9}
-    p = progress(Clock(), budget, recorded)
+    p = progress(Clock(), budget)
+    p.answered(answer())
     assert p.snapshot()["cost"] == {"spent_usd": 0.0, "projected_usd": None, "budget_usd": 5.0}
     budget.spent = 0.5
-    recorded["hint", "m"] = 2
+    p.answered(answer("hint", "m"))
+    p.answered(answer("hint", "m"))
     assert p.snapshot()["cost"] == {"spent_usd": 0.5, "projected_usd": 2.5, "budget_usd": 5.0}
 
 

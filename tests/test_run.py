@@ -344,3 +344,21 @@ async def test_redo_asks_a_step_again_keeps_the_old_records_and_counts_the_newes
     assert redo_steps(tmp_path, experiment, ["answer"]) == ["answer"]
     with pytest.raises(RunFolderError, match="no such step; its steps are: answer, hint"):
         redo_steps(tmp_path, experiment, ["answr"])
+
+
+@pytest.mark.parametrize("lost", ["finished.jsonl", "checkpoint.json", "grades.jsonl", "progress.json", "job.yaml"])
+async def test_a_lost_derived_file_costs_no_call(tmp_path: Path, lost: str) -> None:
+    await run(tmp_path)
+    before, rows = (tmp_path / "calls.jsonl").read_bytes(), results(tmp_path)
+    (tmp_path / lost).unlink()
+    assert (await run(tmp_path, "window=1")).exit_code == 0
+    assert (tmp_path / "calls.jsonl").read_bytes() == before
+    assert results(tmp_path) == rows
+
+
+async def test_a_shrunk_job_that_asks_for_more_tells_how_far_it_is(tmp_path: Path) -> None:
+    await run(tmp_path, limit=6)
+    watch = Watch(lambda: os.kill(os.getpid(), signal.SIGINT), after=30)
+    ending = await run(tmp_path, "params.samples=4", "window=1", limit=2, watch=watch)
+    assert ending.exit_code == 130
+    assert ending.calls < ending.of_calls == 2 * (4 + 1 + 9 * 4)

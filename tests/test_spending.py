@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eli5b_batch.errors import JournalDamagedError
+from eli5b_batch.dispatch.budget import Budget
+from eli5b_batch.errors import JournalDamagedError, StorageError
 from eli5b_batch.spending import Spending
 
 if TYPE_CHECKING:
@@ -52,3 +53,18 @@ def test_a_torn_last_line_is_cut_off_and_damage_is_said(tmp_path: Path) -> None:
     path.write_bytes(b'{"reserved":1.0}\nx\n{"settled":1.0,"usd":0.5}\n')
     with pytest.raises(JournalDamagedError, match=r"spending\.jsonl:2: this line is damaged"):
         Spending(path, 0.0)
+
+
+async def test_a_ledger_that_can_not_be_written_refuses_the_next_call_and_not_the_reply_just_paid_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spending = Spending(tmp_path / "spending.jsonl", 0.0)
+    budget = Budget(10.0)
+    budget.keep(spending)
+    await budget.reserve(1.0)
+    monkeypatch.setattr(spending, "settled", lambda *_: (_ for _ in ()).throw(StorageError("full")))
+    budget.settle(1.0, 0.5)
+    assert budget.spent == 0.5
+    with pytest.raises(StorageError, match="full"):
+        await budget.reserve(1.0)
+    spending.close()

@@ -114,7 +114,17 @@ def test_a_checkpoint_saves_reading_what_it_covers(tmp_path: Path, stack: ExitSt
         reopened(tmp_path, of, stack)
 
 
-@pytest.mark.parametrize("junk", [b"", b"{", b"[]", b'{"journal":1}'])
+@pytest.mark.parametrize(
+    "junk",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'{"journal":1}',
+        b'{"left_out":[],"journal":1,"book":2}',
+        b'{"left_out":7,"journal":{},"book":{}}',
+    ],
+)
 def test_a_checkpoint_that_is_none_is_passed_over(tmp_path: Path, stack: ExitStack, junk: bytes) -> None:
     of = experiment()
     filled(tmp_path, of, stack)
@@ -171,3 +181,32 @@ def test_repair_has_what_was_derived_made_anew(tmp_path: Path, stack: ExitStack)
     assert not (tmp_path / "checkpoint.json").exists()
     assert not (tmp_path / "finished.jsonl").exists()
     assert orjson.loads((tmp_path / "calls.jsonl").read_bytes().splitlines()[0])["status"] == "ok"
+
+
+@pytest.mark.parametrize("damage", [b"", b"garbage\n"])
+def test_a_finished_file_lost_or_damaged_costs_a_replay_and_no_answer(
+    tmp_path: Path, stack: ExitStack, damage: bytes
+) -> None:
+    of = experiment()
+    filled(tmp_path, of, stack).checkpoint()
+    stack.close()
+    (tmp_path / "finished.jsonl").write_bytes(damage)
+    store = reopened(tmp_path, of, stack)
+    assert [store.journal.is_answered(key_of(p)) for p in of.problems.selected] == [True] * 7 + [False]
+    assert store.journal.answered == 7
+
+
+def test_a_failure_made_good_after_the_checkpoint_is_counted_once(tmp_path: Path, stack: ExitStack) -> None:
+    of = experiment("params.hints=[none]", limit=2)
+    first, *_ = of.problems.selected
+    store = reopened(tmp_path, of, stack)
+    head = {"key": key_of(first), "status": "error", "request_hash": "0" * 16, "cost_usd": 0.0}
+    store.journal.append(head)
+    store.book.add_failed(key_of(first), "4")
+    store.checkpoint()
+    for problem in of.problems.selected:
+        answer(store, problem)
+        store.finish(problem)
+    counts = (len(store.journal), store.journal.answered, store.book.graded)
+    store = reopened(tmp_path, of, stack)
+    assert (len(store.journal), store.journal.answered, store.book.graded) == counts == (2, 2, 2)

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
+import orjson
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -36,6 +38,15 @@ class ChatReply:
     usage: dict[str, int]
     load_s: float = 0.0
     extra: dict[str, Any] = field(default_factory=dict)
+
+
+def keepable(extra: dict[str, Any]) -> dict[str, Any]:
+    """What a reply holds beside its text, if it can be written down: JSON can be read deeper than it can be written."""
+    try:
+        orjson.dumps(extra)
+    except TypeError:
+        return {"left_out": f"{', '.join(extra)}: nested too deeply to be kept"}
+    return extra
 
 
 class ModelFacts(NamedTuple):

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
-from eli5b_batch.backends.base import CALL_HEADER, ChatReply, ChatRequest, ModelFacts
+from eli5b_batch.backends.base import CALL_HEADER, ChatReply, ChatRequest, ModelFacts, keepable
 from eli5b_batch.backends.transport import CONTROL_TIMEOUT_S, Response, Transport, as_count, as_object, as_text
 from eli5b_batch.errors import BadReplyError, CallError, ProviderRefusedError, RetryableError
 
@@ -232,6 +232,7 @@ def _read_reply(response: Response, num_ctx: int | None) -> ChatReply:
         name: as_count(body.get(f"{name}_duration")) * _NANO for name in ("total", "load", "prompt_eval", "eval")
     }
     load_s = seconds.pop("load")
+    extra = keepable(extra)
     extra["durations"] = {name: round(value, 6) for name, value in seconds.items()}
     return ChatReply(text, reason, usage, load_s=load_s, extra=extra)
 

@@ -11,7 +11,7 @@ import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from eli5b_batch.backends.base import CALL_HEADER, ChatReply, ChatRequest, ModelFacts
+from eli5b_batch.backends.base import CALL_HEADER, ChatReply, ChatRequest, ModelFacts, keepable
 from eli5b_batch.backends.transport import Response, Transport, as_count, as_object, as_text
 from eli5b_batch.errors import (
     BadReplyError,
@@ -162,7 +162,7 @@ def _read_reply(response: Response) -> ChatReply:
     extra = {k: message[k] for k in ("tool_calls", "reasoning", "reasoning_content") if message.get(k)}
     if choice.get("logprobs"):
         extra["logprobs"] = choice["logprobs"]
-    return ChatReply(text, reason, usage, extra=extra)
+    return ChatReply(text, reason, usage, extra=keepable(extra))
 
 
 def _usage(value: object) -> dict[str, int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final, Protocol
 
-from eli5b_batch.errors import BudgetError
+from eli5b_batch.errors import BudgetError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -71,6 +71,7 @@ class Budget:
         self.spent = spent
         self.unconfirmed = 0.0
         self._ledger: Ledger | None = None
+        self._trouble: StorageError | None = None
         self._reserved = 0.0
         self._reservations = 0
         self._waiters: list[asyncio.Future[None]] = []
@@ -85,7 +86,10 @@ class Budget:
 
         Raises:
             BudgetError: it does not fit and nothing is in flight. What is free always fits.
+            StorageError: what an earlier call came to could not be written down.
         """
+        if amount and self._trouble:
+            raise self._trouble
         while amount and self.cap is not None and self.spent + self.unconfirmed + self._reserved + amount > self.cap:
             if not self._reservations:
                 raise BudgetError(
@@ -110,7 +114,10 @@ class Budget:
         else:
             self.spent += actual
         if reserved and self._ledger:
-            self._ledger.settled(reserved, actual)
+            try:
+                self._ledger.settled(reserved, actual)
+            except StorageError as error:  # the reply just paid for must still be written: the next call is refused
+                self._trouble = error
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             if not waiter.done():

@@ -77,6 +77,8 @@ class GradeBook:
             for key, verdict in checkpoint["open"]:
                 if (problem := problem_of(key.encode())) not in self._closed:
                     self._verdicts.setdefault(problem, {})[key.encode()] = verdict
+                elif verdict == FAILED:  # made good after the mark: the verdict that replaced it counts
+                    self.arms[self._arm(key.encode())][0] -= 1
         for number, (_, line) in enumerate(self._file.scan(start), 1):
             quote = line.find(b'"', _KEY_AT)
             verdict_at = quote + len(_VERDICT)
