@@ -132,9 +132,7 @@ async def execute(
             grace_s=grace_s,
         )
         stack.enter_context(_signals(run.interrupt))
-        if stop_after_s is not None:
-            timer = loop.call_later(stop_after_s, stop.ask, TimeUpError("stopped by --stop-after: its time is over"))
-            stack.callback(timer.cancel)
+        stack.enter_context(_time_limit(stop, stop_after_s))
         await stack.enter_async_context(
             ProgressFile(run_dir / PROGRESS, run.progress.snapshot, on_error=display_failed)
         )
@@ -364,6 +362,20 @@ async def _cancel(*tasks: asyncio.Task[Any]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@contextmanager
+def _time_limit(stop: Stop, seconds: float | None) -> Iterator[None]:
+    """Stop the run after so many seconds; None: never."""
+    if seconds is None:
+        yield
+        return
+    over = TimeUpError("stopped by --stop-after: its time is over")
+    timer = asyncio.get_running_loop().call_later(seconds, stop.ask, over)
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 @contextmanager
