@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 STARTS: Final = 3
 """A call is given up for good after so many starts' worth of attempts: it stays a failed record, and the run ends."""
 
+_CONTEXT: Final = 20
+"""Characters of a long text shown before the place where it differs; three times as many behind it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
@@ -281,9 +284,6 @@ def _excerpt(value: object, other: object) -> str:
     start = next((n for n, (a, b) in enumerate(zip(value, other, strict=False)) if a != b), min(len(value), len(other)))
     shown = value[max(0, start - _CONTEXT) : start + 3 * _CONTEXT]
     return repr(("..." if start > _CONTEXT else "") + shown + ("..." if start + 3 * _CONTEXT < len(value) else ""))
-
-
-_CONTEXT: Final = 20
 
 
 class CountingCalls:

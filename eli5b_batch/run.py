@@ -78,7 +78,6 @@ async def execute(
     display: Display,
     grace_s: float = 30.0,
     stop_after_s: float | None = None,
-    workers: int = 1,
 ) -> Ending:
     """Run a job, or finish it: a folder with records in it is resumed.
 
@@ -88,7 +87,6 @@ async def execute(
         display: makes the display from a source of snapshots.
         grace_s: seconds that calls in flight get after SIGTERM or SIGHUP.
         stop_after_s: seconds after which no new call goes out.
-        workers: grader processes.
 
     Raises:
         Eli5bError: the run could not begin: bad folder, missing key, a provider that refuses.
@@ -120,7 +118,7 @@ async def execute(
         on_record = JobOnRecord(run_dir)
         write_manifest(run_dir, experiment, plan, facts, dt.datetime.now(dt.UTC))
         stack.enter_context(run_log(run_dir / LOG))
-        pool = await stack.enter_async_context(GraderPool(workers))
+        pool = await stack.enter_async_context(GraderPool(workers=1))
         run = _Run(
             experiment=experiment,
             plan=plan,

@@ -46,21 +46,22 @@ class Store:
 
     def __init__(
         self,
-        run_dir: Path,
-        experiment: Experiment,
+        path: Path,
         journal: Journal,
         book: GradeBook,
         finished: Finished,
         *,
+        donors: Mapping[str, Problem],
+        users: Mapping[str, Collection[Problem]],
         left_out: Collection[str],
     ) -> None:
         self.journal = journal
         self.book = book
         self.finished = finished
-        self._path = run_dir / CHECKPOINT
+        self._path = path
+        self._donors = donors
+        self._users = users
         self._left_out = set(left_out)
-        self._donors = experiment.problems.partners
-        self._users = _users_of_donors(experiment)
 
     def finish(self, problem: Problem) -> None:
         """Every call of the problem is answered and graded."""
@@ -118,7 +119,9 @@ def open_store(run_dir: Path, experiment: Experiment, fingerprint: Fingerprint) 
             left_out = set()
             journal, book = _open(run_dir, (), None, redo)
         with closing(journal), closing(book):
-            yield Store(run_dir, experiment, journal, book, finished, left_out=left_out)
+            donors = experiment.problems.partners
+            path = run_dir / CHECKPOINT
+            yield Store(path, journal, book, finished, donors=donors, users=users, left_out=left_out)
 
 
 def repair_run(run_dir: Path) -> int:
