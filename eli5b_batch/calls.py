@@ -29,16 +29,19 @@ if TYPE_CHECKING:
 STARTS: Final = 3
 """A call is given up for good after so many starts' worth of attempts: it stays a failed record, and the run ends."""
 
+_UPSTREAM: Final = "upstream"
+
 _CONTEXT: Final = 20
 """Characters of a long text shown before the place where it differs; three times as many behind it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """A reply that is in the journal; its text is read from there when somebody asks for it."""
+    """A reply that is in the journal, at `offset`; its text is read from there when somebody asks for it."""
 
     key: str
     ok: bool
+    offset: int
     _text: str | None
     _read: Callable[[], dict[str, Any]]
 
@@ -150,14 +153,16 @@ class RunCalls:
             "sampling": self._sampling[call.model],
             "seed": derive_seed(self._job.seed, call.problem.id, call.model, int(call.tags.get("sample", 0))),
         }
+        entry = self._journal.find(call.key)
         try:
             request["messages"] = ask.messages() if isinstance(ask, Prompt) else list(ask)
         except UpstreamError as error:
-            return self._write(call, request, error)
-        entry = self._journal.find(call.key)
+            return self._fail(call, request, error, entry)
         earlier = 0
         if entry is not None:
-            reply, earlier = self._replay(call, entry, request)
+            built_on = ask.values.values() if isinstance(ask, Prompt) else ()
+            newest = max((reply.offset for reply in built_on if isinstance(reply, Recorded)), default=-1)
+            reply, earlier = self._replay(call, entry, request, newest)
             if reply is not None:
                 return reply
         chat = ChatRequest(call.key, model.model, request["messages"], request["sampling"], request["seed"])
@@ -168,14 +173,21 @@ class RunCalls:
             lambda outcome: self._write(call, request, outcome, earlier),
         )
 
-    def _replay(self, call: Asked, entry: Entry, request: Mapping[str, Any]) -> tuple[Recorded | None, int]:
+    def _replay(
+        self, call: Asked, entry: Entry, request: Mapping[str, Any], built_on: int
+    ) -> tuple[Recorded | None, int]:
         """The reply on record where it stands, else None and how often the call was tried before.
 
+        `built_on` is the offset of the newest reply that the prompt holds. Where that is younger than the record, what
+        the answer was built on has been asked again (`--redo`, `--repair`), and so the answer is, too.
+
         Raises:
-            ChangedRequestError: it was answered, and would now be asked differently.
+            ChangedRequestError: it was answered, and the job would now ask differently.
         """
         same = entry.request_hash == request_hash(request)
         if entry.ok and not same:
+            if built_on > entry.offset:
+                return None, 0
             raise self._changed(call.key, entry, request)
         error = None
         if not entry.ok:
@@ -183,9 +195,22 @@ class RunCalls:
             earlier: int = error["attempts"] if same else 0
             if earlier < STARTS * self._job.provider_of(call.model).attempts:
                 return None, earlier
-        reply = Recorded(call.key, ok=entry.ok, _text=None, _read=lambda: self._journal.read(call.key, entry))
+        return self._recall(call, entry, error), 0
+
+    def _recall(self, call: Asked, entry: Entry, error: dict[str, Any] | None) -> Recorded:
+        """The reply as it stands on record."""
+        read = lambda: self._journal.read(call.key, entry)  # noqa: E731 (bound to this entry)
+        reply = Recorded(call.key, entry.ok, entry.offset, _text=None, _read=read)
         self._observe(Answered(call, reply, replayed=True, error=error))
-        return reply, 0
+        return reply
+
+    def _fail(self, call: Asked, request: Mapping[str, Any], error: UpstreamError, entry: Entry | None) -> Recorded:
+        """A call whose prompt needs a reply that failed: one record says so, however often the run is started."""
+        if entry is not None and not entry.ok:
+            known = self._journal.read(call.key, entry)["error"]
+            if known["class"] == _UPSTREAM:
+                return self._recall(call, entry, known)
+        return self._write(call, request, error)
 
     def _write(
         self, call: Asked, request: Mapping[str, Any], outcome: Outcome | UpstreamError, earlier: int = 0
@@ -194,7 +219,8 @@ class RunCalls:
         record = self._record(call, request, outcome, earlier)
         entry = self._journal.append(record)
         text = record["reply"]["text"] if entry.ok else None
-        reply = Recorded(call.key, ok=entry.ok, _text=text, _read=lambda: self._journal.read(call.key, entry))
+        read = lambda: self._journal.read(call.key, entry)  # noqa: E731 (bound to this entry)
+        reply = Recorded(call.key, entry.ok, entry.offset, _text=text, _read=read)
         self._observe(Answered(call, reply, replayed=False, error=record["error"]))
         return reply
 
@@ -223,7 +249,7 @@ class RunCalls:
             "schema": SCHEMA,
         }
         if isinstance(outcome, UpstreamError):
-            record["error"] = {"class": "upstream", "message": str(outcome), "status": None, "attempts": 0}
+            record["error"] = {"class": _UPSTREAM, "message": str(outcome), "status": None, "attempts": 0}
             return record
         reply, error = outcome.reply, outcome.error
         record["slot"] = outcome.place.slot
@@ -318,4 +344,4 @@ class CountingCalls:
         if hash(key) not in self._seen:
             self._seen.add(hash(key))
             self._count(key, step, model, ask)
-        return Recorded(key, ok=True, _text=self._fill(step, model), _read=dict)
+        return Recorded(key, ok=True, offset=0, _text=self._fill(step, model), _read=dict)

@@ -171,13 +171,12 @@ def check(
     eli5b-batch check jobs/omni_full.yaml
     eli5b-batch check jobs/local.yaml --pull
     """
-    import asyncio  # noqa: PLC0415
-
     from eli5b_batch.check import check_job  # noqa: PLC0415
+    from eli5b_batch.loop import run as run_loop  # noqa: PLC0415
 
     try:
         experiment = _experiment(job_file, overrides, limit, simulate)
-        code = asyncio.run(check_job(experiment, _run_dir(experiment.job, output), _console(), pull=pull))
+        code = run_loop(check_job(experiment, _run_dir(experiment.job, output), _console(), pull=pull))
     except Eli5bError as error:
         _fail(error, job_file)
     raise typer.Exit(code)
@@ -269,8 +268,7 @@ def _redo(run_dir: Path, experiment: Experiment, steps: list[str]) -> None:
 
 
 def _run(experiment: Experiment, output: Path | None, display: str, grace: float, stop_after: float | None) -> NoReturn:
-    import asyncio  # noqa: PLC0415
-
+    from eli5b_batch.loop import run as run_loop  # noqa: PLC0415
     from eli5b_batch.run import execute  # noqa: PLC0415
 
     console = _console()
@@ -278,7 +276,7 @@ def _run(experiment: Experiment, output: Path | None, display: str, grace: float
     for note in experiment.problems.notes:
         console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
     shown = _display(display, console)
-    ending = asyncio.run(execute(experiment, run_dir, display=shown, grace_s=grace, stop_after_s=stop_after))
+    ending = run_loop(execute(experiment, run_dir, display=shown, grace_s=grace, stop_after_s=stop_after))
     if ending.exit_code in (0, 3):
         _report(run_dir, console)
     _last_words(ending, run_dir, console)

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import orjson
 
+from eli5b_batch import problems
 from eli5b_batch.jsonl import JsonLines
 from eli5b_batch.records import SCHEMA
 
@@ -37,6 +37,7 @@ class Fingerprint:
         job = experiment.job
         asked = {
             "schema": SCHEMA,
+            "data": (experiment.problems.sha256, job.data.reader, inspect.getsource(problems)),
             "protocol": inspect.getsource(inspect.getmodule(experiment.protocol.run) or experiment.protocol.run),
             "params": experiment.params.model_dump(mode="json"),
             "prompts": experiment.prompts.texts,
@@ -45,24 +46,25 @@ class Fingerprint:
             "redo": redo or {},
         }
         self._base = hashlib.blake2b(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS), digest_size=8)
-        self._experiment = experiment
-        self._known: dict[str, str] = {}
+        self._selected = experiment.problems.selected
+        self._partners = experiment.problems.partners
 
     def of_problem(self, problem: Problem) -> str:
-        """16 hex digits over all that decides the calls of one problem, its placebo's donor included."""
-        known = self._known.get(problem.id)
-        if known is None:
-            donor = self._experiment.problems.partners.get(problem.id)
-            digest = self._base.copy()
-            for p in (problem, donor) if donor else (problem,):
-                digest.update(repr(replace(p, order=0)).encode())
-            known = self._known[problem.id] = digest.hexdigest()
-        return known
+        """16 hex digits over all that decides the calls of one problem, its placebo's donor included.
+
+        The data file is part of the base, so that ids tell which texts are meant.
+        """
+        digest = self._base.copy()
+        digest.update(problem.id.encode())
+        donor = self._partners.get(problem.id)
+        if donor is not None:
+            digest.update(b"|" + donor.id.encode())
+        return digest.hexdigest()
 
     def of_plan(self) -> str:
         """16 hex digits over all that decides the calls of the whole run."""
         digest = self._base.copy()
-        for problem in self._experiment.problems.selected:
+        for problem in self._selected:
             digest.update(self.of_problem(problem).encode())
         return digest.hexdigest()
 

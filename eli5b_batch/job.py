@@ -259,6 +259,12 @@ class Job(Section):
         """The provider of the job's model `model`."""
         return self.providers[self.models[model].provider]
 
+    @property
+    def places(self) -> int:
+        """How many calls can be in flight at once."""
+        shapes = [provider.shape for provider in self.providers.values()]
+        return sum(limits.concurrency if limits else sum(slot.parallel for slot in slots) for limits, slots in shapes)
+
     def models_of(self, provider: str) -> dict[str, Model]:
         """The models that `provider` serves, by the job's names."""
         return {name: model for name, model in self.models.items() if model.provider == provider}

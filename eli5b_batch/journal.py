@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
     from pathlib import Path
 
+    from eli5b_batch.reserve import Reserve
+
 SYNC_INTERVAL_S: Final = 0.05
 """Longest time an appended record waits before it is synced to disk."""
 
@@ -229,7 +231,7 @@ class Journal:
         """Write one record; when this returns, a kill of the process can't lose it.
 
         Raises:
-            StorageError: the disk refused; the file ends with the last whole record.
+            StorageError: the disk refused; the file ends with the last whole record (this one, with a reserve).
         """
         offset = self._file.append(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE))
         entry = Entry(offset, record["status"] == "ok", record["request_hash"])
@@ -237,6 +239,10 @@ class Journal:
         self._appended += 1
         self._spent += record.get("cost_usd") or 0.0
         return entry
+
+    def hold(self, reserve: Reserve) -> None:
+        """Have space to give up when the disk is full."""
+        self._file.reserve = reserve
 
     async def sync_forever(self, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         """Sync in groups, one sync at a time, off the event loop; no caller of `append` waits for it."""

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from eli5b_batch.reserve import Reserve
+
 
 _TAIL_BYTES: Final = 4096
 
@@ -39,6 +41,8 @@ class JsonLines:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.dirty = False
+        self.reserve: Reserve | None = None
+        """Space to give up when the disk is full."""
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
         except OSError as error:
@@ -94,21 +98,43 @@ class JsonLines:
         """Write one line, newline included, and return its offset; a kill of the process can't lose it any more.
 
         Raises:
-            StorageError: the disk refused; the file ends with the last whole line.
+            StorageError: the disk refused. With a reserve, this line and those after it are on disk all the same;
+                without, the file ends with the last whole line.
         """
+        try:
+            return self._write(line)
+        except OSError as error:
+            if self.reserve is not None and self.reserve.give_up():
+                self._append_at_last(line)
+                raise StorageError(
+                    f"{self.path}: the disk refused a record ({error.strerror}); the reserve took it and takes those "
+                    "in flight: every reply is safe. Mend the disk and run the same command again"
+                ) from error
+            raise self._refused(error) from error
+
+    def _append_at_last(self, line: bytes) -> None:
+        try:
+            self._write(line)
+        except OSError as error:
+            raise self._refused(error) from error
+
+    def _write(self, line: bytes) -> int:
         try:
             written = os.write(self._fd, line)
             while written < len(line):  # a nearly full disk takes a part; the next write says why
                 written += os.write(self._fd, line[written:])
-        except OSError as error:
+        except OSError:
             os.ftruncate(self._fd, self._end)
-            raise StorageError(
-                f"{self.path}: the disk refused a record ({error.strerror}); every record before it is safe: "
-                "mend the disk and run the same command again"
-            ) from error
+            raise
         offset, self._end = self._end, self._end + len(line)
         self.dirty = True
         return offset
+
+    def _refused(self, error: OSError) -> StorageError:
+        return StorageError(
+            f"{self.path}: the disk refused a record ({error.strerror}); every record before it is safe: "
+            "mend the disk and run the same command again"
+        )
 
     def clear(self) -> None:
         """Take everything out of the file."""

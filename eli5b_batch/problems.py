@@ -11,7 +11,7 @@ import difflib
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from eli5b_batch.job import Data
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(NamedTuple):
     """One problem of a data set.
 
     `id` is stable: zero-padded line index of the file + short hash of the text. `order` is its place
@@ -245,13 +244,13 @@ def load_problems(data: Data) -> Problems:
         normal = " ".join(fields.text.split())
         if normal not in seen:
             seen.add(normal)
-            problems.append(_make_problem(index, fields))
+            problems.append(_make_problem(index, fields, order=len(problems)))
     if not problems:
         raise JobError(f"{path}: the data set is empty; one JSON object per line is expected")
     matching = apply_where(problems, data.where)
     if data.sample is not None:
         matching.sort(key=lambda p: _draw(data.seed, p))
-    ordered = [replace(p, order=place) for place, p in enumerate(matching)]
+    ordered = [p if p.order == place else p._replace(order=place) for place, p in enumerate(matching)]
     notes = []
     if data.sample is not None and data.sample > len(ordered):
         notes.append(f"data.sample asks for {data.sample} problems; there are {len(ordered)}, all are used")
@@ -284,31 +283,32 @@ def find_partners(ordered: Sequence[Problem]) -> dict[str, Problem]:
 
     One pass per rule: O(n).
     """
-    backwards = ordered[::-1]
+    bare = [(p, _bare(p.answer)) for p in ordered]
+    backwards = bare[::-1]
     return {  # the last one wins: the rules stand in reverse
         **_nearest_before(backwards, lambda _: ""),
-        **_nearest_before(ordered, lambda _: ""),
+        **_nearest_before(bare, lambda _: ""),
         **_nearest_before(backwards, lambda p: p.domain),
-        **_nearest_before(ordered, lambda p: p.domain),
+        **_nearest_before(bare, lambda p: p.domain),
     }
 
 
-def _nearest_before(problems: Iterable[Problem], group_of: Callable[[Problem], str]) -> dict[str, Problem]:
-    """Problem id -> the last one before it in its group with another answer."""
+def _nearest_before(problems: Iterable[tuple[Problem, str]], group_of: Callable[[Problem], str]) -> dict[str, Problem]:
+    """Problem id -> the last one before it in its group with another answer; each comes with its bare answer."""
     # Per group: the last problem, and the last whose answer differs from that one's. The next problem's
     # donor is the first of them, or the second where the first has its own answer.
-    tails: dict[str, tuple[Problem, Problem | None]] = {}
+    tails: dict[str, tuple[Problem, str, Problem | None]] = {}
     donors: dict[str, Problem] = {}
-    for problem in problems:
+    for problem, answer in problems:
         group = group_of(problem)
         if group not in tails:
-            tails[group] = (problem, None)
+            tails[group] = (problem, answer, None)
             continue
-        last, other = tails[group]
-        donor = last if _bare(last.answer) != _bare(problem.answer) else other
+        last, last_answer, other = tails[group]
+        donor = last if last_answer != answer else other
         if donor is not None:
             donors[problem.id] = donor
-        tails[group] = (problem, donor)
+        tails[group] = (problem, answer, donor)
     return donors
 
 
@@ -320,7 +320,7 @@ def _draw(seed: int, problem: Problem) -> bytes:
     return hashlib.blake2b(f"{seed}|{problem.id}".encode(), digest_size=16, usedforsecurity=False).digest()
 
 
-def _make_problem(index: int, fields: Fields) -> Problem:
+def _make_problem(index: int, fields: Fields, order: int) -> Problem:
     mark = hashlib.blake2b(fields.text.encode(), digest_size=4, usedforsecurity=False).hexdigest()
     domains = tuple(dict.fromkeys(map(_stratum, fields.labels)))
     return Problem(
@@ -332,6 +332,7 @@ def _make_problem(index: int, fields: Fields) -> Problem:
         domains=domains,
         difficulty=fields.difficulty,
         source=fields.source,
+        order=order,
     )
 
 

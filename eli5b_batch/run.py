@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from eli5b_batch.backends.base import ModelFacts
     from eli5b_batch.dispatch.dispatcher import Dispatcher
     from eli5b_batch.dispatch.stop import Reason
-    from eli5b_batch.job import Job
     from eli5b_batch.plan import Experiment
     from eli5b_batch.problems import Problem
     from eli5b_batch.snapshot import Snapshot
@@ -99,11 +98,12 @@ async def execute(
     async with AsyncExitStack() as stack:
         store = stack.enter_context(open_store(run_dir, experiment, fingerprint)) if manifest is not None else None
         plan = await _plan(experiment, fingerprint, manifest, store)
+        unfinished = [p for p in experiment.everything_asked_about() if store is None or p not in store.finished]
         stop, budget = Stop(), Budget(experiment.job.budget.usd if experiment.job.budget else None)
         dispatchers = await stack.enter_async_context(
             open_dispatchers(
                 experiment.job,
-                experiment.everything_asked_about(),
+                unfinished,
                 providers=sorted({experiment.job.models[name].provider for name in plan.models_left}),
                 budget=budget,
                 stop=stop,
@@ -115,6 +115,8 @@ async def execute(
         budget.spent = store.journal.opened.cost_usd
         if budget.cap is not None:
             budget.keep(stack.enter_context(closing(Spending(run_dir / SPENDING, budget.spent))))
+        if plan.models_left:
+            stack.enter_context(store.room_for(experiment.job.places))
         on_record = JobOnRecord(run_dir)
         write_manifest(run_dir, experiment, plan, facts, dt.datetime.now(dt.UTC))
         stack.enter_context(run_log(run_dir / LOG))
@@ -190,7 +192,8 @@ class _Run:
         loop = asyncio.get_running_loop()
         job = experiment.job
         began, at = dt.datetime.now(dt.UTC).timestamp(), loop.time()
-        window = _window(job) if job.window == "auto" else job.window
+        # As many problems as there are places, so that every place finds a call while others wait for hints.
+        window = max(_LEAST_WINDOW, job.places) if job.window == "auto" else job.window
         self._experiment = experiment
         self._store = store
         self._journal = store.journal
@@ -292,7 +295,7 @@ class _Run:
         if not reply.ok:
             if verdict is None:
                 self._book.add_failed(call.key, call.problem.answer)
-        elif verdict is None or verdict == FAILED:
+        elif not done.replayed or verdict is None or verdict == FAILED:
             self._grading.setdefault(call.owner.id, []).append(asyncio.create_task(self._grade(call, reply)))
 
     async def _grade(self, call: Asked, reply: Recorded) -> None:
@@ -336,15 +339,6 @@ class _Run:
             self._store.checkpoint()
         log("run ends", state=progress.state, exit_code=progress.exit_code, failures=dict(progress.failures))
         return Ending(progress.exit_code, progress.reason, progress.calls_done, progress.calls_total, progress.failures)
-
-
-def _window(job: Job) -> int:
-    """Problems in flight: as many as there are places, so that every place finds a call while others wait for hints."""
-    places = 0
-    for provider in job.providers.values():
-        limits, slots = provider.shape
-        places += limits.concurrency if limits else sum(slot.parallel for slot in slots)
-    return max(_LEAST_WINDOW, places)
 
 
 def _sentence(reason: Reason | None) -> str:

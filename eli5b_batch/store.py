@@ -27,6 +27,7 @@ from eli5b_batch.folder import (
 )
 from eli5b_batch.grading.book import GradeBook
 from eli5b_batch.journal import Journal, repair
+from eli5b_batch.reserve import Reserve
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from eli5b_batch.problems import Problem
 
 CHECKPOINT_INTERVAL_S: Final = 10.0
+_RESERVE: Final = ".reserve"
+RECORD_BYTES: Final = 65_536
+"""Room for one record in the reserve: a long prompt and a long reply."""
 
 
 class Store:
@@ -71,6 +75,20 @@ class Store:
             self._left_out.add(closable)
             self.journal.close_problem(closable)
             self.book.close_problem(closable)
+
+    @contextmanager
+    def room_for(self, calls: int) -> Iterator[None]:
+        """Hold room on the disk for the records of so many calls in flight, for when it is full.
+
+        Raises:
+            StorageError: there is not that much.
+        """
+        reserve = Reserve(self._path.with_name(_RESERVE), calls * RECORD_BYTES)
+        self.journal.hold(reserve)
+        try:
+            yield
+        finally:
+            reserve.give_up()
 
     def checkpoint(self) -> None:
         """Write the checkpoint.
@@ -139,7 +157,7 @@ def repair_run(run_dir: Path) -> int:
     with locked(run_dir):
         moved = repair(run_dir / CALLS)
         if moved:
-            for derived in (FINISHED, CHECKPOINT):
+            for derived in (FINISHED, CHECKPOINT, GRADES):
                 (run_dir / derived).unlink(missing_ok=True)
     return moved
 
@@ -171,14 +189,16 @@ def redo_steps(run_dir: Path, experiment: Experiment, steps: Sequence[str]) -> l
             end = (run_dir / CALLS).stat().st_size
             set_redo(run_dir, redo | dict.fromkeys(new, end))
             # Derived from records that no longer count.
-            (run_dir / CHECKPOINT).unlink(missing_ok=True)
-            if any(step in experiment.protocol.GRADED for step in new):
-                (run_dir / GRADES).unlink(missing_ok=True)
+            for derived in (CHECKPOINT, GRADES):
+                (run_dir / derived).unlink(missing_ok=True)
     return new
 
 
 def _open(
-    run_dir: Path, closed: Collection[str], checkpoint: Mapping[str, Any] | None, redo: Mapping[str, int]
+    run_dir: Path,
+    closed: Collection[str],
+    checkpoint: Mapping[str, Any] | None,
+    redo: Mapping[str, int],
 ) -> tuple[Journal, GradeBook]:
     journal = Journal(run_dir / CALLS, closed=closed, checkpoint=checkpoint and checkpoint["journal"], redo=redo)
     try:

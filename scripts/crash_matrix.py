@@ -40,7 +40,18 @@ from crash_audit import (
     torn_tails,
     whole_lines,
 )
-from crash_stage import LEFTOVER_S, Ended, Moment, Runner, Servers, can_mount, disturbed, grow, small_disk
+from crash_stage import (
+    LEFTOVER_S,
+    Ended,
+    Moment,
+    Runner,
+    Servers,
+    can_mount,
+    disturbed,
+    grow,
+    reserve_bytes,
+    small_disk,
+)
 from rich.console import Console
 from rich.table import Table
 
@@ -88,7 +99,6 @@ class Whole:
     keys: Counter[str]
     rows: list[dict[str, Any]]
     calls_bytes: int
-    folder_bytes: int
 
 
 @dataclass
@@ -202,25 +212,31 @@ class Trial:
         runner = self.runner(disk / "run" if mounted else None)
         verdict = Verdict({"seed": self.seed, "disk": "tmpfs" if mounted else "RLIMIT_FSIZE", "size": f"{share:.0%}"})
         if mounted:
-            with small_disk(disk, int(share * self.whole.folder_bytes)):
+            with small_disk(disk, reserve_bytes() + int(share * self.whole.calls_bytes)):
                 starts = [await runner.run(), await runner.run()]
                 grow(disk, _PLENTY)
                 starts.append(await runner.run())
-                self._audit_disk(verdict, runner, starts)
+                self._audit_disk(verdict, runner, starts, refused_at_most=0)
         else:
             size = int(share * self.whole.calls_bytes)
             starts = [await runner.run(file_bytes=size), await runner.run(file_bytes=size), await runner.run()]
             self._audit_disk(verdict, runner, starts)
         return verdict
 
-    def _audit_disk(self, verdict: Verdict, runner: Runner, starts: list[Ended]) -> None:
+    def _audit_disk(
+        self, verdict: Verdict, runner: Runner, starts: list[Ended], refused_at_most: int | None = None
+    ) -> None:
         full, again_full, last = starts
         verdict.figures["kept"] = len(full.lines)
         verdict.expect("codes", f"{full.code} {again_full.code} {last.code}", "1 1 0")
         verdict.expect("lost", lost(full.lines, again_full.lines) + lost(again_full.lines, last.lines), 0)
         self._compare(verdict, runner)
         again = self.again(starts)
-        verdict.figures["refused by the disk"] = len(again.delivered) + len(again.undelivered)
+        refused = len(again.delivered) + len(again.undelivered)
+        if refused_at_most is None:  # the limit is on files, not on space: no reserve helps
+            verdict.figures["refused by the disk"] = refused
+        else:
+            verdict.expect("refused by the disk", refused, refused_at_most)
         wrong = sentence_problems(full.said) + sentence_problems(again_full.said)
         verdict.expect("words", "; ".join(wrong) or "clear", "clear")
         verdict.expect("torn", torn_tails(runner.folder), 0)
@@ -288,9 +304,8 @@ async def undisturbed(servers: Servers, work: Path) -> Whole:
     ended = await runner.run()
     if ended.code != 0:
         raise SystemExit(f"the run that nothing disturbs ended with {ended.code}: {ended.said}")
-    folder_bytes = sum(p.stat().st_size for p in runner.folder.glob("*") if p.suffix != ".parquet")
     keys = answered(whole_lines(runner.journal))
-    return Whole(keys, results(runner.folder), runner.journal.stat().st_size, folder_bytes)
+    return Whole(keys, results(runner.folder), runner.journal.stat().st_size)
 
 
 async def play(options: argparse.Namespace, work: Path, console: Console) -> list[Verdict]:

@@ -26,6 +26,7 @@ from crash_audit import Start, whole_lines
 from eli5b_batch.backends.simulated.launch import simulated_servers
 from eli5b_batch.job import Job
 from eli5b_batch.plan import load_experiment
+from eli5b_batch.store import RECORD_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
@@ -334,6 +335,11 @@ def _mount(*arguments: str, probe: bool = False) -> bool:
     finally:
         folder.rmdir()
     return mounted
+
+
+def reserve_bytes() -> int:
+    """The room that a runner keeps back for calls in flight."""
+    return (_CONCURRENCY + sum(slot["parallel"] for slot in _SLOTS)) * RECORD_BYTES
 
 
 @contextmanager

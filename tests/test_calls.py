@@ -275,6 +275,41 @@ async def test_a_call_built_on_a_failed_one_is_recorded_as_failed_and_never_sent
     assert len(backend.requests) == 1
 
 
+async def test_a_failed_upstream_is_one_record_however_often_the_run_is_started(tmp_path: Path) -> None:
+    for _ in range(3):
+        refused = CallError("bad_request", "no", status=400)
+        with bench(tmp_path, Backend(refused)) as b:
+            hint = await b.calls.call(PROBLEM, PROBLEM, "m", ASK, step="hint", tags={})
+            ask = Prompts("eli5b")("answer", problem=PROBLEM, hint=hint)
+            await b.calls.call(PROBLEM, PROBLEM, "m", ask, step="answer", tags={})
+    records = [r for r in read_records(tmp_path / "calls.jsonl") if r["step"] == "answer"]
+    assert [r["error"]["class"] for r in records] == ["upstream"]
+
+
+@pytest.mark.parametrize(("again", "asked"), [("a new hint", 2), ("a hint", 1)])
+async def test_an_answer_is_asked_again_where_the_hint_it_was_built_on_came_back_another(
+    tmp_path: Path, again: str, asked: int
+) -> None:
+    async def both(b: Bench) -> None:
+        hint = await b.calls.call(PROBLEM, PROBLEM, "m", ASK, step="hint", tags={})
+        ask = Prompts("eli5b")("answer", problem=PROBLEM, hint=hint)
+        await b.calls.call(PROBLEM, PROBLEM, "m", ask, step="answer", tags={})
+
+    path = tmp_path / "calls.jsonl"
+    with bench(tmp_path, Backend("a hint", "an answer")) as b:
+        await both(b)
+    path.write_bytes(path.read_bytes().split(b"\n", 1)[1])  # the hint was damaged and set aside
+    backend = Backend(again, "another answer")
+    with bench(tmp_path, backend) as b:
+        await both(b)
+        assert len(backend.requests) == asked
+    idle = Backend()
+    with bench(tmp_path, idle) as b:
+        await both(b)
+        assert b.stop.reason is None
+    assert idle.requests == []
+
+
 async def test_an_unknown_price_is_recorded_as_unknown_cost(tmp_path: Path) -> None:
     with bench(tmp_path, Backend(), job(price="unknown")) as b:
         await b.calls.call(PROBLEM, PROBLEM, "m", ASK, step="answer", tags={})

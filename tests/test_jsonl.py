@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from eli5b_batch.errors import StorageError
 from eli5b_batch.jsonl import JsonLines
+from eli5b_batch.reserve import Reserve
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,6 +84,31 @@ def test_a_refused_write_leaves_whole_lines_and_says_what_is_safe(
     file.append(b"third\n")
     file.close()
     assert path.read_bytes() == b"first\nthird\n"
+
+
+def test_a_full_disk_takes_what_is_in_flight_from_the_reserve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x.jsonl"
+    reserve = Reserve(tmp_path / ".reserve", 1 << 20)
+    file = JsonLines(path)
+    file.reserve = reserve
+    file.append(b"first\n")
+    real_write = os.write
+
+    def full_disk(fd: int, data: bytes) -> int:
+        if reserve.path.exists():
+            raise OSError(28, "No space left on device")
+        return real_write(fd, data)
+
+    monkeypatch.setattr(os, "write", full_disk)
+    with pytest.raises(StorageError, match=r"No space left on device.*every reply is safe"):
+        file.append(b"second\n")
+    file.append(b"third\n")
+    reserve.path.touch()  # now the room that it gave up is used up, too
+    with pytest.raises(StorageError, match="every record before it is safe"):
+        file.append(b"fourth\n")
+    monkeypatch.undo()
+    file.close()
+    assert lines_in(path) == [b"first\n", b"second\n", b"third\n"]
 
 
 def test_a_file_in_a_folder_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def progress(
 def answer(step: str = "answer", model: str = "1b", *, replayed: bool = False, error: str | None = None) -> Answered:
     call = Asked("k", PROBLEM, PROBLEM, step, model, {"hint": "none", "sample": 0})
     told: dict[str, Any] | None = {"class": error} if error else None
-    return Answered(call, Recorded("k", ok=error is None, _text="", _read=dict), replayed, told)
+    return Answered(call, Recorded("k", ok=error is None, offset=0, _text="", _read=dict), replayed, told)
 
 
 def test_calls_are_counted_by_what_became_of_them() -> None:

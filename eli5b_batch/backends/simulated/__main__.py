@@ -24,6 +24,7 @@ from eli5b_batch.backends.simulated.ollama_wire import SimulatedOllama
 from eli5b_batch.backends.simulated.openai_wire import SimulatedAPI
 from eli5b_batch.backends.simulated.service import listen
 from eli5b_batch.job import Limits, Section, Simulation
+from eli5b_batch.loop import run as run_loop
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -102,7 +103,7 @@ def main() -> None:
     """Read the configuration and serve."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     config = Config.model_validate_json(sys.stdin.buffer.readline())
-    asyncio.run(serve(config, sys.stdin.fileno()))
+    run_loop(serve(config, sys.stdin.fileno()))
 
 
 if __name__ == "__main__":
