@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from eli5b_batch.backends.base import ChatRequest
 from eli5b_batch.errors import ChangedRequestError, Eli5bError, UpstreamError
@@ -17,11 +17,12 @@ from eli5b_batch.records import RESERVED, SCHEMA, derive_seed, make_key, parse_k
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from eli5b_batch.dispatch.dispatcher import Dispatcher, Outcome
     from eli5b_batch.dispatch.stop import Stop
+    from eli5b_batch.index import Entry
     from eli5b_batch.job import Job
-    from eli5b_batch.journal import Entry, Journal
     from eli5b_batch.problems import Problem
     from eli5b_batch.prompts import Message
 
@@ -77,6 +78,27 @@ class Answered(NamedTuple):
     error: dict[str, Any] | None
 
 
+class CallRecords(Protocol):
+    """What calls are read from and written to; see `journal.Journal`."""
+
+    @property
+    def path(self) -> Path:
+        """Where it stands, for messages."""
+        ...
+
+    def find(self, key: str) -> Entry | None:
+        """The record that counts for `key`."""
+        ...
+
+    def read(self, key: str, entry: Entry) -> dict[str, Any]:
+        """The whole record at `entry`."""
+        ...
+
+    def append(self, record: Mapping[str, Any]) -> Entry:
+        """Write one record."""
+        ...
+
+
 class RunCalls:
     """Calls of one run.
 
@@ -93,7 +115,7 @@ class RunCalls:
         self,
         job: Job,
         *,
-        journal: Journal,
+        journal: CallRecords,
         dispatchers: Mapping[str, Dispatcher],
         stop: Stop,
         wall: Callable[[float], float],

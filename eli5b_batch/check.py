@@ -25,6 +25,7 @@ from eli5b_batch.errors import Eli5bError, JobError, JournalDamagedError, RunFol
 from eli5b_batch.folder import CALLS, check_same_job, read_manifest
 from eli5b_batch.job import OllamaProvider, OpenAIProvider
 from eli5b_batch.journal import read_records
+from eli5b_batch.money import dollars
 from eli5b_batch.plan import count_calls
 from eli5b_batch.providers import open_dispatchers
 
@@ -105,12 +106,12 @@ async def check_job(experiment: Experiment, run_dir: Path, console: Console, *, 
         The exit code a run would end with at once: 0, 2 or 5.
     """
     findings = Findings()
-    manifest = read_manifest(run_dir)
-    if manifest is not None:
-        try:
+    try:
+        manifest = read_manifest(run_dir)
+        if manifest is not None:
             check_same_job(run_dir, manifest, experiment)
-        except Eli5bError as error:
-            findings.stops.append(error)
+    except Eli5bError as error:
+        findings.stops.append(error)
     past = _look_back(run_dir)
     plan = await count_calls(
         experiment, on_record=past.answered.__contains__, reply_length=_reply_lengths(experiment.job, past.seen)
@@ -247,7 +248,7 @@ async def _reach(experiment: Experiment, plan: Plan, findings: Findings) -> None
                 dispatchers = await stack.enter_async_context(
                     open_dispatchers(job, (), providers=[provider], budget=Budget(None), stop=Stop(), clock=loop.time)
                 )
-                told = await dispatchers[provider].backend.reach(sorted(set(names.values())))
+                told = await dispatchers[provider].reach(sorted(set(names.values())))
         except Eli5bError as error:
             findings.stops.append(error)
         else:
@@ -380,10 +381,7 @@ def _size(n: float) -> str:
 
 
 def _money(usd: float | None) -> str:
-    if usd is None:
-        return "unknown"
-    least = 0.005  # USD that two decimals show
-    return "free" if not usd else f"${usd:,.2f}" if usd >= least else "<$0.01"
+    return "unknown" if usd is None else dollars(usd) if usd else "free"
 
 
 def _time(seconds: float) -> str:

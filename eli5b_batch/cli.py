@@ -1,4 +1,4 @@
-"""The command line: run (the default), check, status, report, schema.
+"""The command line: run (the default), check, rehearse, status, report, schema.
 
 Must not know: how any of it is done. Every heavy import waits until its command runs, so that --help is quick.
 """
@@ -19,14 +19,15 @@ from eli5b_batch import __version__
 from eli5b_batch.errors import Eli5bError, JobError, StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
     from contextlib import AbstractAsyncContextManager
 
     from rich.console import Console
 
+    from eli5b_batch.engine import Ending
     from eli5b_batch.job import Job
     from eli5b_batch.plan import Experiment
-    from eli5b_batch.run import Display, Ending
+    from eli5b_batch.run import Display
 
 
 app = typer.Typer(
@@ -39,6 +40,7 @@ app = typer.Typer(
     \b
     eli5b-batch jobs/quickstart.yaml            run a job, or finish it
     eli5b-batch check jobs/omni_full.yaml       what it will ask, take and cost
+    eli5b-batch rehearse jobs/omni_full.yaml    how long it will take, and what it will wait for
     eli5b-batch status outputs/omni_full        how it stands, from another shell
     eli5b-batch report outputs/omni_full        tables and figures again
     """,
@@ -121,6 +123,9 @@ def run_command(
             metavar="TIME", help="Stop by itself after so long, e.g. 8h, 90m, 30s; resumable.", show_default=False
         ),
     ] = None,
+    give_up_after: Annotated[
+        str, typer.Option(metavar="TIME", help="Stop when nothing of a provider has worked for so long; resumable.")
+    ] = "30m",
     redo: Annotated[
         list[str] | None,
         typer.Option(
@@ -144,14 +149,18 @@ def run_command(
     """
     if display not in ("auto", "live", "plain", "none"):
         raise typer.BadParameter(f"{display!r} is not auto, live, plain or none", param_hint="--display")
-    seconds = _seconds(stop_after) if stop_after else None
+    patience = {
+        "grace_s": grace,
+        "stop_after_s": _seconds(stop_after, "--stop-after") if stop_after else None,
+        "give_up_after_s": _seconds(give_up_after, "--give-up-after"),
+    }
     try:
         experiment = _experiment(job_file, overrides, limit, simulate)
         if repair:
             _repair(_run_dir(experiment.job, output))
         if redo:
             _redo(_run_dir(experiment.job, output), experiment, redo)
-        _run(experiment, output, display, grace, seconds)
+        _run(experiment, output, display, patience)
     except Eli5bError as error:
         _fail(error, job_file)
 
@@ -180,6 +189,43 @@ def check(
     except Eli5bError as error:
         _fail(error, job_file)
     raise typer.Exit(code)
+
+
+@app.command("rehearse")
+def rehearse_command(
+    job_file: JobFile,
+    overrides: Overrides = None,
+    limit: Limit = None,
+    simulate: Simulate = False,
+    records: Annotated[
+        Path | None,
+        typer.Option(
+            "--from", metavar="RUN", help="A finished run: its recorded times and tokens, in place of assumptions."
+        ),
+    ] = None,
+    json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write all figures there, too.")] = None,
+    no_doubling: Annotated[
+        bool, typer.Option("--no-doubling", help="Leave out what doubling each limit would buy.")
+    ] = False,
+) -> None:
+    """Predict how long a run takes, what it costs and what it waits for, by going through it on a virtual clock.
+
+    No model is asked and nothing is written to outputs/. The calls, their order and the waiting are the run's own; the
+    models' times and lengths are modelled.
+
+    \b
+    eli5b-batch rehearse jobs/omni_full.yaml
+    eli5b-batch rehearse jobs/omni_full.yaml --from outputs/trial
+    eli5b-batch rehearse jobs/omni_cross.yaml --set providers.together.limits.requests_per_minute=3000
+    eli5b-batch rehearse jobs/omni_cross.yaml --simulate --limit 100 --json prediction.json
+    """
+    from eli5b_batch.rehearsal.command import rehearse_job  # noqa: PLC0415
+
+    try:
+        experiment = _experiment(job_file, overrides, limit, simulate)
+        rehearse_job(experiment, _console(), records=records, figures=json, doubling=not no_doubling)
+    except Eli5bError as error:
+        _fail(error, job_file)
 
 
 @app.command()
@@ -244,11 +290,11 @@ def _run_dir(job: Job, output: Path | None) -> Path:
     return output or Path("outputs") / job.name
 
 
-def _seconds(text: str) -> float:
+def _seconds(text: str, option: str) -> float:
     """A length of time such as 8h, 90m or 30s."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([hms])", text.strip())
     if found is None:
-        raise typer.BadParameter(f"{text!r} is no length of time: write 8h, 90m or 30s", param_hint="--stop-after")
+        raise typer.BadParameter(f"{text!r} is no length of time: write 8h, 90m or 30s", param_hint=option)
     return float(found[1]) * {"h": 3600, "m": 60, "s": 1}[found[2]]
 
 
@@ -267,7 +313,7 @@ def _redo(run_dir: Path, experiment: Experiment, steps: list[str]) -> None:
         typer.echo(f"eli5b-batch: every call of step {step} is asked again", err=True)
 
 
-def _run(experiment: Experiment, output: Path | None, display: str, grace: float, stop_after: float | None) -> NoReturn:
+def _run(experiment: Experiment, output: Path | None, display: str, patience: Mapping[str, Any]) -> NoReturn:
     from eli5b_batch.loop import run as run_loop  # noqa: PLC0415
     from eli5b_batch.run import execute  # noqa: PLC0415
 
@@ -276,18 +322,18 @@ def _run(experiment: Experiment, output: Path | None, display: str, grace: float
     for note in experiment.problems.notes:
         console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
     shown = _display(display, console)
-    ending = run_loop(execute(experiment, run_dir, display=shown, grace_s=grace, stop_after_s=stop_after))
+    ending = run_loop(execute(experiment, run_dir, display=shown, **patience))
     if ending.exit_code in (0, 3):
-        _report(run_dir, console)
+        _report(run_dir, console, latest=True)
     _last_words(ending, run_dir, console)
     raise typer.Exit(ending.exit_code)
 
 
-def _report(run_dir: Path, console: Console) -> None:
-    from eli5b_batch.report import build_report  # noqa: PLC0415
+def _report(run_dir: Path, console: Console, *, latest: bool = False) -> None:
+    from eli5b_batch.report import build_report, latest_report  # noqa: PLC0415
 
     with console.status("building the report") if console.is_terminal else nullcontext():
-        built = build_report(run_dir)
+        built = latest_report(run_dir) if latest else build_report(run_dir)
     console.print(built.renderable())
     for path in built.paths:
         console.print(f"  {path}", markup=False, highlight=False, soft_wrap=True)

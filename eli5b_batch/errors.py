@@ -11,6 +11,7 @@ Must not know: any other module of the package.
     ├── StorageError              exit 1   the disk refused a write; what is on it is safe
     ├── ProviderError                      a model's server or account
     │   ├── ProviderRefusedError  exit 5   no call can succeed: key, credit, model, address
+    │   ├── ProviderDownError     exit 5   it did not work for so long that the run gave up
     │   └── CallError                      this one call failed; the run goes on
     │       ├── RetryableError             worth sending again
     │       │   └── RateLimitedError       the server asks for patience; not a failed attempt
@@ -72,6 +73,16 @@ class ProviderRefusedError(ProviderError):
     """No call to this provider can succeed until the user acts: key, credit, model or address."""
 
 
+class ProviderDownError(ProviderError):
+    """Every server of a provider has failed for too long; `last` is the newest failure of a call."""
+
+    def __init__(self, down_s: float, last: CallError | None) -> None:
+        super().__init__(
+            f"nothing has worked for {down_s:.0f} s, the last failure: {last or 'none told'}; "
+            "the same command goes on once it works again (--give-up-after sets how long a run waits)"
+        )
+
+
 class CallError(ProviderError):
     """One call failed; it becomes an error record of class `kind`.
 
@@ -105,11 +116,18 @@ class RetryableError(CallError):
 
 
 class RateLimitedError(RetryableError):
-    """A 429; `retry_after` is the server's advice in seconds, None where it gave none."""
+    """A 429.
 
-    def __init__(self, message: str, *, retry_after: float | None) -> None:
+    Args:
+        message: one sentence.
+        retry_after: the server's advice in seconds, None where it gave none.
+        scope: what there was too much of, `requests` or `tokens`; None where the server does not say.
+    """
+
+    def __init__(self, message: str, *, retry_after: float | None, scope: str | None = None) -> None:
         super().__init__("rate_limited", message, status=429)
         self.retry_after = retry_after
+        self.scope = scope
 
 
 class BadReplyError(CallError):

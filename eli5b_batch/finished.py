@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from eli5b_batch import problems
 from eli5b_batch.jsonl import JsonLines
+from eli5b_batch.problems import READING
 from eli5b_batch.records import SCHEMA
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Fingerprint:
         job = experiment.job
         asked = {
             "schema": SCHEMA,
-            "data": (experiment.problems.sha256, job.data.reader, inspect.getsource(problems)),
+            "data": (experiment.problems.sha256, job.data.reader, READING),
             "protocol": inspect.getsource(inspect.getmodule(experiment.protocol.run) or experiment.protocol.run),
             "params": experiment.params.model_dump(mode="json"),
             "prompts": experiment.prompts.texts,

@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 from filelock import FileLock, Timeout
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 
 from eli5b_batch import __version__
-from eli5b_batch.errors import FolderBusyError, RunFolderError, StorageError
+from eli5b_batch.errors import FolderBusyError, RunFolderError
+from eli5b_batch.files import write_atomically
 from eli5b_batch.jobfile import dump_job
 
 if TYPE_CHECKING:
@@ -33,30 +35,76 @@ GRADES: Final = "grades.jsonl"
 FINISHED: Final = "finished.jsonl"
 CHECKPOINT: Final = "checkpoint.json"
 SPENDING: Final = "spending.jsonl"
-PROGRESS: Final = "progress.json"
 LOG: Final = "run.log"
 _JOB: Final = "job.yaml"
 _MANIFEST: Final = "manifest.json"
 _PACKAGES: Final = ("aiohttp", "ollama", "math-verify", "sympy", "polars", "orjson", "pydantic")
+_REMEDY: Final = (
+    "delete it to have it written again by the next run, which repeats no answered call and "
+    "forgets only the dates of earlier starts, the models' digests and an unfinished --redo"
+)
+
+
+class _Part(BaseModel):
+    """A part of the manifest that is read back: as written, without conversions; other keys are nobody's business."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class _Plan(_Part):
+    fingerprint: str
+    calls: list[tuple[str, str, NonNegativeInt]]
+
+
+class _Data(_Part):
+    reader: str
+    sha256: str
+
+
+class _Model(_Part):
+    digest: str
+
+
+class _Manifest(_Part):
+    """What has a default was not yet written by the first versions."""
+
+    name: str
+    protocol: str
+    simulated: bool
+    graded_steps: list[str]
+    expected_answers: NonNegativeInt
+    plan: _Plan = _Plan(fingerprint="", calls=[])
+    teacher: str | None
+    students: list[str] | None
+    data: _Data
+    models: dict[str, _Model]
+    redo: dict[str, NonNegativeInt] = {}
+    created_at: str
+    starts: list[str]
 
 
 def read_manifest(run_dir: Path) -> dict[str, Any] | None:
     """The manifest of a run folder; None where there is no run folder yet.
 
     Raises:
-        RunFolderError: it is there and can't be read.
+        RunFolderError: it is there and can't be read, or is not as a run writes it.
     """
     path = run_dir / _MANIFEST
     try:
-        manifest = orjson.loads(path.read_bytes())
+        data = path.read_bytes()
+        manifest: dict[str, Any] = orjson.loads(data)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise RunFolderError(f"{path}: can't be read: {error.strerror}") from None
     except orjson.JSONDecodeError:
-        raise RunFolderError(f"{path}: is damaged; delete it to have it written again by the next run") from None
-    if not isinstance(manifest, dict):
-        raise RunFolderError(f"{path}: is not a run's manifest")
+        raise RunFolderError(f"{path}: is damaged: no JSON; {_REMEDY}") from None
+    try:
+        _Manifest.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        what = ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
+        raise RunFolderError(f"{path}: is damaged: {what}; {_REMEDY}") from None
     return manifest
 
 
@@ -173,6 +221,8 @@ def write_manifest(
             "provider": model.provider,
             "price": price,
         }
+    params = experiment.params.model_dump(mode="json")
+    teacher, students = params.get("teacher"), params.get("students")
     manifest = {
         "schema": 1,
         "name": job.name,
@@ -181,9 +231,10 @@ def write_manifest(
         "graded_steps": list(experiment.protocol.GRADED),
         "expected_answers": plan.graded,
         "plan": {"fingerprint": plan.fingerprint, "calls": [[*slot, n] for slot, n in plan.total.items()]},
-        "teacher": getattr(experiment.params, "teacher", None),
-        "students": getattr(experiment.params, "students", None),
-        "params": experiment.params.model_dump(mode="json"),
+        # Another protocol may mean something else by these words.
+        "teacher": teacher if isinstance(teacher, str) else None,
+        "students": students if isinstance(students, list) and all(isinstance(s, str) for s in students) else None,
+        "params": params,
         "data": {
             "reader": job.data.reader,
             "path": str(job.data.path) if job.data.path else None,
@@ -201,21 +252,6 @@ def write_manifest(
     }
     write_atomically(run_dir / _JOB, dump_job(job).encode())
     write_atomically(run_dir / _MANIFEST, orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replace a file as a whole: a reader sees the old one or the new one.
-
-    Raises:
-        StorageError: the disk refused; the old file stands.
-    """
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise StorageError(f"{path}: can't be written: {error.strerror}") from None
 
 
 def _versions() -> dict[str, str]:

@@ -47,6 +47,7 @@ def _fits_a_file_system(path: Path) -> Path:
     return path
 
 
+KeyVariable = Annotated[str, Field(pattern=_VARIABLE, max_length=100)]
 File = Annotated[Path, Field(strict=False), AfterValidator(_fits_a_file_system)]
 Count = Annotated[int, Field(gt=0, lt=2**31)]
 """Larger ones are slips of the hand, and some would not fit into JSON."""
@@ -81,7 +82,8 @@ class Limits(Section):
     tokens_per_minute: PositiveFloat | None = None
     concurrency: Count = 16
     adaptive: bool = Field(
-        default=True, description="Halve the request rate on a 429 and let it grow back; false: the limit as written."
+        default=True,
+        description="Heed limits that replies tell; slow down on a 429 and find the limit again. false: as written.",
     )
 
 
@@ -125,6 +127,18 @@ class Simulation(Section):
     seed: Seed = 0
 
 
+def _together(parts: list[Limits]) -> Limits:
+    """Limits that add up; one that a part does not have, they don't have together."""
+    requests = [part.requests_per_minute for part in parts]
+    tokens = [part.tokens_per_minute for part in parts]
+    return Limits(
+        requests_per_minute=None if None in requests else sum(filter(None, requests)),
+        tokens_per_minute=None if None in tokens else sum(filter(None, tokens)),
+        concurrency=sum(part.concurrency for part in parts),
+        adaptive=all(part.adaptive for part in parts),
+    )
+
+
 class _Provider(Section):
     """What every provider has. `shape` tells what bounds it: the limits of an account, or slots."""
 
@@ -136,20 +150,47 @@ class _Provider(Section):
     )
 
 
+class Member(Section):
+    """One of several accounts or hosts that serve a provider's models; what it leaves out is the provider's."""
+
+    name: Name
+    base_url: Url | None = None
+    api_key_env: KeyVariable | None = None
+    limits: Limits | None = None
+    weight: PositiveFloat = Field(1.0, description="Its share of the calls among members that have room.")
+
+
 class OpenAIProvider(_Provider):
     """Any server that speaks the OpenAI chat completions protocol."""
 
     api: Literal["openai"]
     base_url: Url
-    api_key_env: str | None = Field(
-        None, pattern=_VARIABLE, max_length=100, description="Environment variable that holds the key."
-    )
+    api_key_env: KeyVariable | None = Field(None, description="Environment variable that holds the key.")
     limits: Limits = Limits()
+    members: list[Member] = Field(
+        default_factory=list, description="Several accounts or hosts for the same models, used by the room they have."
+    )
+
+    @property
+    def accounts(self) -> list[Member]:
+        """Every account with all that it leaves out filled in; the only one has no name."""
+        whole = {"base_url": self.base_url, "api_key_env": self.api_key_env, "limits": self.limits}
+        if not self.members:
+            return [Member(name="only").model_copy(update={**whole, "name": ""})]
+        told = [{k: v for k, v in m if v is not None} for m in self.members]
+        return [m.model_copy(update={**whole, **own}) for m, own in zip(self.members, told, strict=True)]
 
     @property
     def shape(self) -> tuple[Limits | None, list[Slot]]:
-        """An account's limits, no slots."""
-        return self.limits, []
+        """The limits of all accounts together, no slots."""
+        return _together([member.limits or self.limits for member in self.accounts]), []
+
+    @model_validator(mode="after")
+    def _once_each(self) -> OpenAIProvider:
+        names = [member.name for member in self.members]
+        if len(set(names)) < len(names):
+            raise ValueError("two members have the same name")
+        return self
 
 
 class OllamaProvider(_Provider):

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import orjson
 
 from eli5b_batch.errors import JournalDamagedError, StorageError
+from eli5b_batch.index import Entry, Index
 from eli5b_batch.jsonl import JsonLines, Mark
 from eli5b_batch.records import make_key
 
@@ -36,14 +37,6 @@ _ANSWERED: Final = b'","status":"ok","request_hash":"'
 _COST: Final = b'","cost_usd":'
 _FREE: Final = (b"0.0", b"null")
 _HASH_DIGITS: Final = 16
-
-
-class Entry(NamedTuple):
-    """Where a call's record stands and what it says at its head."""
-
-    offset: int
-    ok: bool
-    request_hash: str
 
 
 class Head(NamedTuple):
@@ -89,7 +82,7 @@ class Journal:
     ) -> None:
         self.path = path
         self._redo = {step.encode(): offset for step, offset in (redo or {}).items()}
-        self._index: dict[bytes, dict[bytes, Entry]] = {}
+        self._index = Index()
         self._closed = {problem_key(problem) for problem in closed}
         self._counts: dict[bytes, list[int]] = {}
         self._appended = 0
@@ -109,7 +102,7 @@ class Journal:
             self._counts = {kind.encode(): counts for kind, counts in checkpoint["counts"].items()}
             for key, *entry in checkpoint["open"]:
                 if (problem := problem_of(key.encode())) not in self._closed:
-                    self._index.setdefault(problem, {})[key.encode()] = Entry(*entry)
+                    self._index.calls_of(problem)[key.encode()] = Entry(*entry)
                 elif not entry[1]:  # made good after the mark: the answer counts
                     self._counts[key.encode()[key.find("|") :]][0] -= 1
         for offset, line in self._file.scan(start):
@@ -146,7 +139,7 @@ class Journal:
         if problem in self._closed:  # every call of it is answered in the end: its failures were made good
             counts[1] += entry.ok
             return
-        calls = self._index.setdefault(problem, {})
+        calls = self._index.calls_of(problem)
         known = calls.get(key)
         if known is None:
             counts[entry.ok] += 1
@@ -161,7 +154,12 @@ class Journal:
         """Nobody will ask about the calls of this problem any more: they leave the index and stay counted."""
         name = problem_key(problem)
         self._closed.add(name)
-        self._index.pop(name, None)
+        self._index.drop(name)
+
+    @property
+    def open_calls(self) -> int:
+        """Calls of open problems: what a checkpoint holds one by one."""
+        return len(self._index)
 
     def checkpoint(self) -> dict[str, Any]:
         """What a later start needs in order not to read the file from its beginning; JSON-ready."""
@@ -170,7 +168,7 @@ class Journal:
             "records": self.opened.records + self._appended,
             "cost_usd": self.opened.cost_usd + self._spent,
             "counts": {kind.decode(): list(counts) for kind, counts in self._counts.items()},
-            "open": [[key.decode(), *entry] for calls in self._index.values() for key, entry in calls.items()],
+            "open": [[key.decode(), *entry] for key, entry in self._index],
         }
 
     @property
@@ -188,7 +186,7 @@ class Journal:
         problem = problem_of(name)
         if problem in self._closed:
             self._reopen(problem)
-        return self._index.get(problem, {}).get(name)
+        return self._index.find(problem, name)
 
     def _reopen(self, problem: bytes) -> None:
         """Index a closed problem again.
@@ -199,9 +197,10 @@ class Journal:
         start = b'{"key":"' + problem + b"|"
         for offset, line in self._file.scan():
             if line.startswith(start) and (head := _read_head(line)):
-                known = self._index.setdefault(problem, {}).get(head.key)
+                calls = self._index.calls_of(problem)
+                known = calls.get(head.key)
                 if known is None or head.ok or not known.ok:
-                    self._index[problem][head.key] = Entry(offset, head.ok, head.request_hash)
+                    calls[head.key] = Entry(offset, head.ok, head.request_hash)
 
     def is_answered(self, key: str) -> bool:
         """Whether `key` has a success on record."""

@@ -43,6 +43,10 @@ class Problem(NamedTuple):
     order: int = 0
 
 
+READING: Final = 1
+"""To be raised when the same file comes to other problems than before: finished ones are then replayed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Problems:
     """What a job's `data` section comes to.

@@ -108,6 +108,7 @@ class Progress:
     def snapshot(self) -> Snapshot:
         """The run as it is now; see `eli5b_batch.snapshot`."""
         providers = [d.snapshot() for d in self._dispatchers]
+        began = self._began
         done = self._done()
         arms = self._arms()
         steps = [self._step(*key, done[key]) for key in self._plan.total]
@@ -131,7 +132,7 @@ class Progress:
                 "window": self._window,
             },
             "steps": steps,
-            "providers": [_provider(p) for p in providers],
+            "providers": [_provider(p, began) for p in providers],
             "slots": [_slot(p["provider"], s) for p in providers for s in p.get("slots", ())],
             "accuracy": [_arm(arm, *counts) for arm, counts in sorted(arms.items(), key=str)],
             "cost": {
@@ -172,7 +173,7 @@ def _iso(moment: dt.datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _provider(p: Mapping[str, Any]) -> Provider:
+def _provider(p: Mapping[str, Any], began: float) -> Provider:
     return {
         "provider": p["provider"],
         "in_flight": p["in_flight"],
@@ -186,6 +187,8 @@ def _provider(p: Mapping[str, Any]) -> Provider:
         "retry_waiting": p["retry_waiting"],
         "retries": p["retries"],
         "last_error": p["last_error"],
+        "down_s": p.get("down_s"),
+        "limit_history": [[round(at - began, 1), round(limit, 1)] for at, limit in p.get("limit_history", ())],
     }
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final, cast
 
 import orjson
 
-from eli5b_batch.errors import RunFolderError, StorageError
+from eli5b_batch.errors import RunFolderError
+from eli5b_batch.files import write_atomically
 from eli5b_batch.periodic import Periodic
 from eli5b_batch.snapshot import SCHEMA, Snapshot
 
@@ -18,15 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-PROGRESS_FILE: Final = "progress.json"
+PROGRESS: Final = "progress.json"
 """Its name in the run folder."""
 
 
 class ProgressFile(Periodic):
     """Rewrites the file with the newest snapshot on entry, every second, and on exit.
-
-    A reader never sees half a file: it is written beside its place and moved there. It is not synced
-    to disk, because everything in it can be derived from the journal.
 
     Args:
         path: the file; its folder must exist.
@@ -46,19 +44,12 @@ class ProgressFile(Periodic):
     ) -> None:
         super().__init__(interval_s, on_error)
         self._path = path
-        self._aside = path.with_name(path.name + ".tmp")
         self._snapshot = snapshot
 
     def _tick(self) -> None:
-        data = orjson.dumps(self._snapshot(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-        try:
-            # On failure the file aside is left: the next write, by this run or a later one, replaces it.
-            self._aside.write_bytes(data)
-            self._aside.replace(self._path)
-        except OSError as error:
-            raise StorageError(
-                f"{self._path}: can't be rewritten, so it does not tell how the run stands: {error.strerror}"
-            ) from error
+        write_atomically(
+            self._path, orjson.dumps(self._snapshot(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+        )
 
     def _close(self) -> None:
         self._tick()
@@ -70,14 +61,14 @@ def read_progress(run_dir: Path) -> Snapshot:
     Raises:
         RunFolderError: there is no such folder, no progress in it, or it is not a snapshot of this schema.
     """
-    path = run_dir / PROGRESS_FILE
+    path = run_dir / PROGRESS
     if not run_dir.is_dir():
         raise RunFolderError(f"{run_dir}: no such run folder; give one that a run made, such as outputs/NAME")
     try:
         data = path.read_bytes()
     except FileNotFoundError as error:
         raise RunFolderError(
-            f"{run_dir}: no {PROGRESS_FILE} in it: no run has begun here, or it is not a run folder"
+            f"{run_dir}: no {PROGRESS} in it: no run has begun here, or it is not a run folder"
         ) from error
     except OSError as error:
         raise RunFolderError(f"{path}: can't be read: {error.strerror}") from error

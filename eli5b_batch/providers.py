@@ -5,51 +5,68 @@ Must not know: protocols, journals. This is the one place that knows which `api`
 
 from __future__ import annotations
 
+import math
 import os
 import random
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from eli5b_batch.backends.ollama import OllamaBackend
 from eli5b_batch.backends.openai import OpenAIBackend
 from eli5b_batch.backends.transport import Transport
+from eli5b_batch.dispatch.account import Account
 from eli5b_batch.dispatch.dispatcher import Dispatcher
 from eli5b_batch.dispatch.gate import Gate
 from eli5b_batch.dispatch.slots import SlotPool
 from eli5b_batch.errors import JobError
-from eli5b_batch.job import OpenAIProvider, SimulatedProvider
+from eli5b_batch.job import Member, OpenAIProvider, SimulatedProvider
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Collection, Sequence
+    from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 
     from eli5b_batch.backends.base import Backend
     from eli5b_batch.dispatch.budget import Budget
     from eli5b_batch.dispatch.capacity import Capacity
     from eli5b_batch.dispatch.stop import Stop
-    from eli5b_batch.job import Job
+    from eli5b_batch.job import Job, Limits, Slot
     from eli5b_batch.problems import Problem
 
 
-def read_keys(job: Job, providers: Collection[str]) -> dict[str, str]:
-    """The API keys of these providers, from the environment.
+class Network(Protocol):
+    """What stands in for the network where nothing may be sent, as in a rehearsal."""
+
+    @property
+    def urls(self) -> Mapping[str, list[str]]:
+        """By provider: an address, or one per slot."""
+        ...
+
+    def transport(self, provider: str, account: str) -> Transport:
+        """Carries the requests to one account of a provider ("" for the only one), or to all its slots."""
+        ...
+
+
+def read_keys(job: Job, providers: Collection[str]) -> dict[tuple[str, str], str]:
+    """The API keys of these providers, from the environment, by provider and member.
 
     Raises:
         JobError: a variable is not set.
     """
     keys = {}
     for name in providers:
-        variable = getattr(job.providers[name], "api_key_env", None)
-        if variable is None:
-            continue
-        key = os.environ.get(variable, "").strip()
-        if not key:
-            raise JobError(
-                f"providers.{name}.api_key_env: the environment has no {variable}; set it (export {variable}=...), "
-                "or try the job without keys: --simulate"
-            )
-        if not (key.isascii() and key.isprintable()):
-            raise JobError(f"providers.{name}.api_key_env: {variable} holds a character no key has (a line break?)")
-        keys[name] = key
+        provider = job.providers[name]
+        for member in provider.accounts if isinstance(provider, OpenAIProvider) else ():
+            variable = member.api_key_env
+            if variable is None:
+                continue
+            key = os.environ.get(variable, "").strip()
+            if not key:
+                raise JobError(
+                    f"providers.{name}.api_key_env: the environment has no {variable}; set it (export {variable}=...), "
+                    "or try the job without keys: --simulate"
+                )
+            if not (key.isascii() and key.isprintable()):
+                raise JobError(f"providers.{name}.api_key_env: {variable} holds a character no key has (a line break?)")
+            keys[name, member.name] = key
     return keys
 
 
@@ -62,6 +79,8 @@ async def open_dispatchers(
     budget: Budget,
     stop: Stop,
     clock: Callable[[], float],
+    give_up_after_s: float = math.inf,
+    network: Network | None = None,
 ) -> AsyncIterator[dict[str, Dispatcher]]:
     """Clients for `providers`, with simulated servers running where the job wants them; closed at the end.
 
@@ -72,50 +91,91 @@ async def open_dispatchers(
         budget: the run's.
         stop: the run's.
         clock: the event loop's clock, seconds.
+        give_up_after_s: seconds that a provider may be down before the run ends.
+        network: in place of the real one; no key is read and no server started then.
 
     Raises:
         JobError: an API key is missing.
         ProviderError: the simulated servers do not start.
     """
-    keys = read_keys(job, providers)
+    keys = {} if network else read_keys(job, providers)
     async with AsyncExitStack() as stack:
-        urls: dict[str, list[str]] = {}
-        if any(isinstance(job.providers[name], SimulatedProvider) for name in providers):
+        urls: Mapping[str, list[str]] = network.urls if network else {}
+        if network is None and any(isinstance(job.providers[name], SimulatedProvider) for name in providers):
             from eli5b_batch.backends.simulated.launch import simulated_servers  # noqa: PLC0415 (not for real runs)
 
             urls = await stack.enter_async_context(simulated_servers(job, problems))
         dispatchers = {}
         for name in providers:
-            backend, capacity = _client(job, name, urls.get(name), keys.get(name, ""), clock)
-            stack.push_async_callback(backend.close)
+            provider = job.providers[name]
+            if (limits := provider.shape[0]) is not None:
+                backends, accounts = _api_clients(
+                    job, name, limits, keys=keys, urls=urls.get(name), clock=clock, network=network
+                )
+                capacity: Capacity = Gate(accounts, clock, give_up_after_s=give_up_after_s)
+            else:
+                backends, slots = _gpu_clients(job, name, urls.get(name), network)
+                capacity = SlotPool(slots, clock, give_up_after_s=give_up_after_s)
+            for backend in backends.values():
+                stack.push_async_callback(backend.close)
             dispatchers[name] = Dispatcher(
                 name,
-                backend=backend,
+                backends=backends,
                 capacity=capacity,
                 budget=budget,
                 stop=stop,
-                attempts=job.providers[name].attempts,
+                attempts=provider.attempts,
+                timeout_s=provider.timeout_s,
                 clock=clock,
                 randomness=random.Random(f"{job.seed}/{name}"),
             )
         yield dispatchers
 
 
-def _client(
-    job: Job, name: str, urls: list[str] | None, key: str, clock: Callable[[], float]
-) -> tuple[Backend, Capacity]:
+def _api_clients(
+    job: Job,
+    name: str,
+    limits: Limits,
+    *,
+    keys: Mapping[tuple[str, str], str],
+    urls: list[str] | None,
+    clock: Callable[[], float],
+    network: Network | None,
+) -> tuple[dict[str, Backend], list[Account]]:
+    """Clients by the name of the account they speak for ("" for the only one), and the accounts."""
     provider = job.providers[name]
-    limits, slots = provider.shape
-    trace = provider.trace or urls is not None
-    if limits is not None:
-        base_url = f"{urls[0]}/v1" if urls else getattr(provider, "base_url", "")
+    if isinstance(provider, OpenAIProvider):
+        members = provider.accounts
+    else:
+        members = [Member(name="only").model_copy(update={"name": "", "base_url": f"{(urls or [''])[0]}/v1"})]
+    backends: dict[str, Backend] = {}
+    accounts = []
+    for member in members:
+        key, own, base_url = keys.get((name, member.name), ""), member.limits or limits, member.base_url or ""
         headers = {"Authorization": f"Bearer {key}"} if key else None
-        transport = Transport(limits.concurrency, provider.timeout_s, headers)
-        key_env = provider.api_key_env if isinstance(provider, OpenAIProvider) else None
-        backend = OpenAIBackend(name, base_url, key=key, key_env=key_env, transport=transport, trace=trace)
-        return backend, Gate(base_url, limits, clock)
+        backends[member.name] = OpenAIBackend(
+            name,
+            base_url,
+            key=key,
+            key_env=member.api_key_env,
+            transport=network.transport(name, member.name)
+            if network
+            else Transport(own.concurrency, provider.timeout_s, headers),
+            trace=provider.trace or urls is not None,
+        )
+        accounts.append(Account(base_url, own, clock, name=member.name, weight=member.weight))
+    return backends, accounts
+
+
+def _gpu_clients(
+    job: Job, name: str, urls: list[str] | None, network: Network | None
+) -> tuple[dict[str, Backend], list[Slot]]:
+    """The client of all slots of a provider, and the slots with their addresses."""
+    provider = job.providers[name]
+    _, slots = provider.shape
     placed = [s.model_copy(update={"url": url}) for s, url in zip(slots, urls, strict=True)] if urls else slots
-    transport = Transport(sum(s.parallel for s in slots) + len(slots), provider.timeout_s)
+    places = sum(s.parallel for s in slots) + len(slots)
+    transport = network.transport(name, "") if network else Transport(places, provider.timeout_s)
     asked = sorted({m.model for m in job.models_of(name).values()})
     served = {s.url or "": [m for m in asked if s.serves(m)] for s in placed}
-    return OllamaBackend(name, served, transport=transport, trace=trace), SlotPool(placed, clock)
+    return {"": OllamaBackend(name, served, transport=transport, trace=provider.trace or urls is not None)}, placed

@@ -7,20 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import logging
-import signal
+import gc
+import math
 from contextlib import AsyncExitStack, closing, contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from eli5b_batch.calls import Answered, Asked, Recorded, RunCalls
 from eli5b_batch.dispatch.budget import Budget
 from eli5b_batch.dispatch.stop import Stop
-from eli5b_batch.errors import ChangedRequestError, Eli5bError, StorageError, TimeUpError
+from eli5b_batch.engine import INTERRUPTED, Ending, Engine
+from eli5b_batch.errors import ChangedRequestError, TimeUpError
 from eli5b_batch.finished import Fingerprint
 from eli5b_batch.folder import (
     LOG,
-    PROGRESS,
     SPENDING,
     JobOnRecord,
     check_same_job,
@@ -28,46 +27,27 @@ from eli5b_batch.folder import (
     redo_of,
     write_manifest,
 )
-from eli5b_batch.grading.book import FAILED
 from eli5b_batch.grading.pool import GraderPool
 from eli5b_batch.log import display_failed, log, run_log
-from eli5b_batch.plan import Plan, count_calls, first_of, remembered_plan
-from eli5b_batch.progress import Progress
-from eli5b_batch.progress_file import ProgressFile
+from eli5b_batch.plan import Plan, count_calls, remembered_plan
+from eli5b_batch.progress_file import PROGRESS, ProgressFile
 from eli5b_batch.providers import open_dispatchers
 from eli5b_batch.spending import Spending
 from eli5b_batch.store import CHECKPOINT_INTERVAL_S, open_store
 
 if TYPE_CHECKING:
-    from collections import Counter
+    import signal
     from collections.abc import Callable, Iterator, Mapping
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     from eli5b_batch.backends.base import ModelFacts
     from eli5b_batch.dispatch.dispatcher import Dispatcher
-    from eli5b_batch.dispatch.stop import Reason
     from eli5b_batch.plan import Experiment
-    from eli5b_batch.problems import Problem
     from eli5b_batch.snapshot import Snapshot
     from eli5b_batch.store import Store
 
     Display = Callable[[Callable[[], Snapshot]], AbstractAsyncContextManager[object]]
-
-INTERRUPTED: Final = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
-_SOME_FAILED: Final = 3
-_LEAST_WINDOW: Final = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """How a run ended: exit code, one sentence where it did not finish, calls on record, failures by class."""
-
-    exit_code: int
-    reason: str | None
-    calls: int
-    of_calls: int
-    failures: Counter[str]
 
 
 async def execute(
@@ -77,6 +57,7 @@ async def execute(
     display: Display,
     grace_s: float = 30.0,
     stop_after_s: float | None = None,
+    give_up_after_s: float = math.inf,
 ) -> Ending:
     """Run a job, or finish it: a folder with records in it is resumed.
 
@@ -86,6 +67,7 @@ async def execute(
         display: makes the display from a source of snapshots.
         grace_s: seconds that calls in flight get after SIGTERM or SIGHUP.
         stop_after_s: seconds after which no new call goes out.
+        give_up_after_s: seconds that every server of a provider may be down before the run ends.
 
     Raises:
         Eli5bError: the run could not begin: bad folder, missing key, a provider that refuses.
@@ -108,6 +90,7 @@ async def execute(
                 budget=budget,
                 stop=stop,
                 clock=loop.time,
+                give_up_after_s=give_up_after_s,
             )
         )
         facts = await reach_models(experiment, plan, dispatchers)
@@ -121,23 +104,27 @@ async def execute(
         write_manifest(run_dir, experiment, plan, facts, dt.datetime.now(dt.UTC))
         stack.enter_context(run_log(run_dir / LOG))
         pool = await stack.enter_async_context(GraderPool(workers=1))
-        run = _Run(
-            experiment=experiment,
-            plan=plan,
-            store=store,
-            pool=pool,
+        engine = Engine(
+            experiment,
+            plan,
+            records=store,
+            grader=pool,
             dispatchers=dispatchers,
             stop=stop,
             budget=budget,
+            upkeep=(store.journal.sync_forever, partial(_checkpoint_forever, store)),
             grace_s=grace_s,
         )
-        stack.enter_context(_signals(run.interrupt))
+        stack.enter_context(_signals(engine.interrupt))
         stack.enter_context(_time_limit(stop, stop_after_s))
         await stack.enter_async_context(
-            ProgressFile(run_dir / PROGRESS, run.progress.snapshot, on_error=display_failed)
+            ProgressFile(run_dir / PROGRESS, engine.progress.snapshot, on_error=display_failed)
         )
-        await stack.enter_async_context(display(run.progress.snapshot))
-        ending = await run.to_the_end()
+        await stack.enter_async_context(display(engine.progress.snapshot))
+        log("run begins", on_record=len(store.journal), torn_bytes_cut=store.journal.opened.torn_bytes)
+        gc.collect()
+        gc.freeze()  # what is there when calling begins stays to the end, and need not be walked over
+        ending = await engine.to_the_end()
         if isinstance(stop.reason, ChangedRequestError):
             on_record.put_back()
         return ending
@@ -169,191 +156,15 @@ async def reach_models(
     facts: dict[str, ModelFacts] = {}
     for provider, dispatcher in dispatchers.items():
         names = {n: m.model for n, m in experiment.job.models_of(provider).items() if n in plan.models_left}
-        told = await dispatcher.backend.reach(sorted(set(names.values())))
+        told = await dispatcher.reach(sorted(set(names.values())))
         facts |= {name: told[model] for name, model in names.items()}
     return facts
 
 
-class _Run:
-    """The part of a run in which calls are made."""
-
-    def __init__(
-        self,
-        *,
-        experiment: Experiment,
-        plan: Plan,
-        store: Store,
-        pool: GraderPool,
-        dispatchers: Mapping[str, Dispatcher],
-        stop: Stop,
-        budget: Budget,
-        grace_s: float,
-    ) -> None:
-        loop = asyncio.get_running_loop()
-        job = experiment.job
-        began, at = dt.datetime.now(dt.UTC).timestamp(), loop.time()
-        # As many problems as there are places, so that every place finds a call while others wait for hints.
-        window = max(_LEAST_WINDOW, job.places) if job.window == "auto" else job.window
-        self._experiment = experiment
-        self._store = store
-        self._journal = store.journal
-        self._book = store.book
-        self._pool = pool
-        self._dispatchers = dispatchers
-        self._stop = stop
-        self._grace_s = grace_s
-        self._window = asyncio.Semaphore(window)
-        self._leave = asyncio.Event()
-        self._grading: dict[str, list[asyncio.Task[None]]] = {}
-        self._failing: set[str] = set()
-        self._calls = RunCalls(
-            job,
-            journal=store.journal,
-            dispatchers=dispatchers,
-            stop=stop,
-            wall=lambda t: began + t - at,
-            observe=self._observe,
-        )
-        self.progress = Progress(
-            name=job.name,
-            simulated=job.simulated,
-            plan=plan,
-            problems=len(experiment.problems.selected),
-            window=window,
-            paid=[name for name, model in job.models.items() if model.price],
-            budget=budget,
-            clock=loop.time,
-            now=lambda: dt.datetime.now(dt.UTC),
-            arms=lambda: store.book.arms,
-            dispatchers=list(dispatchers.values()),
-        )
-
-    async def to_the_end(self) -> Ending:
-        """Make every call, or as many as can be until something stops the run."""
-        opened = self._journal.opened
-        log("run begins", on_record=len(self._journal), torn_bytes_cut=opened.torn_bytes)
-        services = [asyncio.create_task(d.capacity.run()) for d in self._dispatchers.values()]
-        services.append(asyncio.create_task(self._journal.sync_forever()))
-        services.append(asyncio.create_task(self._checkpoint_forever()))
-        work = asyncio.create_task(self._all_problems())
-        asked = asyncio.create_task(self._stop.asked())
-        try:
-            await asyncio.wait({work, asked, *services}, return_when=asyncio.FIRST_COMPLETED)
-            for task in (work, *services):
-                if task.done() and not task.cancelled() and (error := task.exception()):
-                    self._stop.ask(first_of(error))
-            if self._stop.reason is not None:
-                await self._come_home()
-        finally:
-            await _cancel(work, asked, *services)
-        return self._end()
-
-    def interrupt(self, number: signal.Signals) -> None:
-        """The first signal stops new calls, the second leaves at once."""
-        if self._stop.reason is not None:
-            self._leave.set()
-            return
-        self._stop.ask(number)
-        if number is not signal.SIGINT:
-            asyncio.get_running_loop().call_later(self._grace_s, self._leave.set)
-
-    async def _all_problems(self) -> None:
-        async with asyncio.TaskGroup() as group:
-            for problem in self._experiment.problems.selected:
-                if problem in self._store.finished:
-                    self.progress.problems_done += 1
-                    continue
-                await self._window.acquire()
-                group.create_task(self._problem(problem))
-
-    async def _problem(self, problem: Problem) -> None:
-        self.progress.problems_active += 1
-        try:
-            context = self._experiment.context(problem, self._calls)
-            await self._experiment.protocol.run(problem, context, self._experiment.params)
-            await asyncio.gather(*self._grading.pop(problem.id, ()))
-            self.progress.problems_done += 1
-            if problem.id not in self._failing:
-                self._store.finish(problem)
-        except Exception as error:  # noqa: BLE001 (ends the run in order: other problems' calls in flight come home)
-            self._stop.ask(first_of(error))
-        finally:
-            self.progress.problems_active -= 1
-            self._calls.forget(problem)
-            self._window.release()
-
-    def _observe(self, done: Answered) -> None:
-        """A call has its record: count it, and see to its verdict if it is an answer."""
-        call, reply = done.call, done.reply
-        self.progress.answered(done)
-        if done.error is not None:
-            self._failing.add(call.owner.id)
-            log("call failed", level=logging.WARNING, key=call.key, **done.error)
-        if call.step not in self._experiment.protocol.GRADED:
-            return
-        verdict = self._book.verdict(call.key)
-        if not reply.ok:
-            if verdict is None:
-                self._book.add_failed(call.key, call.problem.answer)
-        elif not done.replayed or verdict is None or verdict == FAILED:
-            self._grading.setdefault(call.owner.id, []).append(asyncio.create_task(self._grade(call, reply)))
-
-    async def _grade(self, call: Asked, reply: Recorded) -> None:
-        self.progress.grades_waiting += 1
-        try:
-            verdict = await self._pool.grade(reply.text, call.problem.answer)
-        finally:
-            self.progress.grades_waiting -= 1
-        self._book.add(call.key, call.problem.answer, verdict)
-
-    async def _checkpoint_forever(self) -> None:
-        while True:
-            await asyncio.sleep(CHECKPOINT_INTERVAL_S)
-            self._store.checkpoint()
-
-    async def _come_home(self) -> None:
-        """Wait until every call in flight is on disk, or somebody is in a hurry."""
-        self.progress.state = "draining"
-        self.progress.reason = _sentence(self._stop.reason)
-        log("run stops", level=logging.WARNING, reason=self.progress.reason, in_flight=self._stop.in_flight)
-        home = asyncio.create_task(self._stop.all_home())
-        leave = asyncio.create_task(self._leave.wait())
-        await asyncio.wait({home, leave}, return_when=asyncio.FIRST_COMPLETED)
-        await _cancel(home, leave)
-
-    def _end(self) -> Ending:
-        progress, reason = self.progress, self._stop.reason
-        if reason is None:
-            progress.state = "done"
-            progress.exit_code = _SOME_FAILED if progress.failures else 0
-        elif isinstance(reason, signal.Signals):
-            progress.state, progress.exit_code = "stopped", INTERRUPTED[reason]
-            progress.reason = f"stopped by {reason.name}"
-        else:
-            stopped = isinstance(reason, Eli5bError) and not isinstance(reason, StorageError)
-            progress.state = "stopped" if stopped else "failed"
-            progress.exit_code = reason.exit_code if isinstance(reason, Eli5bError) else 1
-            unexpected = None if isinstance(reason, Eli5bError) else reason
-            log("run failed", level=logging.ERROR, error=unexpected, reason=str(reason))
-        if not isinstance(reason, StorageError):
-            self._store.checkpoint()
-        log("run ends", state=progress.state, exit_code=progress.exit_code, failures=dict(progress.failures))
-        return Ending(progress.exit_code, progress.reason, progress.calls_done, progress.calls_total, progress.failures)
-
-
-def _sentence(reason: Reason | None) -> str:
-    if isinstance(reason, signal.Signals):
-        return f"stopped by {reason.name}: calls in flight come home first, a second one leaves at once"
-    if isinstance(reason, Eli5bError):
-        return str(reason)
-    return f"unexpected {type(reason).__name__}: {reason}; the traceback is in {LOG}"
-
-
-async def _cancel(*tasks: asyncio.Task[Any]) -> None:
-    """Cancel tasks and wait until they are gone; an error among them was seen when it arose."""
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+async def _checkpoint_forever(store: Store) -> None:
+    while True:
+        await asyncio.sleep(CHECKPOINT_INTERVAL_S)
+        store.checkpoint()
 
 
 @contextmanager

@@ -45,7 +45,9 @@ class Step(TypedDict):
 class Provider(TypedDict):
     """One account or group of servers. `queued` calls wait for capacity, `retry_waiting` for their next try.
 
-    Limits are per minute, None where the provider has none; `rate_limited` counts the 429s.
+    Limits are per minute, as they are used now, None where nothing bounds them; `rate_limited` counts the 429s.
+    `down_s`: seconds since nothing works any more and probes go out, None while it does. `limit_history`: the requests
+    per minute that were decided on, as [seconds since the start, limit], newest last; of the first account of several.
     """
 
     provider: str
@@ -60,6 +62,8 @@ class Provider(TypedDict):
     retry_waiting: int
     retries: int
     last_error: str | None
+    down_s: float | None
+    limit_history: list[list[float]]
 
 
 class Slot(TypedDict):

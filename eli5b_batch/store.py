@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from eli5b_batch.errors import RunFolderError
+from eli5b_batch.files import write_atomically
 from eli5b_batch.finished import Fingerprint, Finished
 from eli5b_batch.folder import (
     CALLS,
@@ -23,7 +24,6 @@ from eli5b_batch.folder import (
     read_manifest,
     redo_of,
     set_redo,
-    write_atomically,
 )
 from eli5b_batch.grading.book import GradeBook
 from eli5b_batch.journal import Journal, repair
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from eli5b_batch.problems import Problem
 
 CHECKPOINT_INTERVAL_S: Final = 10.0
+_MOST_OPEN: Final = 200_000
 _RESERVE: Final = ".reserve"
 RECORD_BYTES: Final = 65_536
 """Room for one record in the reserve: a long prompt and a long reply."""
@@ -58,6 +59,7 @@ class Store:
         donors: Mapping[str, Problem],
         users: Mapping[str, Collection[Problem]],
         left_out: Collection[str],
+        redo: Mapping[str, int],
     ) -> None:
         self.journal = journal
         self.book = book
@@ -66,6 +68,7 @@ class Store:
         self._donors = donors
         self._users = users
         self._left_out = set(left_out)
+        self._redo = redo
 
     def finish(self, problem: Problem) -> None:
         """Every call of the problem is answered and graded."""
@@ -91,12 +94,15 @@ class Store:
             reserve.give_up()
 
     def checkpoint(self) -> None:
-        """Write the checkpoint.
+        """Write the checkpoint; none where so many calls are open that reading the files again is as quick.
 
         Raises:
             StorageError: the disk refused.
         """
+        if self.journal.open_calls > _MOST_OPEN:
+            return
         state = {
+            "redo": self._redo,
             "left_out": sorted(self._left_out),
             "journal": self.journal.checkpoint(),
             "book": self.book.checkpoint(),
@@ -118,6 +124,8 @@ def open_store(run_dir: Path, experiment: Experiment, fingerprint: Fingerprint) 
         closed = _closable(everything, finished, users)
         redo = redo_of(read_manifest(run_dir))
         checkpoint = _read_checkpoint(run_dir / CHECKPOINT)
+        if checkpoint is not None and checkpoint["redo"] != redo:
+            checkpoint = None  # other records count now
         if checkpoint is not None and not _covers(checkpoint, everything, closed):
             checkpoint = None
         try:
@@ -139,7 +147,7 @@ def open_store(run_dir: Path, experiment: Experiment, fingerprint: Fingerprint) 
         with closing(journal), closing(book):
             donors = experiment.problems.partners
             path = run_dir / CHECKPOINT
-            yield Store(path, journal, book, finished, donors=donors, users=users, left_out=left_out)
+            yield Store(path, journal, book, finished, donors=donors, users=users, left_out=left_out, redo=redo)
 
 
 def repair_run(run_dir: Path) -> int:
@@ -236,7 +244,11 @@ def _read_checkpoint(path: Path) -> dict[str, Any] | None:
         checkpoint = orjson.loads(path.read_bytes())
     except (OSError, orjson.JSONDecodeError):
         return None  # nothing is lost: the files are read from their beginning
-    return checkpoint if isinstance(checkpoint, dict) and checkpoint.keys() >= {"left_out", "journal", "book"} else None
+    return (
+        checkpoint
+        if isinstance(checkpoint, dict) and checkpoint.keys() >= {"redo", "left_out", "journal", "book"}
+        else None
+    )
 
 
 def _covers(checkpoint: Mapping[str, Any], problems: Collection[Problem], closed: Collection[str]) -> bool:

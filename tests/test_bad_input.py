@@ -339,13 +339,34 @@ def test_a_problem_without_an_answer_is_named_by_its_line(
 # --- the run folder ------------------------------------------------------------------------------
 
 
-def test_the_run_folder_of_another_job_is_refused(refused: Callable[..., str], job: Job, tmp_path: Path) -> None:
-    folder = tmp_path / "outputs" / "small"
-    folder.mkdir(parents=True)
-    (folder / "manifest.json").write_text('{"name": "large", "protocol": "eli5b", "graded_steps": ["answer"]}')
-    sentence = refused(2, job())
-    assert sentence.startswith("outputs/small is the run folder of another job (job name large there, small here")
+def test_the_run_folder_of_another_job_is_refused(cli: Cli, refused: Callable[..., str], job: Job) -> None:
+    path = job()
+    assert cli(path, "--display", "none")[0] == 0
+    sentence = refused(2, path, "--set", "name=large", "--output", "outputs/small")
+    assert sentence.startswith("outputs/small is the run folder of another job (job name small there, large here")
     assert sentence.endswith("give this job another name, or another folder with --output")
+
+
+def test_a_manifest_of_another_shape_is_refused_until_it_is_deleted_and_no_call_is_repeated(
+    cli: Cli, refused: Callable[..., str], job: Job, tmp_path: Path
+) -> None:
+    path, manifest = job(), tmp_path / "outputs" / "small" / "manifest.json"
+    calls = manifest.with_name("calls.jsonl")
+    assert cli(path, "--display", "none")[0] == 0
+    before = orjson.loads(manifest.read_bytes())
+    assert cli(path, "--display", "none", "--redo", "answer", "--stop-after", "0.001s")[0] == 130
+    asked = calls.read_bytes()
+    manifest.write_text('{"name": "small", "plan": null}')
+    for command in ((path,), (path, "--redo", "answer"), ("report", "outputs/small")):
+        sentence = refused(2, *command)
+        assert sentence.startswith("outputs/small/manifest.json: is damaged: protocol: Field required; delete it")
+    manifest.unlink()
+    assert cli(path, "--display", "none")[0] == 0
+    assert calls.read_bytes() == asked
+    dates = {"created_at", "starts"}
+    after = orjson.loads(manifest.read_bytes())
+    assert {k: v for k, v in after.items() if k not in dates} == {k: v for k, v in before.items() if k not in dates}
+    assert cli("report", "outputs/small")[0] == 0
 
 
 def test_a_run_folder_below_a_file_is_refused(refused: Callable[..., str], job: Job, tmp_path: Path) -> None:

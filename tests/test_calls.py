@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from eli5b_batch.backends.base import ChatReply, ChatRequest, ModelFacts
+from eli5b_batch.backends.base import Advice, ChatReply, ChatRequest, ModelFacts
 from eli5b_batch.calls import Answered, CountingCalls, RunCalls, differences
 from eli5b_batch.dispatch.budget import Budget
 from eli5b_batch.dispatch.capacity import Need, Place
@@ -53,7 +53,7 @@ class Backend:
         self.waiting = asyncio.Event()
         self.waiting.set()
 
-    async def chat(self, request: ChatRequest, base_url: str) -> ChatReply:  # noqa: ARG002 (the interface)
+    async def chat(self, request: ChatRequest, base_url: str, deadline_s: float = 0.0) -> ChatReply:  # noqa: ARG002
         self.requests.append(request)
         await self.waiting.wait()
         outcome = self.outcomes.pop(0) if self.outcomes else f"reply {len(self.requests)}"
@@ -77,8 +77,18 @@ class Capacity:
     async def acquire(self, need: Need) -> Place:
         return Place("http://x", "gpu7", need)
 
-    def release(self, place: Place, *, tokens: int, failure: CallError | None) -> None:  # noqa: ARG002
+    def release(
+        self,
+        place: Place,  # noqa: ARG002 (the interface)
+        *,
+        tokens: int | None = None,  # noqa: ARG002
+        failure: CallError | None = None,  # noqa: ARG002
+        advice: Advice | None = None,  # noqa: ARG002
+    ) -> None:
         self.events.append("released")
+
+    def is_down(self, place: Place) -> bool:  # noqa: ARG002 (the interface)
+        return False
 
     async def run(self) -> None:
         await asyncio.get_running_loop().create_future()
@@ -97,11 +107,12 @@ class Bench:
         self.journal = Journal(self.path)
         dispatcher = Dispatcher(
             "api",
-            backend=backend,
+            backends={"": backend},
             capacity=self.capacity,
             budget=Budget(None),
             stop=self.stop,
             attempts=3,
+            timeout_s=60,
             clock=loop.time,
             randomness=random.Random(0),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import io
 import os
 from pathlib import Path
@@ -13,8 +14,9 @@ from rich.console import Console
 
 from eli5b_batch.check import check_job
 from eli5b_batch.errors import RunFolderError
+from eli5b_batch.folder import write_manifest
 from eli5b_batch.jobfile import load_job
-from eli5b_batch.plan import Experiment, count_calls, load_experiment
+from eli5b_batch.plan import Experiment, Plan, count_calls, load_experiment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -224,7 +226,8 @@ async def test_records_that_are_none_are_refused(real: Job, tmp_path: Path, line
 async def test_everything_that_would_stop_the_run_is_said_and_the_code_is_the_runs(real: Job, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
-    (folder / "manifest.json").write_text('{"name": "another"}')
+    other = load_experiment(load_job(real(), overrides=["name=another"]), "job.yaml")
+    write_manifest(folder, other, Plan(), {}, dt.datetime.now(dt.UTC))
     changes = ["providers.api.api_key_env=NO_SUCH_KEY", "providers.gpus.slots[0].url=http://127.0.0.1:9"]
     code, lines = await checked(real(), *changes, run_dir=folder)
     stops = [line.removeprefix("would stop the run: ") for line in lines if line.startswith("would stop the run: ")]
@@ -237,6 +240,15 @@ async def test_everything_that_would_stop_the_run_is_said_and_the_code_is_the_ru
     assert "nothing would stop the run." not in lines
     code, _ = await checked(real(), changes[1])
     assert code == 5
+
+
+async def test_a_damaged_manifest_would_stop_the_run(real: Job, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "manifest.json").write_text("{}")
+    code, lines = await checked(real(), run_dir=tmp_path / "run")
+    assert code == 2
+    (stop,) = [line for line in lines if line.startswith("would stop the run: ")]
+    assert "manifest.json: is damaged: name: Field required; delete it" in stop
 
 
 async def test_a_place_where_nothing_can_be_written_would_stop_the_run(real: Job, tmp_path: Path) -> None:

@@ -1,18 +1,22 @@
-"""folder.py: the lock, the manifest, and files replaced as a whole."""
+"""folder.py: the lock and the manifest."""
 
 from __future__ import annotations
 
 import datetime as dt
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
 
 from eli5b_batch.backends.base import ModelFacts
-from eli5b_batch.errors import FolderBusyError, RunFolderError, StorageError
-from eli5b_batch.folder import check_same_job, locked, read_manifest, write_atomically, write_manifest
+from eli5b_batch.errors import FolderBusyError, RunFolderError
+from eli5b_batch.folder import check_same_job, locked, read_manifest, write_manifest
 from eli5b_batch.jobfile import load_job
 from eli5b_batch.plan import Experiment, Plan, load_experiment
+from eli5b_batch.protocols.base import ProtocolParams
 
 QUICKSTART = Path(__file__).parent.parent / "jobs" / "quickstart.yaml"
 FIRST = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
@@ -66,14 +70,136 @@ def test_the_folder_of_another_job_is_told_by_what_differs(tmp_path: Path, chang
         check_same_job(tmp_path, manifest, experiment(change.replace("PATH", str(data))))
 
 
-def test_no_folder_is_no_manifest_and_a_damaged_one_is_said(tmp_path: Path) -> None:
+def test_no_folder_is_no_manifest(tmp_path: Path) -> None:
     assert read_manifest(tmp_path / "nowhere") is None
-    (tmp_path / "manifest.json").write_text("{")
-    with pytest.raises(RunFolderError, match="is damaged"):
-        read_manifest(tmp_path)
-    (tmp_path / "manifest.json").write_text("[]")
-    with pytest.raises(RunFolderError, match="is not a run's manifest"):
-        read_manifest(tmp_path)
+
+
+def manifest_of(folder: Path) -> dict[str, Any]:
+    write_manifest(folder, experiment(), Plan(Counter({("hint", "maverick"): 2}), graded=20), {}, FIRST)
+    manifest = read_manifest(folder)
+    assert manifest is not None
+    return manifest
+
+
+def refused(folder: Path, content: bytes) -> str:
+    """What is said of a manifest with this content, between the file and the way out."""
+    path = folder / "manifest.json"
+    path.write_bytes(content)
+    with pytest.raises(RunFolderError) as caught:
+        read_manifest(folder)
+    sentence = str(caught.value)
+    before, after = (
+        f"{path}: is damaged: ",
+        "; delete it to have it written again by the next run",
+    )
+    assert sentence.startswith(before)
+    assert "\n" not in sentence
+    what, _, way_out = sentence.removeprefix(before).partition(after)
+    assert way_out
+    return what
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"\xff", b'{"name": NaN}', b"[]", b"null", b'"text"', b"[" * 300 + b"]" * 300]
+)
+def test_a_manifest_that_is_no_mapping_is_refused(tmp_path: Path, content: bytes) -> None:
+    assert refused(tmp_path, content)
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("name", 3),
+        ("protocol", None),
+        ("simulated", "yes"),
+        ("graded_steps", "answer"),
+        ("graded_steps.0", 1),
+        ("expected_answers", 1.5),
+        ("expected_answers", -1),
+        ("plan", None),
+        ("plan", []),
+        ("plan.fingerprint", 7),
+        ("plan.calls", {}),
+        ("plan.calls.0", "hint"),
+        ("plan.calls.0.2", "2"),
+        ("plan.calls.0.1", None),
+        ("teacher", 1),
+        ("students", "1b"),
+        ("students.1", None),
+        ("data", None),
+        ("data", "file"),
+        ("data.reader", None),
+        ("data.sha256", 12),
+        ("models", None),
+        ("models", ["1b"]),
+        ("models.1b", None),
+        ("models.1b.digest", 12),
+        ("redo", None),
+        ("redo", ["answer"]),
+        ("redo.answer", "12"),
+        ("redo.answer", -12),
+        ("created_at", 3),
+        ("starts", None),
+        ("starts.0", 3),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_refused_by_its_place(tmp_path: Path, place: str, value: object) -> None:
+    manifest = manifest_of(tmp_path)
+    node: Any = manifest
+    *way, last = (int(step) if step.isdigit() else step for step in place.split("."))
+    for step in way:
+        node = node[step]
+    node[last] = value
+    assert refused(tmp_path, orjson.dumps(manifest)).startswith(f"{place}: ")
+
+
+def test_calls_that_are_no_triples_are_refused(tmp_path: Path) -> None:
+    manifest = manifest_of(tmp_path)
+    for call in (["hint"], ["hint", "maverick", 2, 3]):
+        manifest["plan"]["calls"] = [call]
+        assert refused(tmp_path, orjson.dumps(manifest)).startswith("plan.calls.0")
+
+
+def test_a_key_that_is_missing_is_refused_by_its_name(tmp_path: Path) -> None:
+    manifest = manifest_of(tmp_path)
+    read_back = (
+        *("name", "protocol", "simulated", "graded_steps", "expected_answers", "teacher", "students"),
+        *("data", "models", "created_at", "starts"),
+    )
+    for key in read_back:
+        assert refused(tmp_path, orjson.dumps({k: v for k, v in manifest.items() if k != key})).startswith(f"{key}: ")
+    assert refused(tmp_path, b"{}").startswith("name: ")
+
+
+def test_what_the_first_versions_wrote_is_read(tmp_path: Path) -> None:
+    manifest = manifest_of(tmp_path)
+    for key in ("plan", "redo"):  # each came with a later version
+        del manifest[key]
+        (tmp_path / "manifest.json").write_bytes(orjson.dumps(manifest))
+        assert read_manifest(tmp_path) == manifest
+    write_manifest(tmp_path, experiment(), Plan(), {}, SECOND)
+    again = read_manifest(tmp_path)
+    assert again is not None
+    assert again["created_at"] == FIRST.isoformat()
+
+
+def test_what_nobody_reads_back_may_be_anything(tmp_path: Path) -> None:
+    manifest = {**manifest_of(tmp_path), "versions": None, "params": float("nan"), "later": [1]}
+    (tmp_path / "manifest.json").write_bytes(orjson.dumps(manifest))
+    assert read_manifest(tmp_path) == {**manifest, "params": None}
+
+
+class _Params(ProtocolParams):
+    teacher: int
+    students: dict[str, int]
+
+
+def test_a_protocol_that_means_something_else_by_students_is_read_back_too(tmp_path: Path) -> None:
+    write_manifest(tmp_path, replace(experiment(), params=_Params(teacher=3, students={"1b": 1})), Plan(), {}, FIRST)
+    manifest = read_manifest(tmp_path)
+    assert manifest is not None
+    assert (manifest["teacher"], manifest["students"]) == (None, None)
+    assert manifest["params"] == {"teacher": 3, "students": {"1b": 1}}
 
 
 def test_a_folder_has_one_writer_at_a_time(tmp_path: Path) -> None:
@@ -91,13 +217,3 @@ def test_a_folder_below_a_file_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(RunFolderError, match="can't be written to: Not a directory"), locked(tmp_path / "file" / "run"):
         pass
-
-
-def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "x.json"
-    write_atomically(path, b"old")
-    monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    with pytest.raises(StorageError, match="No space left"):
-        write_atomically(path, orjson.dumps({"new": 1}))
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]

@@ -16,6 +16,7 @@ from eli5b_batch.job import (
     Data,
     Job,
     Limits,
+    Member,
     Model,
     OllamaProvider,
     OpenAIProvider,
@@ -74,6 +75,48 @@ def test_what_bounds_a_provider_is_limits_or_slots() -> None:
     for both_or_none in ({}, {"limits": limits, "slots": [slot]}):
         with pytest.raises(ValidationError, match="either limits"):
             SimulatedProvider.model_validate({"api": "simulated", **both_or_none})
+
+
+def test_several_accounts_are_members_and_have_from_the_provider_what_they_leave_out() -> None:
+    shared, own = Limits(concurrency=3, requests_per_minute=60), Limits(concurrency=5, requests_per_minute=30)
+    members = [Member(name="a"), Member(name="b", base_url="http://b/v1", api_key_env="B_KEY", limits=own, weight=2)]
+    provider = OpenAIProvider(api="openai", base_url="http://h/v1", api_key_env="A_KEY", limits=shared, members=members)
+    assert [(m.name, m.base_url, m.api_key_env, m.limits, m.weight) for m in provider.accounts] == [
+        ("a", "http://h/v1", "A_KEY", shared, 1.0),
+        ("b", "http://b/v1", "B_KEY", own, 2.0),
+    ]
+    assert provider.shape == (Limits(concurrency=8, requests_per_minute=90), [])
+
+
+def test_without_members_the_provider_is_its_only_account_and_has_no_name() -> None:
+    provider = OpenAIProvider(api="openai", base_url="http://h/v1", limits=Limits(concurrency=3))
+    (only,) = provider.accounts
+    assert (only.name, only.base_url, only.api_key_env, only.limits) == ("", "http://h/v1", None, provider.limits)
+
+
+def test_a_limit_that_one_member_does_not_have_they_do_not_have_together() -> None:
+    members = [
+        Member(name="a", limits=Limits(requests_per_minute=60, tokens_per_minute=1000)),
+        Member(name="b", limits=Limits(requests_per_minute=60, adaptive=False)),
+    ]
+    limits, _ = OpenAIProvider(api="openai", base_url="http://h/v1", members=members).shape
+    assert limits == Limits(requests_per_minute=120, tokens_per_minute=None, concurrency=32, adaptive=False)
+
+
+@pytest.mark.parametrize(
+    ("members", "match"),
+    [([{"name": "a"}, {"name": "a"}], "same name"), ([{"name": ""}], "name"), ([{"name": "a", "weight": 0}], "weight")],
+)
+def test_members_have_names_of_their_own_and_weigh_something(members: list[dict[str, Any]], match: str) -> None:
+    with pytest.raises(ValidationError, match=match):
+        OpenAIProvider.model_validate({"api": "openai", "base_url": "http://h/v1", "members": members})
+
+
+def test_as_many_calls_are_in_flight_as_all_providers_have_places() -> None:
+    two = [{"name": "a", "limits": {"concurrency": 5}}, {"name": "b"}]
+    api = {"api": "openai", "base_url": "http://h/v1", "limits": {"concurrency": 3}, "members": two}
+    gpus = {"api": "simulated", "slots": [{"gpu": 0, "parallel": 4}, {"gpu": 1}]}
+    assert Job.model_validate(TREE | {"providers": {"api": api, "gpus": gpus}}).places == 5 + 3 + 4 + 1
 
 
 def test_a_slot_is_called_by_its_gpu() -> None:

@@ -22,12 +22,13 @@ from eli5b_batch.jobfile import load_job
 from eli5b_batch.journal import read_records
 from eli5b_batch.plan import count_calls, load_experiment
 from eli5b_batch.report.results import build_results
-from eli5b_batch.run import Ending, execute
+from eli5b_batch.run import execute
 from eli5b_batch.store import redo_steps, repair_run
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from eli5b_batch.engine import Ending
     from eli5b_batch.snapshot import Snapshot
 
 QUICKSTART = Path(__file__).parent.parent / "jobs" / "quickstart.yaml"

@@ -5,6 +5,7 @@ Must not know: when and where calls are sent, retries, the journal.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
@@ -29,6 +30,13 @@ class ChatRequest:
     seed: int
 
 
+class Advice(NamedTuple):
+    """The limits that a reply's headers name, per second; None where they don't."""
+
+    requests_per_s: float | None = None
+    tokens_per_s: float | None = None
+
+
 @dataclass(slots=True)
 class ChatReply:
     """One answer. `usage` holds tokens (`input_tokens`, `output_tokens`, by class where told); `load_s` seconds."""
@@ -38,6 +46,7 @@ class ChatReply:
     usage: dict[str, int]
     load_s: float = 0.0
     extra: dict[str, Any] = field(default_factory=dict)
+    advice: Advice | None = None
 
 
 def keepable(extra: dict[str, Any]) -> dict[str, Any]:
@@ -62,8 +71,8 @@ class ModelFacts(NamedTuple):
 class Backend(Protocol):
     """A client of one wire protocol; one per provider."""
 
-    async def chat(self, request: ChatRequest, base_url: str) -> ChatReply:
-        """Send one request.
+    async def chat(self, request: ChatRequest, base_url: str, deadline_s: float = math.inf) -> ChatReply:
+        """Send one request; no answer within `deadline_s` seconds is a failure of class `timeout`.
 
         Raises:
             ProviderRefusedError: no call can succeed until the user acts.

@@ -6,6 +6,7 @@ Facts about the server's behaviour are listed in `docs/providers.md`.
 
 from __future__ import annotations
 
+import math
 import re
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -52,7 +53,7 @@ class OllamaBackend:
         self._transport = transport
         self._trace = trace
 
-    async def chat(self, request: ChatRequest, base_url: str) -> ChatReply:
+    async def chat(self, request: ChatRequest, base_url: str, deadline_s: float = math.inf) -> ChatReply:
         """Send one request; see `Backend.chat`.
 
         `truncate` and `shift` are off: a prompt over the window is an error, never silently cut (an arm with longer
@@ -69,7 +70,7 @@ class OllamaBackend:
             "options": {**options, "seed": request.seed},
         }
         headers = {CALL_HEADER: request.key} if self._trace else None
-        response = await self._transport.post(f"{base_url}/api/chat", body, headers)
+        response = await self._transport.post(f"{base_url}/api/chat", body, headers, deadline_s)
         if response.status != HTTPStatus.OK:
             raise self._failure(response, request.model, base_url)
         return _read_reply(response, request.sampling.get("num_ctx"))

@@ -11,7 +11,7 @@ import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from eli5b_batch.backends.base import CALL_HEADER, ChatReply, ChatRequest, ModelFacts, keepable
+from eli5b_batch.backends.base import CALL_HEADER, Advice, ChatReply, ChatRequest, ModelFacts, keepable
 from eli5b_batch.backends.transport import Response, Transport, as_count, as_object, as_text
 from eli5b_batch.errors import (
     BadReplyError,
@@ -31,6 +31,15 @@ _REFUSED: Final = {
 }
 _NO_CREDIT: Final = "insufficient_quota"
 """OpenAI's type of error for what other hosts answer 402; its status is 429, and waiting does not help."""
+
+_SCOPES: Final = {"requests": "request_limited", "tokens": "token_limited"}
+"""Together's `error_type` of a 429, such as `dynamic_token_limited`."""
+
+_LIMIT_HEADERS: Final = (
+    ("x-ratelimit-limit", "x-ratelimit-limit-dynamic"),
+    ("x-tokenlimit-limit", "x-tokenlimit-limit-dynamic"),
+)
+"""Per second, of requests and of tokens; the dynamic twin, where there is one, is what holds now."""
 
 _TOO_LONG: Final = frozenset({400, 403, 413, 422})
 _OVERFLOW: Final = re.compile(r"context[ _](length|size|window)|max_new_tokens\W+must", re.IGNORECASE)
@@ -65,15 +74,17 @@ class OpenAIBackend:
         self._transport = transport
         self._trace = trace
 
-    async def chat(self, request: ChatRequest, base_url: str) -> ChatReply:
+    async def chat(self, request: ChatRequest, base_url: str, deadline_s: float = math.inf) -> ChatReply:
         """Send one request; see `Backend.chat`."""
         body = {"model": request.model, "messages": request.messages, "seed": request.seed, "stream": False}
         body |= {k: v for k, v in request.sampling.items() if k != "num_ctx"}
         headers = {CALL_HEADER: request.key} if self._trace else None
-        response = self._guarded(await self._transport.post(f"{base_url}/chat/completions", body, headers))
+        response = self._guarded(await self._transport.post(f"{base_url}/chat/completions", body, headers, deadline_s))
         if response.status != HTTPStatus.OK:
             raise self._failure(response, request.model)
-        return _read_reply(response)
+        reply = _read_reply(response)
+        reply.advice = _advice(response.headers)
+        return reply
 
     async def reach(self, models: Sequence[str]) -> dict[str, ModelFacts]:
         """Compare the host's list of models with `models`; a host without such a list is taken at its word."""
@@ -110,7 +121,9 @@ class OpenAIBackend:
         error = _read_error(response)
         where, said = f"providers.{self._name}", error.message
         if status == HTTPStatus.TOO_MANY_REQUESTS and _NO_CREDIT not in error.kind:
-            return RateLimitedError(f"{self._name} answered 429: {said}", retry_after=_retry_after(response.headers))
+            scope = next((name for name, found in _SCOPES.items() if found in error.kind), None)
+            wait = _retry_after(response.headers)
+            return RateLimitedError(f"{self._name} answered 429: {said}", retry_after=wait, scope=scope)
         if status in _REFUSED or _NO_CREDIT in error.kind:
             advice = _REFUSED.get(status, _REFUSED[HTTPStatus.PAYMENT_REQUIRED]).format(key=self._key_env)
             return ProviderRefusedError(f"{where}: {advice} ({status}: {said})")
@@ -179,6 +192,25 @@ def _usage(value: object) -> dict[str, int]:
     return usage | {name: tokens for name, value in details.items() if (tokens := as_count(value))}
 
 
+def _advice(headers: Mapping[str, str]) -> Advice | None:
+    """What the headers say of the account's limits."""
+    told = []
+    for names in _LIMIT_HEADERS:
+        found = [limit for name in names if (limit := _positive(headers.get(name)))]
+        told.append(min(found, default=None))
+    return None if told == [None, None] else Advice(*told)
+
+
+def _positive(text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if 0 < number < math.inf else None
+
+
 def _retry_after(headers: Mapping[str, str]) -> float | None:
     for name in ("retry-after", "x-ratelimit-reset"):
         try:
@@ -201,7 +233,9 @@ def _read_error(response: Response) -> _Said:
     message = as_text(fields.get("message")) or as_text(error)
     return _Said(
         response.quote(message) if message else response.excerpt(),
-        " ".join(as_text(fields.get(name)) for name in ("type", "code")),
+        " ".join(
+            [*(as_text(fields.get(name)) for name in ("type", "code")), as_text(as_object(body).get("error_type"))]
+        ),
     )
 
 

@@ -5,6 +5,7 @@ Must not know: what the bodies mean.
 
 from __future__ import annotations
 
+import math
 import os
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -68,24 +69,32 @@ class Transport:
     """
 
     def __init__(self, connections: int, timeout_s: float, headers: Mapping[str, str] | None = None) -> None:
-        self._timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_TIMEOUT_S)
+        self._timeout_s = timeout_s
+        self._timeout = _timeout(timeout_s)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=connections, limit_per_host=0, keepalive_timeout=60),
             headers={"Content-Type": "application/json", **(headers or {})},
             cookie_jar=aiohttp.DummyCookieJar(),
         )
 
-    async def post(self, url: str, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:
-        """POST a JSON body.
+    async def post(
+        self,
+        url: str,
+        body: Mapping[str, Any],
+        headers: Mapping[str, str] | None = None,
+        deadline_s: float = math.inf,
+    ) -> Response:
+        """POST a JSON body; no answer within `deadline_s`, or the session's time where that is shorter, is a failure.
 
         Raises:
             RetryableError: class `timeout` or `connection`.
         """
-        return await self._request("POST", url, orjson.dumps(body), headers)
+        timeout = self._timeout if deadline_s >= self._timeout_s else _timeout(deadline_s)
+        return await self._request("POST", url, orjson.dumps(body), headers, timeout)
 
     async def get(self, url: str) -> Response:
         """GET within `CONTROL_TIMEOUT_S`: no model works on it. Errors as `post`."""
-        return await self._request("GET", url, None, None, timeout=aiohttp.ClientTimeout(total=CONTROL_TIMEOUT_S))
+        return await self._request("GET", url, None, None, _timeout(CONTROL_TIMEOUT_S))
 
     async def _request(
         self,
@@ -93,11 +102,11 @@ class Transport:
         url: str,
         data: bytes | None,
         headers: Mapping[str, str] | None,
-        timeout: aiohttp.ClientTimeout | None = None,  # noqa: ASYNC109 (handed to aiohttp, which keeps it)
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 (handed to aiohttp, which keeps it)
     ) -> Response:
         try:
             async with self._session.request(
-                method, url, data=data, headers=headers, allow_redirects=False, timeout=timeout or self._timeout
+                method, url, data=data, headers=headers, allow_redirects=False, timeout=timeout
             ) as response:
                 return Response(response.status, response.headers, await response.read())
         except TimeoutError:
@@ -113,6 +122,10 @@ class Transport:
     async def close(self) -> None:
         """Close all connections."""
         await self._session.close()
+
+
+def _timeout(total_s: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=total_s, sock_connect=CONNECT_TIMEOUT_S)
 
 
 def as_count(value: object) -> int:

@@ -147,7 +147,7 @@ def _sum_of_steps(steps: Sequence[Step]) -> Step:
 
 
 def _providers(providers: Sequence[Provider]) -> Block:
-    errors = [(p["provider"], p["last_error"]) for p in providers if p["last_error"]]
+    errors = [(p["provider"], _trouble(p)) for p in providers if p["last_error"]]
 
     def build(lines: int) -> RenderableType:
         table = grid(
@@ -170,6 +170,13 @@ def _providers(providers: Sequence[Provider]) -> Block:
         return Group(table, *(_last_error(name, error) for name, error in told))
 
     return Block("providers", len(providers) + len(errors) + 1, build)
+
+
+def _trouble(provider: Provider) -> str:
+    """The last error and, while nothing works, for how long."""
+    down_s = provider.get("down_s")
+    down = f"down for {down_s:.0f} s, probing; " if down_s else ""
+    return f"{down}{provider['last_error']}"
 
 
 def _last_error(provider: str, error: str | None) -> Text:
@@ -217,6 +224,8 @@ def _sum_of_providers(providers: Sequence[Provider]) -> Provider:
         "retry_waiting": sum(p["retry_waiting"] for p in providers),
         "retries": sum(p["retries"] for p in providers),
         "last_error": None,
+        "down_s": None,
+        "limit_history": [],
     }
 
 

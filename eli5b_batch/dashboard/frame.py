@@ -14,7 +14,8 @@ from rich.table import Column
 from rich.text import Text
 
 from eli5b_batch.dashboard.blocks import FLOOR, bar, blocks, grid
-from eli5b_batch.dashboard.text import clean, count, duration, money, percent
+from eli5b_batch.dashboard.text import clean, count, duration, percent
+from eli5b_batch.money import dollars
 from eli5b_batch.snapshot import ENDED
 
 if TYPE_CHECKING:
@@ -163,12 +164,12 @@ def _money_and_grading(snapshot: Snapshot) -> Text:
 
 
 def _cost(cost: Cost) -> Text:
-    text = Text("cost      ").append(money(cost["spent_usd"]), style="bold")
+    text = Text("cost      ").append(dollars(cost["spent_usd"]), style="bold")
     projected, budget = cost["projected_usd"], cost["budget_usd"]
     if projected is not None:
         over = budget is not None and projected > budget
-        text.append(f", projected {money(projected)}", style="bold red" if over else "")
-    text.append(f", budget {money(budget)}" if budget is not None else ", no budget")
+        text.append(f", projected {dollars(projected)}", style="bold red" if over else "")
+    text.append(f", budget {dollars(budget)}" if budget is not None else ", no budget")
     return text
 
 

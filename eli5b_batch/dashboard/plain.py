@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import IO, TYPE_CHECKING
 
-from eli5b_batch.dashboard.text import clean, count, duration, money, percent, speed
+from eli5b_batch.dashboard.text import clean, count, duration, percent, speed
+from eli5b_batch.money import dollars
 from eli5b_batch.periodic import Periodic, takes_writes
 from eli5b_batch.snapshot import ENDED
 
@@ -95,7 +96,7 @@ def _steps(steps: list[Step], *, ended: bool) -> list[str]:
 
 
 def _cost(cost: Cost) -> str:
-    text = money(cost["spent_usd"])
+    text = dollars(cost["spent_usd"])
     if cost["budget_usd"] is not None:
-        text += f" of {money(cost['budget_usd'])}"
+        text += f" of {dollars(cost['budget_usd'])}"
     return text

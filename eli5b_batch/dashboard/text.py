@@ -47,13 +47,6 @@ def speed(per_s: float) -> str:
     return f"{amount(60 * per_s)}/min" if slow else f"{amount(per_s)}/s"
 
 
-def money(usd: float) -> str:
-    """`$1.20`; a sum that would read as nothing is `<$0.01`."""
-    if 0 < usd < 0.005:  # noqa: PLR2004 - half a cent
-        return "<$0.01"
-    return f"${usd:,.2f}"
-
-
 def percent(part: float, whole: float) -> str:
     """`42.1%`; `-` where the whole is nothing."""
     return f"{100 * part / whole:.1f}%" if whole else NONE

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from eli5b_batch.backends.base import Advice
     from eli5b_batch.errors import CallError
 
 
@@ -32,12 +33,16 @@ class Need:
 
 @dataclass(slots=True)
 class Place:
-    """Permission to send one call: where to and as which slot (None for an API); `owner` is its capacity's own mark."""
+    """Permission to send one call: where to and as which slot or member (None for a single account).
+
+    `owner` is its capacity's own mark. `loading`: a model must be loaded first, which may take minutes.
+    """
 
     base_url: str
     slot: str | None
     need: Need
     owner: Any = None
+    loading: bool = False
 
 
 class Capacity(Protocol):
@@ -47,12 +52,22 @@ class Capacity(Protocol):
         """Wait for a place."""
         ...
 
-    def release(self, place: Place, *, tokens: int, failure: CallError | None) -> None:
-        """Give a place back, with what it came to."""
+    def release(
+        self, place: Place, *, tokens: int | None = None, failure: CallError | None = None, advice: Advice | None = None
+    ) -> None:
+        """Give a place back, with what it came to; neither tokens nor a failure: nothing was sent."""
+        ...
+
+    def is_down(self, place: Place) -> bool:
+        """Whether the server of this place is taken to be down, so that a failure there is not the call's own."""
         ...
 
     async def run(self) -> None:
-        """Work until cancelled."""
+        """Watch over the servers until cancelled.
+
+        Raises:
+            ProviderDownError: none has worked for too long.
+        """
         ...
 
     def snapshot(self) -> dict[str, Any]:
@@ -66,7 +81,7 @@ async def granted(future: asyncio.Future[Place], capacity: Capacity) -> Place:
         return await future
     except asyncio.CancelledError:
         if future.done() and not future.cancelled():
-            capacity.release(future.result(), tokens=0, failure=None)
+            capacity.release(future.result())
         raise
 
 

@@ -9,15 +9,16 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from eli5b_batch.dispatch.budget import Budget, cost, input_bound, worst_cost
+from eli5b_batch.dispatch.budget import Budget, cost, worst_cost
 from eli5b_batch.dispatch.capacity import Capacity, Need, Place, doubling
+from eli5b_batch.dispatch.speed import Speed
 from eli5b_batch.errors import CallError, RateLimitedError, RetryableError
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
-    from eli5b_batch.backends.base import Backend, ChatReply, ChatRequest
+    from eli5b_batch.backends.base import Backend, ChatReply, ChatRequest, ModelFacts
     from eli5b_batch.dispatch.stop import Stop
     from eli5b_batch.job import Price
 
@@ -25,10 +26,12 @@ T = TypeVar("T")
 
 _BACKOFF_S: Final = 0.5
 _LONGEST_BACKOFF_S: Final = 60.0
-_BYTES_PER_TOKEN: Final = 4
-_LEARNING: Final = 0.05
 _MAY_BE_BILLED: Final = frozenset({"timeout", "connection", "bad_reply"})
 """Classes of failure after which the server may have done, and billed, the work."""
+
+_OUTAGE: Final = frozenset({502, 503, 504, 520, 521, 522, 523, 524, 529})
+_EXCUSED: Final = 4
+"""Failures of an outage are not the call's own, up to four times its attempts: then they may be its own after all."""
 
 
 @dataclass(slots=True)
@@ -55,11 +58,13 @@ class Dispatcher:
 
     Args:
         name: the provider's name in the job.
-        backend: its client.
+        backends: its client, by the name of the account or slot a place is on; "" serves all that are not named.
         capacity: its gate or its slots.
         budget: the run's.
         stop: the run's.
-        attempts: times a call is sent before it counts as failed; waiting for capacity is no attempt.
+        attempts: times a call is sent before it counts as failed. Waiting for capacity is no attempt, nor is what
+            fails while the server is down.
+        timeout_s: longest wait for one reply; it gets shorter once the model's speed is known.
         clock: the event loop's clock, seconds.
         randomness: for jitter.
     """
@@ -68,26 +73,35 @@ class Dispatcher:
         self,
         name: str,
         *,
-        backend: Backend,
+        backends: Mapping[str, Backend],
         capacity: Capacity,
         budget: Budget,
         stop: Stop,
         attempts: int,
+        timeout_s: float,
         clock: Callable[[], float],
         randomness: random.Random,
     ) -> None:
         self.name = name
-        self.backend = backend
+        self.backends = backends
         self.capacity = capacity
         self._budget = budget
         self._stop = stop
         self._attempts = attempts
+        self._timeout_s = timeout_s
         self._clock = clock
         self._random = randomness
-        self._mean_output: dict[str, float] = {}
+        self._speeds: dict[str, Speed] = {}
         self.retries = 0
         self.retry_waiting = 0
         self.last_error: str | None = None
+
+    async def reach(self, models: Sequence[str]) -> dict[str, ModelFacts]:
+        """Check that every server answers and serves `models`; see `Backend.reach`."""
+        facts: dict[str, ModelFacts] = {}
+        for backend in self.backends.values():
+            facts |= await backend.reach(models)
+        return facts
 
     async def send(self, request: ChatRequest, order: int, price: Price | None, commit: Callable[[Outcome], T]) -> T:
         """Send one call until it is answered or has failed for good.
@@ -102,9 +116,12 @@ class Dispatcher:
             What `commit` returned. Errors that end the run stop it and never return.
         """
         asked = self._clock()
-        need = Need(request.model, order, self._estimate(request))
-        worst = worst_cost(price, request.messages, request.sampling["max_tokens"]) if price else 0.0
-        failed = sent = 0
+        most = request.sampling["max_tokens"]
+        speed = self._speeds.setdefault(request.model, Speed(most / 2))
+        size = sum(len(message["content"]) for message in request.messages)
+        need = Need(request.model, order, speed.tokens(size))
+        worst = worst_cost(price, request.messages, most) if price else 0.0
+        failed = excused = sent = 0
         while True:
             await self._stop.may_send()
             place = await self.capacity.acquire(need)
@@ -117,28 +134,48 @@ class Dispatcher:
                     continue
                 with self._stop.in_the_air():
                     sent += 1
-                    outcome = await self._attempt(request, place, price, worst)
-                    failed += outcome.error is not None and not isinstance(outcome.error, RateLimitedError)
+                    longest = self._timeout_s if place.loading else speed.deadline_s(most, self._timeout_s)
+                    outcome = await self._attempt(request, place, price, worst, longest)
+                    if outcome.reply is not None:
+                        usage = outcome.reply.usage
+                        seconds = outcome.latency_s - outcome.reply.load_s
+                        speed.learn(size, usage.get("input_tokens", 0), usage.get("output_tokens", 0), seconds)
+                    elif excused < _EXCUSED * self._attempts and self._is_outage(outcome.error, place):
+                        excused += 1
+                    else:
+                        failed += not isinstance(outcome.error, RateLimitedError)
                     if not isinstance(outcome.error, RetryableError) or failed >= self._attempts:
                         outcome.queued_s, outcome.attempts = outcome.started - asked, sent
                         return commit(outcome)
             except Exception as error:  # noqa: BLE001 (kept as the reason the run stops; what is in flight comes home)
                 self._stop.ask(error)
             finally:
-                self.capacity.release(
-                    place, tokens=outcome.tokens if outcome else 0, failure=outcome.error if outcome else None
-                )
+                if outcome is None:
+                    self.capacity.release(place)
+                else:
+                    advice = outcome.reply.advice if outcome.reply else None
+                    self.capacity.release(place, tokens=outcome.tokens, failure=outcome.error, advice=advice)
             if outcome is not None and outcome.error is not None:
-                await self._back_off(outcome.error, failed)
+                await self._back_off(outcome.error, failed + excused)
 
-    async def _attempt(self, request: ChatRequest, place: Place, price: Price | None, worst: float) -> Outcome:
+    def _is_outage(self, error: CallError | None, place: Place) -> bool:
+        """Whether a failure is the server's rather than the call's: it was not reached, or is known to be down."""
+        if error is None or not isinstance(error, RetryableError):
+            return False
+        down = error.kind == "connection" or error.status in _OUTAGE
+        return error.unsent or (down and self.capacity.is_down(place))
+
+    async def _attempt(
+        self, request: ChatRequest, place: Place, price: Price | None, worst: float, deadline_s: float
+    ) -> Outcome:
         """Send once. Only what ends the run is raised; the reservation is settled either way."""
         started = self._clock()
         spent: float | None = None
         reply: ChatReply | None = None
         error: CallError | None = None
         try:
-            reply = await self.backend.chat(request, place.base_url)
+            backend = self.backends.get(place.slot or "") or self.backends[""]
+            reply = await backend.chat(request, place.base_url, deadline_s)
             usage = reply.usage
         except CallError as failure:
             error, usage = failure, failure.partial.get("usage", {})
@@ -152,21 +189,14 @@ class Dispatcher:
                 spent = cost(price, usage) if price else 0.0
             self._budget.settle(worst, spent)
         tokens = usage.get("input_tokens", 0) + usage.get("output_tokens", 0)
-        if reply is not None:
-            self._learn(request.model, usage.get("output_tokens", 0))
         return Outcome(reply, error, place, spent, tokens, started, self._clock() - started)
 
-    def _estimate(self, request: ChatRequest) -> float:
-        """Tokens of both sides, from what this model's replies came to so far."""
-        asked = input_bound(request.messages) / _BYTES_PER_TOKEN
-        return asked + self._mean_output.get(request.model, float(request.sampling["max_tokens"]) / 2)
-
-    def _learn(self, model: str, output_tokens: int) -> None:
-        mean = self._mean_output.get(model, float(output_tokens))
-        self._mean_output[model] = mean + _LEARNING * (output_tokens - mean)
-
     async def _back_off(self, error: CallError, failed: int) -> None:
-        """Wait before sending again: full jitter under a doubling bound; a 429 waits at the gate, for everyone."""
+        """Wait before sending again: full jitter under a doubling bound.
+
+        A 429 waits at the gate, for everyone. In an outage every call waits there, too; that the one that failed stays
+        away for a while lets the next probe be another, so that a long outage does not use up one call's excuses.
+        """
         if isinstance(error, RateLimitedError):
             return
         self.retries += 1

@@ -1,144 +1,132 @@
-"""The gate of one API account: concurrency, requests and tokens per minute, and one shared answer to a 429.
+"""The gate of one provider's accounts: who is sent the oldest waiting call, and when.
 
-Must not know: HTTP, retries, the journal. One dispatcher task opens the gate, so pacing is awaited in one place.
+Must not know: HTTP, retries, the journal. It holds the one queue of the provider; the accounts say when they have room.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final
+import math
+from typing import TYPE_CHECKING, Any
 
-from eli5b_batch.dispatch.capacity import Need, Place, RateMeter, Waiting, doubling, granted
-from eli5b_batch.dispatch.pace import TICK_S, Pacer, TokenBucket
-from eli5b_batch.errors import RateLimitedError
+from eli5b_batch.dispatch.capacity import Need, Place, Waiting, granted
+from eli5b_batch.dispatch.pace import TICK_S
+from eli5b_batch.errors import ProviderDownError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from eli5b_batch.backends.base import Advice
+    from eli5b_batch.dispatch.account import Account
     from eli5b_batch.errors import CallError
-    from eli5b_batch.job import Limits
-
-_CUT: Final = 0.5
-_FLOOR: Final = 0.05
-_GROWTH_PER_S: Final = 0.02
-_PAUSE_S: Final = 1.0
-_LONGEST_PAUSE_S: Final = 60.0
 
 
 class Gate:
-    """Hands out places under the limits of one account.
+    """Hands out places on a provider's accounts, oldest call first.
 
-    A 429 pauses everyone (for the server's advice, at most a minute, else for a doubling second) and, when the
-    limits are adaptive, halves the pace; the pace grows back by 2% of the limit a second. Calls sent before that pause
-    that come back with a 429 as well say nothing new, and change nothing.
+    A large call at the head of the queue is not overtaken: it goes out as soon as its tokens have come together.
+    Among accounts that have room the least loaded by weight is sent the call.
 
     Args:
-        base_url: where calls go.
-        limits: what the account allows.
+        accounts: at least one.
         clock: the event loop's clock, seconds.
+        give_up_after_s: seconds that every account may be down before the run ends.
     """
 
-    def __init__(self, base_url: str, limits: Limits, clock: Callable[[], float]) -> None:
-        self._base_url = base_url
-        self._limits = limits
+    def __init__(
+        self, accounts: Sequence[Account], clock: Callable[[], float], *, give_up_after_s: float = math.inf
+    ) -> None:
+        self._accounts = accounts
         self._clock = clock
+        self._give_up_after_s = give_up_after_s
         self._waiting = Waiting()
-        self._changed = asyncio.Event()
-        self._pacer = Pacer(limits.requests_per_minute, clock) if limits.requests_per_minute else None
-        self._bucket = TokenBucket(limits.tokens_per_minute, clock) if limits.tokens_per_minute else None
-        self._factor = 1.0
-        self._grown_at = clock()
-        self._pauses = 0
-        self._paused_until = clock()
-        self._limited_in_a_row = 0
-        self.in_flight = 0
-        self.rate_limited = 0
-        self._starts = RateMeter(clock)
-        self._tokens = RateMeter(clock)
+        self._pumping: asyncio.Handle | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._down: asyncio.Future[None] | None = None
+        self._last_failure: CallError | None = None
 
     async def acquire(self, need: Need) -> Place:
         """Wait for a place; see `Capacity`."""
         future = self._waiting.join(need)
-        self._changed.set()
+        self._pump_soon()
         return await granted(future, self)
 
-    def release(self, place: Place, *, tokens: int, failure: CallError | None) -> None:
+    def release(
+        self, place: Place, *, tokens: int | None = None, failure: CallError | None = None, advice: Advice | None = None
+    ) -> None:
         """Give a place back; see `Capacity`."""
-        self.in_flight -= 1
-        self._tokens.add(tokens)
-        if self._bucket:
-            self._bucket.settle(place.need.tokens, tokens)
-        sent_since = place.owner == self._pauses
-        if isinstance(failure, RateLimitedError):
-            self.rate_limited += 1
-            if sent_since:
-                self._slow_down(failure.retry_after)
-        elif failure is None and sent_since:
-            self._limited_in_a_row = 0
-        self._changed.set()
+        account: Account = place.owner.account
+        account.finish(place, tokens=tokens, failure=failure, advice=advice)
+        if failure is not None:
+            self._last_failure = failure
+        self._pump_soon()
+
+    def is_down(self, place: Place) -> bool:
+        """Whether the account of this place is taken to be down; see `Capacity`."""
+        account: Account = place.owner.account
+        return account.breaker.is_open
 
     async def run(self) -> None:
-        """Open the gate for one call after another, until cancelled."""
-        while True:
-            while not len(self._waiting) or self.in_flight >= self._concurrency():
-                self._changed.clear()
-                await self._changed.wait()
-            if (left := self._pause_left()) > TICK_S:
-                await asyncio.sleep(left)
-            first = self._waiting.first()
-            if first is None:
-                continue
+        """Watch over the accounts until cancelled.
+
+        Raises:
+            ProviderDownError: every account has been down for too long.
+        """
+        self._down = asyncio.get_running_loop().create_future()
+        await self._down
+
+    def _pump_soon(self) -> None:
+        """Let calls through at the end of this turn of the loop: those that come in one turn are seen together."""
+        if self._pumping is None:
+            self._pumping = asyncio.get_running_loop().call_soon(self._pump)
+
+    def _pump(self) -> None:
+        self._pumping = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        while (first := self._waiting.first()) is not None:
             tokens = first[0].tokens
-            if self._bucket:
-                await self._bucket.take(tokens)
-            if self._pacer:
-                self._pacer.set_rate((self._limits.requests_per_minute or 0) * self._grown())
-                await self._pacer.acquire()
-            opened = self._open()
-            if self._bucket:  # an older call may have come meanwhile, and is the one let through
-                self._bucket.settle(tokens, opened)
+            ready = [a for a in self._accounts if a.due_in(tokens) <= TICK_S]
+            if not ready:
+                self._wait_for(tokens)
+                return
+            need, future = self._waiting.pop()
+            future.set_result(min(ready, key=_load).start(need))
 
-    def _open(self) -> float:
-        """Let the oldest call through; its tokens, 0 if all have left or a 429 came while the gate kept its pace."""
-        if self._waiting.first() is None or self._pause_left() > TICK_S:
-            return 0.0
-        need, future = self._waiting.pop()
-        self.in_flight += 1
-        self._starts.add()
-        future.set_result(Place(self._base_url, None, need, owner=self._pauses))
-        return need.tokens
+    def _wait_for(self, tokens: float) -> None:
+        self._check_down()
+        due = min(a.due_in(tokens) for a in self._accounts)
+        if math.isfinite(due):
+            self._timer = asyncio.get_running_loop().call_later(due, self._pump)
 
-    def _pause_left(self) -> float:
-        return self._paused_until - self._clock()
-
-    def _slow_down(self, advice: float | None) -> None:
-        own = doubling(_PAUSE_S, self._limited_in_a_row, _LONGEST_PAUSE_S)
-        self._limited_in_a_row += 1
-        self._pauses += 1
-        self._paused_until = self._clock() + min(advice or own, _LONGEST_PAUSE_S)  # advice to wait 0 s is none
-        if self._limits.adaptive:
-            self._factor = max(_FLOOR, self._grown() * _CUT)
-
-    def _grown(self) -> float:
-        """The share of the limits in use now."""
-        now = self._clock()
-        self._factor = min(1.0, self._factor + (now - self._grown_at) * _GROWTH_PER_S)
-        self._grown_at = now
-        return self._factor
-
-    def _concurrency(self) -> int:
-        return max(1, round(self._limits.concurrency * self._grown()))
+    def _check_down(self) -> None:
+        since = [a.breaker.down_since for a in self._accounts]
+        if self._down is None or self._down.done() or any(s is None for s in since):
+            return
+        down_s = self._clock() - max(s for s in since if s is not None)
+        if down_s >= self._give_up_after_s:
+            self._down.set_exception(ProviderDownError(down_s, self._last_failure))
 
     def snapshot(self) -> dict[str, Any]:
-        """Figures for the dashboard; rates per minute."""
-        rpm, tpm = self._limits.requests_per_minute, self._limits.tokens_per_minute
+        """Figures for the dashboard: of all accounts together; rates per minute."""
+        parts = [account.snapshot() for account in self._accounts]
+        limits = [p["requests_limit"] for p in parts]
+        token_limits = [p["tokens_limit"] for p in parts]
+        downs = [p["down_since"] for p in parts]
         return {
-            "in_flight": self.in_flight,
-            "concurrency": self._concurrency(),
+            "in_flight": sum(p["in_flight"] for p in parts),
+            "concurrency": sum(p["concurrency"] for p in parts),
             "queued": len(self._waiting),
-            "requests_per_minute": round(self._starts.rate() * 60, 1),
-            "requests_limit": rpm and round(rpm * self._grown(), 1),
-            "tokens_per_minute": round(self._tokens.rate() * 60, 1),
-            "tokens_limit": tpm,
-            "rate_limited": self.rate_limited,
+            "requests_per_minute": round(sum(p["requests_per_minute"] for p in parts), 1),
+            "requests_limit": None if None in limits else round(sum(limits), 1),
+            "tokens_per_minute": round(sum(p["tokens_per_minute"] for p in parts), 1),
+            "tokens_limit": None if None in token_limits else round(sum(token_limits), 1),
+            "rate_limited": sum(p["rate_limited"] for p in parts),
+            "down_s": None if None in downs else round(self._clock() - max(downs), 1),
+            "limit_history": parts[0]["limit_history"],
         }
+
+
+def _load(account: Account) -> float:
+    return account.load

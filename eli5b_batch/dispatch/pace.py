@@ -1,11 +1,12 @@
 """Pacing against limits per minute: requests by asyncio-throttle, tokens by a bucket.
 
-Must not know: calls, providers, HTTP. Both are awaited by one dispatcher at a time, on the event loop's clock.
+Must not know: calls, providers, HTTP. Neither waits: each says when the next start is due, on a given clock, and one
+gate does the waiting.
 """
 
 from __future__ import annotations
 
-import asyncio
+import math
 from typing import TYPE_CHECKING, Final
 
 from asyncio_throttle.throttler import Throttler
@@ -15,7 +16,10 @@ if TYPE_CHECKING:
 
 _WINDOW_S: Final = 0.05
 """Starts are counted over windows of about this length: limits are really measured per second, so a minute's
-allowance must not be sent in its first second."""
+allowance must not be sent in its first second. A start may also come so late and still be counted as in time."""
+
+_TOKENS_S: Final = 0.25
+"""Seconds' worth of tokens that the bucket holds."""
 
 TICK_S: Final = 1e-6
 """What is due within a tick is due now: timers may fire early by the clock's resolution, and a wait for the rest,
@@ -25,75 +29,95 @@ lost in the rounding of the clock, would never end on a virtual clock."""
 class Pacer(Throttler):
     """asyncio-throttle's sliding window, spread over the minute and on a given clock.
 
-    The library's own `acquire` polls every 10 ms on the system clock; here the one waiter sleeps just until the
-    window opens, so that a run can be tested on a virtual clock and no start comes late by the polling.
+    The library's own `acquire` polls every 10 ms on the system clock; here the window says when it opens, so that a
+    run can be tested on a virtual clock and no start comes late by the polling. A start that comes late by its timer
+    is counted when it was due: lateness would add up to a few percent of the limit.
 
     Args:
-        per_minute: starts per minute; may be changed at any time by `set_rate`.
+        per_second: starts per second, `math.inf` for no limit; may be changed at any time by `set_rate`.
         clock: seconds, monotonic.
     """
 
-    def __init__(self, per_minute: float, clock: Callable[[], float]) -> None:
+    def __init__(self, per_second: float, clock: Callable[[], float]) -> None:
         super().__init__(rate_limit=1)
         self._clock = clock
-        self.set_rate(per_minute)
+        self._free_since = clock()
+        self._rate = math.nan
+        self.set_rate(per_second)
 
-    def set_rate(self, per_minute: float) -> None:
+    def set_rate(self, per_second: float) -> None:
         """Change the limit; starts already made count against the new one."""
-        self.rate_limit = max(1, round(per_minute / 60 * _WINDOW_S))
-        self.period = 60 * self.rate_limit / per_minute
+        if per_second == self._rate:
+            return
+        self._rate = per_second
+        self.rate_limit = max(1, round(min(per_second, 1e6) * _WINDOW_S))
+        self.period = self.rate_limit / per_second
 
     def flush(self) -> None:
         """Forget starts that have left the window."""
-        while self._task_logs and self._until_forgotten() <= TICK_S:
-            self._task_logs.popleft()
+        now = self._clock() + TICK_S
+        while self._task_logs and self._task_logs[0] + self.period <= now:
+            self._free_since = self._task_logs.popleft() + self.period
 
-    def _until_forgotten(self) -> float:
-        """Seconds until the oldest start leaves the window."""
-        left: float = self._task_logs[0] + self.period - self._clock()
-        return left
-
-    async def acquire(self) -> None:
-        """Wait for the next start the limit allows."""
+    def due_in(self) -> float:
+        """Seconds until the limit allows the next start; 0 when it does now."""
+        if math.isinf(self._rate):
+            return 0.0
         self.flush()
-        while len(self._task_logs) >= self.rate_limit:
-            await asyncio.sleep(self._until_forgotten())
-            self.flush()
-        self._task_logs.append(self._clock())
+        if len(self._task_logs) < self.rate_limit:
+            return 0.0
+        left: float = self._task_logs[len(self._task_logs) - self.rate_limit] + self.period - self._clock()
+        return max(0.0, left)
+
+    def start(self) -> None:
+        """Count a start."""
+        if not math.isinf(self._rate):
+            self._task_logs.append(max(self._clock() - _WINDOW_S, min(self._clock(), self._free_since)))
 
 
 class TokenBucket:
-    """Tokens per minute: reserved from an estimate before a call, settled after it.
+    """Tokens: reserved from an estimate before a call, settled after it.
 
-    It starts empty and holds at most one second's worth, so that the run begins at the rate and not with a burst.
-    A call larger than the bucket goes out when the bucket is full and leaves it in debt.
+    It starts empty and holds little, so that the run begins at the rate and not with a burst. A call larger than the
+    bucket goes out when the bucket is full and leaves it in debt, so that large calls wait no longer than their due.
 
     Args:
-        per_minute: tokens per minute.
+        per_second: tokens per second, `math.inf` for no limit; may be changed by `set_rate`.
         clock: seconds, monotonic.
     """
 
-    def __init__(self, per_minute: float, clock: Callable[[], float]) -> None:
-        self._rate = per_minute / 60
+    def __init__(self, per_second: float, clock: Callable[[], float]) -> None:
+        self._rate = per_second
         self._clock = clock
         self._level = 0.0
         self._at = clock()
 
+    def set_rate(self, per_second: float) -> None:
+        """Change the limit; what is in the bucket stays."""
+        if per_second != self._rate:
+            self._fill()
+            self._level = self._level if math.isfinite(self._level) else 0.0
+            self._rate = per_second
+
     def _fill(self) -> None:
         now = self._clock()
-        self._level = min(self._rate, self._level + (now - self._at) * self._rate)
+        self._level = min(self._rate * _TOKENS_S, self._level + (now - self._at) * self._rate)
         self._at = now
 
-    async def take(self, tokens: float) -> None:
-        """Wait until `tokens` fit, then take them."""
+    def due_in(self, tokens: float) -> float:
+        """Seconds until `tokens` fit; 0 when they do now."""
+        if math.isinf(self._rate):
+            return 0.0
         self._fill()
-        needed = min(tokens, self._rate)
-        while (wait := (needed - self._level) / self._rate) > TICK_S:
-            await asyncio.sleep(wait)
+        left = (min(tokens, self._rate * _TOKENS_S) - self._level) / self._rate
+        return left if left > TICK_S else 0.0
+
+    def take(self, tokens: float) -> None:
+        """Reserve `tokens`."""
+        if not math.isinf(self._rate):
             self._fill()
-        self._level -= tokens
+            self._level -= tokens
 
     def settle(self, reserved: float, used: float) -> None:
         """Correct a reservation by what was really used."""
-        self._fill()
-        self._level = min(self._rate, self._level + reserved - used)
+        self.take(used - reserved)

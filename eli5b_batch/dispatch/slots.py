@@ -8,21 +8,24 @@ the time of grouping them.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from eli5b_batch.dispatch.capacity import Need, Place, RateMeter, Waiting, doubling, granted
+from eli5b_batch.dispatch.breaker import Breaker
+from eli5b_batch.dispatch.capacity import Need, Place, RateMeter, Waiting, granted
 from eli5b_batch.dispatch.pace import TICK_S
+from eli5b_batch.errors import ProviderDownError, RetryableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from eli5b_batch.backends.base import Advice
     from eli5b_batch.errors import CallError
     from eli5b_batch.job import Slot
 
-_REST_S: Final = 2.0
-_LONGEST_REST_S: Final = 60.0
+_STALLED: Final = frozenset({"timeout", "connection", "server_error"})
 
 
 @dataclass(slots=True)
@@ -34,20 +37,20 @@ class _Server:
     parallel: int
     models: tuple[str, ...]
     tokens: RateMeter
+    breaker: Breaker
     model: str | None = None
+    loaded: bool = False
     in_flight: int = 0
     calls: int = 0
     busy_s: float = 0.0
     busy_since: float = 0.0
-    failures: int = 0
-    resting_until: float = 0.0
     opened: float = field(default=0.0)
 
     def serves(self, model: str) -> bool:
         return not self.models or model in self.models
 
-    def free(self, now: float) -> bool:
-        return self.in_flight < self.parallel and self.resting_until <= now + TICK_S
+    def free(self) -> bool:
+        return self.in_flight < self.parallel and self.breaker.due_in() <= TICK_S
 
     def busy(self, now: float) -> float:
         """Place-seconds in use so far."""
@@ -59,58 +62,120 @@ class _Server:
         self.in_flight += change
 
 
+class _Mark(NamedTuple):
+    """The pool's own mark on a place: which server, and whether the call probes it."""
+
+    server: _Server
+    probe: int
+
+
 class SlotPool:
     """Hands out places on a provider's slots.
 
     Args:
         slots: the slots of the job; a `url` each.
         clock: the event loop's clock, seconds.
+        give_up_after_s: seconds that every slot of a model in demand may be down before the run ends.
     """
 
-    def __init__(self, slots: Sequence[Slot], clock: Callable[[], float]) -> None:
+    def __init__(self, slots: Sequence[Slot], clock: Callable[[], float], *, give_up_after_s: float = math.inf) -> None:
         self._clock = clock
+        self._give_up_after_s = give_up_after_s
         now = clock()
         self._servers = [
-            _Server(s.name, s.url or "", s.parallel, tuple(s.models), RateMeter(clock), opened=now) for s in slots
+            _Server(s.name, s.url or "", s.parallel, tuple(s.models), RateMeter(clock), Breaker(clock), opened=now)
+            for s in slots
         ]
         self._queues: defaultdict[str, Waiting] = defaultdict(Waiting)
-        self._changed = asyncio.Event()
+        self._pumping: asyncio.Handle | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._down: asyncio.Future[None] | None = None
+        self._last_failure: CallError | None = None
 
     async def acquire(self, need: Need) -> Place:
         """Wait for a place on a slot that serves the model; see `Capacity`."""
         future = self._queues[need.model].join(need)
-        self._changed.set()
+        self._pump_soon()
         return await granted(future, self)
 
-    def release(self, place: Place, *, tokens: int, failure: CallError | None) -> None:
-        """Give a place back; a slot that can't be reached rests, doubling up to a minute."""
-        server: _Server = place.owner
-        now = self._clock()
-        server.occupy(-1, now)
+    def release(
+        self,
+        place: Place,
+        *,
+        tokens: int | None = None,
+        failure: CallError | None = None,
+        advice: Advice | None = None,  # noqa: ARG002 (part of the interface; a GPU has no limits to tell)
+    ) -> None:
+        """Give a place back; a server that can't be reached, or fails again and again, is only probed."""
+        mark: _Mark = place.owner
+        server = mark.server
+        server.occupy(-1, self._clock())
         server.calls += 1
-        server.tokens.add(tokens)
-        if failure is None or failure.kind != "connection":
-            server.failures = 0
-        elif server.resting_until <= now:  # the other calls that broke with this one say nothing new
-            rest = doubling(_REST_S, server.failures, _LONGEST_REST_S)
-            server.failures += 1
-            server.resting_until = now + rest
-            asyncio.get_running_loop().call_later(rest, self._changed.set)
-        self._changed.set()
+        server.tokens.add(tokens or 0)
+        if isinstance(failure, RetryableError) and failure.kind in _STALLED:
+            server.breaker.failed(probe=mark.probe, unreachable=failure.unsent)
+            server.loaded = False  # it may have been started anew
+            self._last_failure = failure
+        elif tokens is not None or failure is not None:
+            server.breaker.succeeded()
+            server.loaded = server.loaded or failure is None
+        else:
+            server.breaker.gave_up(probe=mark.probe)
+        self._pump_soon()
+
+    def is_down(self, place: Place) -> bool:
+        """Whether the slot of this place is taken to be down; see `Capacity`."""
+        mark: _Mark = place.owner
+        return mark.server.breaker.is_open
 
     async def run(self) -> None:
-        """Hand out places, until cancelled. Calls that come in one turn of the loop are seen together."""
-        while True:
-            await self._changed.wait()
-            self._changed.clear()
-            while (match := self._match()) is not None:
-                self._grant(*match)
+        """Watch over the slots until cancelled.
+
+        Raises:
+            ProviderDownError: every slot that serves a model in demand has been down for too long.
+        """
+        self._down = asyncio.get_running_loop().create_future()
+        await self._down
+
+    def _pump_soon(self) -> None:
+        """Hand out places at the end of this turn of the loop: calls that come in one turn are seen together."""
+        if self._pumping is None:
+            self._pumping = asyncio.get_running_loop().call_soon(self._pump)
+
+    def _pump(self) -> None:
+        self._pumping = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        while (match := self._match()) is not None:
+            self._grant(*match)
+        if any(server.breaker.is_open for server in self._servers):
+            self._wait_for_probe()
+
+    def _wait_for_probe(self) -> None:
+        self._check_down()
+        # A probe that is due now and was not sent is not wanted by any call: the next call to come asks again.
+        due = min((due for s in self._servers if (due := s.breaker.due_in()) > 0), default=math.inf)
+        if math.isfinite(due) and any(map(len, self._queues.values())):
+            self._timer = asyncio.get_running_loop().call_later(due, self._pump)
+
+    def _check_down(self) -> None:
+        if self._down is None or self._down.done():
+            return
+        for model, queue in self._queues.items():
+            since = [s.breaker.down_since for s in self._servers if s.serves(model)]
+            downs = [at for at in since if at is not None]
+            if not len(queue) or len(downs) < len(since):
+                continue
+            down_s = self._clock() - max(downs)
+            if down_s >= self._give_up_after_s:
+                self._down.set_exception(ProviderDownError(down_s, self._last_failure))
+                return
 
     def _match(self) -> tuple[_Server, str] | None:
         """A slot with a free place and the model it should serve there: the one it has loaded or, if idle, another."""
-        now = self._clock()
         waiting = {model: len(queue) for model, queue in self._queues.items() if len(queue)}
-        free = [s for s in self._servers if s.free(now)] if waiting else []
+        free = [s for s in self._servers if s.free()] if waiting else []
         free.sort(key=lambda s: (s.in_flight / s.parallel, s.model is not None))
         for server in free:
             if server.model in waiting:
@@ -124,9 +189,10 @@ class SlotPool:
 
     def _grant(self, server: _Server, model: str) -> None:
         need, future = self._queues[model].pop()
-        server.model = model
+        server.loaded, server.model = server.loaded and server.model == model, model
         server.occupy(1, self._clock())
-        future.set_result(Place(server.url, server.name, need, server))
+        mark = _Mark(server, server.breaker.started())
+        future.set_result(Place(server.url, server.name, need, mark, loading=not server.loaded))
 
     def snapshot(self) -> dict[str, Any]:
         """Figures for the dashboard: totals, and under `slots` one entry a slot."""

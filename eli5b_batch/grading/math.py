@@ -18,6 +18,8 @@ from eli5b_batch.grading.verdict import Outcome, Verdict
 
 _Result = tuple[Outcome, str]
 
+_INTEGER: Final = re.compile(r"0|-?[1-9][0-9]*")
+
 _MAX_NESTING: Final = 40
 _HUGE: Final = re.compile(
     r"\^ ?[{(]? ?-?[0-9]{7}"  # exponents from a million
@@ -67,6 +69,17 @@ def _settle(answer: Answer | None, gold: str) -> _Result | None:
         return "no_answer", "none"
     if len(answer.text) > LONGEST:
         return "incorrect", "guard"
+    return _settle_integers(answer.text, gold) or _settle_formulas(answer, gold)
+
+
+def _settle_integers(said: str, gold: str) -> _Result | None:
+    """Most answers are whole numbers on both sides, of which there is one spelling."""
+    if not (_INTEGER.fullmatch(said) and _INTEGER.fullmatch(gold)):
+        return None
+    return ("correct", "text") if said == gold else ("incorrect", "rational")
+
+
+def _settle_formulas(answer: Answer, gold: str) -> _Result | None:
     said, pairs = _pairs(answer, gold)
     same_text = [(said, gold), *((said, theirs) for _, theirs in pairs), *pairs]
     if any(canonical(ours) == canonical(theirs) != "" for ours, theirs in same_text):

@@ -58,8 +58,6 @@ class GraderPool:
         timeout_s: seconds of wall time for one answer, counted from when a warm worker takes it up.
         memory_bytes: address space of a worker.
         grade: picklable function (text, gold) -> Verdict that runs in the worker.
-
-    `waiting` answers have been handed in and not decided, `done` have been.
     """
 
     def __init__(
@@ -70,8 +68,6 @@ class GraderPool:
         memory_bytes: int = 2 << 30,
         grade: Callable[[str, str], Verdict] = math.grade,
     ) -> None:
-        self.waiting = 0
-        self.done = 0
         self._workers = workers
         self._timeout_s = timeout_s
         self._memory_bytes = memory_bytes
@@ -80,10 +76,10 @@ class GraderPool:
         self._replacing = asyncio.Lock()
         self._pool: ProcessPool | None = None
         self._starting: asyncio.Task[None] | None = None
+        self._open = False
 
     async def __aenter__(self) -> Self:
-        # Not waited for: calls can be made while sympy is imported, and the first answer that needs it waits.
-        self._starting = asyncio.create_task(self._first_start())
+        self._open = True
         return self
 
     async def _first_start(self) -> None:
@@ -104,19 +100,20 @@ class GraderPool:
 
         A worker that runs out of time is verdict `timeout`, one that dies `error`; other answers go on.
         """
-        self.waiting += 1
-        try:
-            verdict = math.decide(text, gold) if len(text) <= _SHORT else None
-            if verdict is None:
-                async with self._free:
-                    verdict = await self._grade_in_worker(text, gold)
-        finally:
-            self.waiting -= 1
-        self.done += 1
-        return verdict
+        return self.decide(text, gold) or await self._grade_by_worker(text, gold)
+
+    def decide(self, text: str, gold: str) -> Verdict | None:
+        """The verdict where it takes no worker: most answers are numbers."""
+        return math.decide(text, gold) if len(text) <= _SHORT else None
+
+    async def _grade_by_worker(self, text: str, gold: str) -> Verdict:
+        async with self._free:
+            return await self._grade_in_worker(text, gold)
 
     async def _grade_in_worker(self, text: str, gold: str) -> Verdict:
-        assert self._starting is not None, "answers are graded inside `async with`"
+        assert self._open, "answers are graded inside `async with`"
+        if self._starting is None:  # workers take a second of sympy's imports: not before an answer needs one
+            self._starting = asyncio.create_task(self._first_start())
         await asyncio.shield(self._starting)
         started = time.perf_counter()
         outcome, rule = _BROKEN

@@ -6,8 +6,9 @@ altair) is imported when a report is built.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rich.console import RenderableType
+
+
+_RESULTS: Final = ("results.jsonl", "results.parquet")
+_TEXTS: Final = ("summary.json", "summary.md")
+_FIGURES: Final = ("accuracy.svg", "accuracy.png")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +39,35 @@ class Report:
         return render(self.summary)
 
 
+def latest_report(run_dir: Path) -> Report:
+    """The report as it stands where nothing has changed since it was made, else a new one; see `build_report`."""
+    folder = run_dir / "report"
+    try:
+        summary = orjson.loads((folder / "summary.json").read_bytes())
+        unchanged = summary["made_from"] == _made_from(run_dir)
+        figures = _FIGURES if summary["arms"] else ()
+    except (OSError, orjson.JSONDecodeError, KeyError, TypeError):
+        return build_report(run_dir)
+    paths = (*(run_dir / name for name in _RESULTS), *(folder / name for name in (*_TEXTS, *figures)))
+    return Report(summary, paths) if unchanged and all(p.exists() for p in paths) else build_report(run_dir)
+
+
+def _made_from(run_dir: Path) -> str:
+    """What a report depends on, as a hash: version, manifest but for the starts, size and time of the records."""
+    from eli5b_batch import __version__  # noqa: PLC0415
+    from eli5b_batch.folder import CALLS, GRADES, read_manifest  # noqa: PLC0415
+
+    manifest = {k: v for k, v in (read_manifest(run_dir) or {}).items() if k not in {"starts", "git", "versions"}}
+    stats = [(run_dir / name).stat() for name in (CALLS, GRADES) if (run_dir / name).exists()]
+    seen = [__version__, manifest, [(stat.st_size, stat.st_mtime_ns) for stat in stats]]
+    return hashlib.blake2b(orjson.dumps(seen, option=orjson.OPT_SORT_KEYS), digest_size=8).hexdigest()
+
+
 def build_report(run_dir: Path) -> Report:
     """Rebuild every derived file of a run folder: results.jsonl, results.parquet and report/.
 
-    It only reads calls.jsonl, grades.jsonl and manifest.json, so it can be called while a run goes on; a run
-    without graded answers gets a report that says so, and no figure.
+    It only reads calls.jsonl, grades.jsonl, manifest.json and progress.json, so it can be called while a run goes on;
+    a run without graded answers gets a report that says so, and no figure.
 
     Args:
         run_dir: the run folder.
@@ -47,19 +77,20 @@ def build_report(run_dir: Path) -> Report:
         StorageError: a file can't be written.
     """
     # Heavy, see the module's docstring.
+    from eli5b_batch.files import write_atomically  # noqa: PLC0415
     from eli5b_batch.folder import read_manifest  # noqa: PLC0415
     from eli5b_batch.report.charts import draw  # noqa: PLC0415
+    from eli5b_batch.report.limits import limits_used  # noqa: PLC0415
     from eli5b_batch.report.markdown import markdown  # noqa: PLC0415
-    from eli5b_batch.report.results import build_results, replacing  # noqa: PLC0415
+    from eli5b_batch.report.results import build_results  # noqa: PLC0415
     from eli5b_batch.report.summary import summarize  # noqa: PLC0415
 
     manifest = read_manifest(run_dir)
     if manifest is None:
         raise RunFolderError(f"{run_dir} is not a run folder: it has no manifest.json")
-    if not {"name", "graded_steps"} <= manifest.keys():
-        raise RunFolderError(f"{run_dir}/manifest.json is not a run's manifest: it has no name or no graded steps")
+    made_from = _made_from(run_dir)
     results = build_results(run_dir, manifest["graded_steps"])
-    summary = summarize(results, manifest)
+    summary = {**summarize(results, manifest), "limits": limits_used(run_dir / "progress.json"), "made_from": made_from}
     folder = run_dir / "report"
     files = {
         "summary.json": orjson.dumps(summary, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE),
@@ -68,12 +99,10 @@ def build_report(run_dir: Path) -> Report:
     }
     try:
         folder.mkdir(exist_ok=True)
-        for stale in {"accuracy.png", "accuracy.svg"} - files.keys():
+        for stale in set(_FIGURES) - files.keys():
             (folder / stale).unlink(missing_ok=True)
     except OSError as error:
         raise StorageError(f"{folder} can't be written: {error.strerror or error}") from error
     for name, content in files.items():
-        with replacing(folder / name) as draft:
-            draft.write_bytes(content)
-    derived = (run_dir / "results.jsonl", run_dir / "results.parquet")
-    return Report(summary, (*derived, *(folder / name for name in files)))
+        write_atomically(folder / name, content)
+    return Report(summary, (*(run_dir / name for name in _RESULTS), *(folder / name for name in files)))

@@ -49,6 +49,8 @@ def markdown(summary: dict[str, Any]) -> str:
         parts += ["## Gap to the teacher closed by tailored hints", _gaps(summary["gap_closed"])]
     if summary["spending"]["by_step"]:
         parts += ["## Calls, tokens and cost", _spending(summary["spending"])]
+    if summary["limits"]:
+        parts += ["## Request limits in use, last start", _limits(summary["limits"])]
     parts += ["## How these numbers are made", _METHOD.rstrip()]
     return "\n\n".join(parts) + "\n"
 
@@ -134,6 +136,19 @@ def _spending(spending: dict[str, Any]) -> str:
         for row in [*spending["by_step"], {"step": "all", "model": "", **spending["total"]}]
     ]
     return _table(("step", "model", "calls", "failed", "input tokens", "output tokens", "cost"), rows)
+
+
+def _limits(rows: Sequence[dict[str, Any]]) -> str:
+    cells = [
+        (
+            row["provider"],
+            f"{row['rate_limited']:,}",
+            *(f"{row[k]:,.0f}" for k in ("first", "lowest", "highest", "last")),
+        )
+        for row in rows
+    ]
+    table = _table(("provider", "429s", "first, per minute", "lowest", "highest", "last"), cells)
+    return table + "\n\nEvery change of it, with its time: `limits` in summary.json."
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -6,8 +6,6 @@ line at a time and are never kept.
 
 from __future__ import annotations
 
-import os
-from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import itemgetter
 from sys import intern
@@ -16,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import orjson
 import polars as pl
 
-from eli5b_batch.errors import JournalDamagedError, RunFolderError, StorageError
+from eli5b_batch.errors import JournalDamagedError, RunFolderError
+from eli5b_batch.files import replacing
 from eli5b_batch.folder import CALLS, GRADES
 from eli5b_batch.records import CallName, parse_key
 
@@ -199,7 +198,7 @@ def build_results(run_dir: Path, steps: Collection[str]) -> Results:
         StorageError: a result file can't be written.
     """
     journal = _Journal(steps)
-    for name, record in _entries(run_dir / CALLS, "status", "move it to another file by hand"):
+    for name, record in _entries(run_dir / CALLS, "status", "run the job again with --repair to set such lines aside"):
         journal.add_call(name, record)
     for name, grade in _entries(run_dir / GRADES, "verdict", "delete the file and run the job again to remake it"):
         journal.add_grade(name, grade)
@@ -214,26 +213,6 @@ def build_results(run_dir: Path, steps: Collection[str]) -> Results:
         frame.filter(pl.col("verdict").is_not_null()).write_parquet(draft)
     spending = [journal.spending[at] for at in sorted(journal.spending)]
     return Results(frame, tags, spending, journal.simulated, journal.orphans)
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A draft beside `path` that takes its place when the block ends well, and is gone otherwise.
-
-    Not synced: everything written this way can be built again.
-
-    Raises:
-        StorageError: the draft could not be written or moved.
-    """
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        try:
-            yield draft
-            draft.replace(path)
-        finally:
-            draft.unlink(missing_ok=True)
-    except OSError as error:
-        raise StorageError(f"{path} can't be written: {error.strerror or error}") from error
 
 
 def _entries(path: Path, needed: str, remedy: str) -> Iterator[tuple[CallName, dict[str, Any]]]:

@@ -8,28 +8,24 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import polars as pl
 
 from eli5b_batch.report import statistics
+from eli5b_batch.report.conditions import CONDITIONS, by_hint, own_size
 from eli5b_batch.report.results import SAMPLE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from eli5b_batch.report.results import Results
     from eli5b_batch.report.statistics import Comparison, Floats
 
     Hinted = Mapping[tuple[Any, ...], "Arm"]
 
-T = TypeVar("T")
-
 SCHEMA: Final = 1
-
-CONDITIONS: Final = ("none", "placebo", "generic", "rewritten", "tailored_any", "tailored")
-"""Values of the tag `hint`, in the order in which they are shown: least to most made to measure."""
 
 CONTRASTS: Final = (
     ("tailored", "generic"),
@@ -71,47 +67,38 @@ def summarize(results: Results, manifest: dict[str, Any]) -> dict[str, Any]:
 
     Args:
         results: the rows of the run.
-        manifest: the run's manifest.json.
+        manifest: the run's manifest.json, as `read_manifest` gives it.
     """
     arms = _arms(results, manifest)
     graded = results.frame.filter(pl.col("verdict").is_not_null())
     hinted = by_hint((arm.model, arm.tags, arm) for arm in arms)
     students = _students(arms, manifest)
-    teacher = manifest.get("teacher")
+    teacher = manifest["teacher"]
+    answers = {
+        "graded": len(graded),
+        "ungraded": len(results.frame) - len(graded),
+        "expected": manifest["expected_answers"],
+        "verdicts_without_a_call": results.orphans,
+    }
     summary: dict[str, Any] = {
         "schema": SCHEMA,
         "name": manifest["name"],
-        "protocol": manifest.get("protocol"),
-        "simulated": bool(manifest.get("simulated")) or results.simulated,
+        "protocol": manifest["protocol"],
+        "simulated": manifest["simulated"] or results.simulated,
         "problems": graded["problem"].n_unique(),
         "samples": int(max((arm.answered.max() for arm in arms if len(arm.answered)), default=0)),
         "students": students,
         "teacher": teacher,
-        "answers": {
-            "graded": len(graded),
-            "ungraded": len(results.frame) - len(graded),
-            "expected": manifest.get("expected_answers"),
-            "verdicts_without_a_call": results.orphans,
-        },
+        "answers": answers,
         "arms": [_describe(arm) for arm in arms],
         "contrasts": _contrasts(hinted, students),
         "interaction": _interaction(hinted, students),
         "gap_closed": _gaps_closed(hinted, students, teacher),
         "spending": _spending(results),
     }
-    summary["complete"] = _complete(summary["answers"])
+    summary["complete"] = not answers["ungraded"] and answers["graded"] >= answers["expected"]
     summary["notes"] = _notes(summary)
     return _rounded(summary)  # type: ignore[no-any-return]
-
-
-def by_hint(arms: Iterable[tuple[str, Mapping[str, Any], T]]) -> dict[tuple[Any, ...], T]:
-    """Arms, given as (model, tags, anything), by (model, hint, whom the hint was written for)."""
-    return {(model, tags.get("hint"), tags.get("hint_for")): arm for model, tags, arm in arms}
-
-
-def own_size(arms: Mapping[tuple[Any, ...], T], model: str, hint: str) -> T | None:
-    """The arm of `model` with `hint` written for itself, else for any model; None where there is none."""
-    return arms.get((model, hint, model)) or arms.get((model, hint, "any"))
 
 
 def _arms(results: Results, manifest: dict[str, Any]) -> list[Arm]:
@@ -138,7 +125,7 @@ def _arms(results: Results, manifest: dict[str, Any]) -> list[Arm]:
                 correct=np.bincount(at[rows["correct"].to_numpy()], minlength=problems).astype(np.float64),
             )
         )
-    students = manifest.get("students") or []
+    students = manifest["students"] or []
 
     def place(arm: Arm) -> tuple[int, int, str, str]:
         hint = arm.tags.get("hint")
@@ -150,9 +137,9 @@ def _arms(results: Results, manifest: dict[str, Any]) -> list[Arm]:
 
 
 def _students(arms: Sequence[Arm], manifest: dict[str, Any]) -> list[str]:
-    if manifest.get("students"):
+    if manifest["students"]:
         return list(manifest["students"])
-    return sorted({arm.model for arm in arms} - {manifest.get("teacher")})
+    return sorted({arm.model for arm in arms} - {manifest["teacher"]})
 
 
 def _describe(arm: Arm) -> dict[str, Any]:
@@ -285,14 +272,6 @@ def _spending(results: Results) -> dict[str, Any]:
     }
 
 
-def _complete(answers: dict[str, Any]) -> bool | None:
-    """Whether every expected answer is graded; None where the manifest does not say how many there are."""
-    if answers["ungraded"]:
-        return False
-    expected = answers["expected"]
-    return None if expected is None else bool(answers["graded"] >= expected)
-
-
 def _notes(summary: dict[str, Any]) -> list[str]:
     """What a reader must know before the numbers, one sentence each."""
     notes = []
@@ -301,7 +280,7 @@ def _notes(summary: dict[str, Any]) -> list[str]:
         notes.append("SIMULATED: the replies are made up by a simulator and say nothing about any model.")
     if not answers["graded"]:
         notes.append("There are no graded answers yet, so there is nothing to show.")
-    if answers["expected"] is not None and answers["graded"] < answers["expected"]:
+    if answers["graded"] < answers["expected"]:
         notes.append(
             f"Incomplete: {answers['graded']:,} of {answers['expected']:,} expected answers are graded."
             " Arms may rest on different problems; the differences between arms use only problems that"

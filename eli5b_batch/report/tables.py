@@ -12,7 +12,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from eli5b_batch.report.summary import CONDITIONS, by_hint, own_size
+from eli5b_batch.report.conditions import CONDITIONS, by_hint, own_size
 from eli5b_batch.report.wording import (
     arm_label,
     hint_label,

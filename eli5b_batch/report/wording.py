@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from eli5b_batch.money import dollars
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_CENT = 0.01
 _SMALLEST_P = 0.001
 
 
@@ -40,8 +41,8 @@ def p_value(p: float) -> str:
 
 
 def money(usd: float, unknown: int) -> str:
-    """A cost in cents, with what is unknown of it: `$1.20`, `unknown`, `$1.20 + 3 calls unknown`."""
-    known = f"${usd:,.2f}" if usd >= _CENT or usd == 0 else "under $0.01"
+    """A cost with what is unknown of it: `$1.20`, `unknown`, `$1.20 + 3 calls unknown`."""
+    known = dollars(usd)
     if not unknown:
         return known
     calls = "1 call" if unknown == 1 else f"{unknown:,} calls"

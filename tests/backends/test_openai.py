@@ -13,7 +13,6 @@ from eli5b_batch.errors import (
     CallError,
     ProviderError,
     ProviderRefusedError,
-    RateLimitedError,
     RetryableError,
 )
 
@@ -239,35 +238,6 @@ async def test_a_status_that_fails_every_call_refuses_with_what_to_do(
         await ask(says(body, status, location="https://new.example/v1"))
     assert str(caught.value).startswith("providers.together: ")
     assert message in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("headers", "advice"),
-    [
-        ({}, None),
-        ({"retry_after": "7"}, 7.0),
-        ({"retry_after": "0.5"}, 0.5),
-        ({"retry_after": "-3"}, 0.0),
-        ({"x_ratelimit_reset": "2"}, 2.0),
-        ({"X_RateLimit_Reset": "2"}, 2.0),
-        ({"retry_after": "1", "x_ratelimit_reset": "2"}, 1.0),
-        ({"retry_after": "Sat, 21 Nov 2026 02:00:00 GMT"}, None),
-        ({"retry_after": "Sat, 21 Nov 2026 02:00:00 GMT", "x_ratelimit_reset": "2"}, 2.0),
-        ({"retry_after": "soon"}, None),
-        ({"retry_after": ""}, None),
-        ({"retry_after": "nan"}, None),
-        ({"retry_after": "inf"}, None),
-        ({"retry_after": "1e999", "x_ratelimit_reset": "2"}, 2.0),
-    ],
-)
-async def test_a_429_carries_the_seconds_that_the_server_advises(
-    headers: dict[str, str], advice: float | None, ask: Ask
-) -> None:
-    body = {"error": {"message": "too many requests", "type": "rate_limit", "code": None}}
-    error = await fails(ask(says(body, 429, **headers)))
-    assert isinstance(error, RateLimitedError)
-    assert (error.kind, error.status, error.retry_after) == ("rate_limited", 429, advice)
-    assert str(error) == "together answered 429: too many requests"
 
 
 @pytest.mark.parametrize(

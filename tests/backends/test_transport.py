@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import TYPE_CHECKING
 
 import orjson
@@ -138,6 +139,22 @@ async def test_a_server_that_never_answers_is_a_timeout(host: Host, connect: Con
     assert clock() - started < 2
 
 
+@pytest.mark.parametrize(("session_s", "deadline_s"), [(60, 0.05), (0.05, 60), (0.05, math.inf)])
+async def test_a_post_waits_until_its_deadline_or_the_sessions_whichever_comes_first(
+    host: Host, connect: Connect, session_s: float, deadline_s: float
+) -> None:
+    async def handler(_request: web.BaseRequest) -> web.Response:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    url = await host(handler)
+    clock = asyncio.get_running_loop().time
+    started = clock()
+    error = await failure(connect(timeout_s=session_s).post(url, {}, deadline_s=deadline_s))
+    assert error.kind == "timeout"
+    assert clock() - started < 2
+
+
 async def test_a_body_that_never_ends_is_a_timeout(host: Host, connect: Connect) -> None:
     async def handler(request: web.BaseRequest) -> web.StreamResponse:
         response = web.StreamResponse()
@@ -146,7 +163,7 @@ async def test_a_body_that_never_ends_is_a_timeout(host: Host, connect: Connect)
         await asyncio.Event().wait()
         return response
 
-    error = await failure(connect(timeout_s=0.05).get(await host(handler)))
+    error = await failure(connect(timeout_s=0.05).post(await host(handler), {}))
     assert error.kind == "timeout"
 
 

@@ -85,6 +85,8 @@ def _provider(name: str = "together", limit: float | None = 600.0, error: str | 
         "retry_waiting": 1,
         "retries": 4,
         "last_error": error,
+        "down_s": None,
+        "limit_history": [],
     }
 
 

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import looptime
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
-    from contextlib import AbstractAsyncContextManager
-
-    from eli5b_batch.dispatch.capacity import Capacity
+    from collections.abc import Callable, Coroutine
 
 
 @pytest.fixture(scope="session")
@@ -28,20 +24,3 @@ def virtual() -> Callable[[Coroutine[Any, Any, None]], None]:
             runner.run(main)
 
     return run
-
-
-@pytest.fixture(scope="session")
-def working() -> Callable[[Capacity], AbstractAsyncContextManager[None]]:
-    """Lets a capacity hand out places while the block runs; an error in its work is the test's."""
-
-    @asynccontextmanager
-    async def work(capacity: Capacity) -> AsyncIterator[None]:
-        task = asyncio.create_task(capacity.run())
-        try:
-            yield
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
-
-    return work

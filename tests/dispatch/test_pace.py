@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-import asyncio
 import itertools
-from typing import TYPE_CHECKING, Any
+import math
+import random
 
 import pytest
 from hypothesis import given, settings
@@ -10,170 +10,177 @@ from hypothesis import strategies as st
 
 from eli5b_batch.dispatch.pace import TICK_S, Pacer, TokenBucket
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-
-    Virtual = Callable[[Coroutine[Any, Any, None]], None]
-
 WINDOW_S = 0.05
-RATES = st.floats(6, 60_000)
+TOKENS_S = 0.25
+RATES = st.floats(0.1, 1000)
 PAUSES = st.lists(st.one_of(st.just(0.0), st.floats(0, 0.2), st.floats(0, 30)), min_size=1, max_size=200)
 
 
-def burst(per_minute: float) -> int:
+def burst(per_second: float) -> int:
     """Starts that may go out at once: those of 50 ms."""
-    return max(1, round(per_minute / 60 * WINDOW_S))
+    return max(1, round(per_second * WINDOW_S))
 
 
 class Clock:
-    """The loop's clock; being asked again and again at one moment means that somebody spins."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._at = -1.0
-        self._asked = 0
+    def __init__(self, now: float = 0.0) -> None:
+        self.now = now
 
     def __call__(self) -> float:
-        now = self._loop.time()
-        self._asked = self._asked + 1 if now == self._at else 0
-        self._at = now
-        assert self._asked < 1000
-        return now
+        return self.now
 
 
-async def starts(pacer: Pacer, count: int) -> list[float]:
-    loop = asyncio.get_running_loop()
-    times = []
-    for _ in range(count):
-        await pacer.acquire()
-        times.append(loop.time())
-    return times
+def start(pacer: Pacer, clock: Clock, late: float = 0.0) -> float:
+    """Wait as a gate does, once and for as long as the pacer says, and start; the time."""
+    clock.now += pacer.due_in() + late
+    assert pacer.due_in() <= TICK_S
+    pacer.start()
+    return clock.now
 
 
-@given(per_minute=RATES, pauses=PAUSES)
-@settings(max_examples=100, deadline=None)
-def test_no_window_of_any_length_holds_more_starts_than_the_rate_and_one_burst(
-    virtual: Virtual, per_minute: float, pauses: list[float]
-) -> None:
-    async def main() -> None:
-        loop = asyncio.get_running_loop()
-        pacer = Pacer(per_minute, Clock())
-        times = []
-        for pause in pauses:
-            await asyncio.sleep(pause)
-            await pacer.acquire()
-            times.append(loop.time())
-        for (i, first), (j, last) in itertools.combinations(enumerate(times), 2):
-            # An early start by a tick in every window between the two is what a timer may do.
-            allowed = per_minute / 60 * (last - first) * (1 + TICK_S / 0.03) + burst(per_minute)
-            assert j - i + 1 <= allowed + 1e-6
-
-    virtual(main())
-
-
-@pytest.mark.parametrize("start", [0.0, 1e7])
-@pytest.mark.parametrize("per_minute", [60, 100, 600, 890, 900, 910, 1790, 1810, 6000, 7001, 59_999, 60_000])
-def test_it_reaches_the_rate(virtual: Virtual, per_minute: float, start: float) -> None:
-    async def main() -> None:
-        await asyncio.sleep(start)
-        first_of_each = (await starts(Pacer(per_minute, Clock()), 20 * burst(per_minute) + 1))[:: burst(per_minute)]
-        rate = 60 * burst(per_minute) * 20 / (first_of_each[-1] - first_of_each[0])
-        assert 0.97 * per_minute <= rate <= per_minute * (1 + 1e-4)
-
-    virtual(main())
-
-
-@given(per_minute=st.floats(60, 60_000))
-@settings(max_examples=50, deadline=None)
-def test_it_reaches_any_rate(virtual: Virtual, per_minute: float) -> None:
-    async def main() -> None:
-        times = (await starts(Pacer(per_minute, Clock()), 10 * burst(per_minute) + 1))[:: burst(per_minute)]
-        assert 60 * burst(per_minute) * 10 / (times[-1] - times[0]) >= 0.97 * per_minute
-
-    virtual(main())
-
-
-@pytest.mark.looptime
-async def test_a_lower_rate_counts_what_has_just_been_sent_and_a_higher_one_holds_at_once() -> None:
-    pacer = Pacer(6000, asyncio.get_running_loop().time)
-    assert await starts(pacer, 10) == pytest.approx([0.0] * 5 + [0.05] * 5)
-    pacer.set_rate(60)
-    assert await starts(pacer, 2) == pytest.approx([1.05, 2.05])
-    pacer.set_rate(600)
-    assert await starts(pacer, 3) == pytest.approx([2.15, 2.25, 2.35])
-
-
-@pytest.mark.looptime
-async def test_a_waiter_that_is_cancelled_uses_nothing_up() -> None:
-    loop = asyncio.get_running_loop()
-    pacer = Pacer(60, loop.time)
-    await pacer.acquire()
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(pacer.acquire(), 0.5)
-    assert await starts(pacer, 1) == pytest.approx([1.0])
-
-
-@pytest.mark.looptime
-async def test_a_bucket_starts_empty_and_saves_up_one_second() -> None:
-    loop = asyncio.get_running_loop()
-    bucket = TokenBucket(6000, loop.time)
-    await bucket.take(40)
-    assert loop.time() == pytest.approx(0.4)
-    await asyncio.sleep(1000)
-    before = loop.time()
-    await bucket.take(100)
-    assert loop.time() == before
-    await bucket.take(50)
-    assert loop.time() == pytest.approx(before + 0.5)
-
-
-@pytest.mark.looptime
-async def test_a_call_larger_than_the_bucket_goes_out_when_it_is_full_and_leaves_a_debt() -> None:
-    loop = asyncio.get_running_loop()
-    bucket = TokenBucket(6000, loop.time)
-    await bucket.take(350)
-    assert loop.time() == pytest.approx(1.0)
-    await bucket.take(10)
-    assert loop.time() == pytest.approx(1.0 + 2.5 + 0.1)
-
-
-@pytest.mark.looptime
-async def test_what_was_not_used_comes_back_and_what_was_used_beyond_is_owed() -> None:
-    loop = asyncio.get_running_loop()
-    bucket = TokenBucket(6000, loop.time)
-    await bucket.take(90)
-    bucket.settle(90, 30)
-    await bucket.take(60)
-    assert loop.time() == pytest.approx(0.9)
-    bucket.settle(60, 110)
-    await bucket.take(10)
-    assert loop.time() == pytest.approx(0.9 + 0.6)
-    bucket.settle(5000, 0)
-    await bucket.take(100)  # no more than a second's worth is ever held
-    await bucket.take(100)
-    assert loop.time() == pytest.approx(1.5 + 1.0)
+def take(bucket: TokenBucket, clock: Clock, tokens: float) -> float:
+    clock.now += bucket.due_in(tokens)
+    assert bucket.due_in(tokens) <= TICK_S
+    bucket.take(tokens)
+    return clock.now
 
 
 @given(
-    per_minute=st.floats(60, 1e7),
-    calls=st.lists(st.tuples(st.floats(0, 20_000), st.floats(0, 2), st.floats(0, 5)), min_size=1, max_size=100),
-    start=st.sampled_from([0.0, 1.0, 1e5, 1e7]),
+    per_second=RATES, pauses=PAUSES, lateness=st.floats(0, 0.2), seed=st.integers(0, 9), began=st.sampled_from([0, 1e7])
 )
 @settings(max_examples=100, deadline=None)
-def test_a_call_goes_out_when_it_and_all_that_was_used_before_fit_the_rate_a_larger_one_as_one_second_of_it(
-    virtual: Virtual, per_minute: float, calls: list[tuple[float, float, float]], start: float
+def test_no_window_of_any_length_holds_more_starts_than_the_rate_and_one_burst(
+    per_second: float, pauses: list[float], lateness: float, seed: int, began: float
 ) -> None:
-    async def main() -> None:
-        loop = asyncio.get_running_loop()
-        await asyncio.sleep(start)
-        bucket = TokenBucket(per_minute, Clock())
-        began, rate, used = loop.time(), per_minute / 60, 0.0
-        for tokens, factor, pause in calls:
-            await bucket.take(tokens)
-            rounding = (TICK_S + 1e-8) * rate * len(calls) + 1e-6
-            assert used + min(tokens, rate) <= rate * (loop.time() - began) + rounding
-            await asyncio.sleep(pause)
-            bucket.settle(tokens, tokens * factor)
-            used += tokens * factor
+    """A start that came late is counted when it was due, at most 50 ms back."""
+    clock, rng, times = Clock(began), random.Random(seed), []
+    pacer = Pacer(per_second, clock)
+    for pause in pauses:
+        clock.now += pause
+        times.append(start(pacer, clock, rng.uniform(0, lateness)))
+    for (i, first), (j, last) in itertools.combinations(enumerate(times), 2):
+        # An early start by a tick in every window between the two is what a timer may do.
+        allowed = per_second * (last - first + WINDOW_S) * (1 + TICK_S / 0.03) + burst(per_second)
+        assert j - i + 1 <= allowed + 1e-6
 
-    virtual(main())
+
+@given(per_second=RATES, late=st.floats(0, 0.04), began=st.sampled_from([0, 1e7]))
+@settings(max_examples=100, deadline=None)
+def test_it_reaches_any_rate_however_late_the_timers_are(per_second: float, late: float, began: float) -> None:
+    clock = Clock(began)
+    pacer, size = Pacer(per_second, clock), burst(per_second)
+    times = [start(pacer, clock, late if i % size == 0 else 0.0) for i in range(40 * size + 1)]
+    assert 40 * size / (times[-1] - times[0]) == pytest.approx(per_second, rel=0.03)
+
+
+@pytest.mark.parametrize("per_second", [1, 10, 14.9, 15, 15.1, 29.9, 30.1, 100, 117, 999, 1000])
+def test_it_reaches_the_rate_exactly(per_second: float) -> None:
+    clock = Clock()
+    pacer, size = Pacer(per_second, clock), burst(per_second)
+    times = [start(pacer, clock) for _ in range(60 * size + 1)]
+    assert 40 * size / (times[-1] - times[-1 - 40 * size]) == pytest.approx(per_second, rel=1e-4)
+
+
+def test_starts_come_evenly_from_the_first_second_on() -> None:
+    clock = Clock()
+    pacer = Pacer(10, clock)
+    assert [start(pacer, clock) for _ in range(5)] == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])
+
+
+def test_no_limit_is_no_wait() -> None:
+    clock = Clock()
+    pacer = Pacer(math.inf, clock)
+    assert [start(pacer, clock) for _ in range(10_000)] == [0.0] * 10_000
+
+
+def test_a_lower_rate_counts_what_has_just_been_sent_and_a_higher_one_holds_at_once() -> None:
+    clock = Clock()
+    pacer = Pacer(100, clock)
+    assert [start(pacer, clock) for _ in range(10)] == pytest.approx([0.0] * 5 + [0.05] * 5)
+    pacer.set_rate(1)
+    assert [start(pacer, clock) for _ in range(2)] == pytest.approx([1.05, 2.05])
+    pacer.set_rate(10)
+    assert [start(pacer, clock) for _ in range(3)] == pytest.approx([2.15, 2.25, 2.35])
+    pacer.set_rate(math.inf)
+    assert [start(pacer, clock) for _ in range(3)] == pytest.approx([2.35] * 3)
+    pacer.set_rate(10)
+    assert start(pacer, clock) == pytest.approx(2.45)
+
+
+def test_a_rate_that_changes_all_the_time_is_kept_to_on_average() -> None:
+    clock = Clock()
+    pacer, times = Pacer(50, clock), []
+    for i in range(2000):
+        pacer.set_rate(50 + 25 * math.sin(i / 100))
+        times.append(start(pacer, clock))
+    mean = 2000 / sum(1 / (50 + 25 * math.sin(i / 100)) for i in range(2000))
+    assert 2000 / (times[-1] - times[0]) == pytest.approx(mean, rel=0.03)
+
+
+def test_a_bucket_starts_empty_and_saves_up_a_quarter_of_a_second() -> None:
+    clock = Clock()
+    bucket = TokenBucket(100, clock)
+    assert take(bucket, clock, 20) == pytest.approx(0.2)
+    clock.now = 1000
+    assert [take(bucket, clock, 25), take(bucket, clock, 10)] == pytest.approx([1000, 1000.1])
+
+
+def test_a_call_larger_than_the_bucket_goes_out_when_it_is_full_and_leaves_a_debt() -> None:
+    clock = Clock()
+    bucket = TokenBucket(100, clock)
+    assert take(bucket, clock, 350) == pytest.approx(0.25)
+    assert take(bucket, clock, 10) == pytest.approx(0.25 + 3.25 + 0.1)
+
+
+def test_what_was_not_used_comes_back_and_what_was_used_beyond_is_owed() -> None:
+    clock = Clock()
+    bucket = TokenBucket(100, clock)
+    take(bucket, clock, 20)
+    bucket.settle(20, 5)
+    assert take(bucket, clock, 15) == pytest.approx(0.2)
+    bucket.settle(15, 65)
+    assert take(bucket, clock, 10) == pytest.approx(0.2 + 0.6)
+    bucket.settle(5000, 0)  # no more than a quarter of a second is ever held
+    assert [take(bucket, clock, 25), take(bucket, clock, 25)] == pytest.approx([0.8, 1.05])
+
+
+def test_tokens_that_come_in_before_a_change_of_the_rate_come_in_at_the_old_one() -> None:
+    clock = Clock()
+    bucket = TokenBucket(100, clock)
+    bucket.take(100)
+    clock.now = 0.5
+    bucket.set_rate(10)
+    assert bucket.due_in(1) == pytest.approx((50 + 1) / 10)
+
+
+def test_a_bucket_without_a_limit_lets_everything_through_and_starts_empty_when_one_is_found() -> None:
+    clock = Clock()
+    bucket = TokenBucket(math.inf, clock)
+    bucket.take(1e9)
+    bucket.settle(1e9, 2e9)
+    clock.now = 10
+    assert bucket.due_in(1e9) == 0
+    for _ in range(2):
+        bucket.set_rate(100)
+        assert bucket.due_in(10) == pytest.approx(0.1)
+        bucket.set_rate(math.inf)
+        assert bucket.due_in(1e9) == 0
+
+
+@given(
+    per_second=st.floats(1, 1e6),
+    calls=st.lists(st.tuples(st.floats(0, 20_000), st.floats(0, 2), st.floats(0, 5)), min_size=1, max_size=100),
+    began=st.sampled_from([0.0, 1.0, 1e5, 1e7]),
+)
+@settings(max_examples=100, deadline=None)
+def test_a_call_goes_out_when_it_and_all_that_was_used_before_fit_the_rate_a_larger_one_as_a_quarter_second_of_it(
+    per_second: float, calls: list[tuple[float, float, float]], began: float
+) -> None:
+    clock = Clock(began)
+    bucket, used = TokenBucket(per_second, clock), 0.0
+    for tokens, factor, pause in calls:
+        take(bucket, clock, tokens)
+        rounding = (TICK_S + 1e-8) * per_second * len(calls) + 1e-6
+        assert used + min(tokens, per_second * TOKENS_S) <= per_second * (clock.now - began) + rounding
+        clock.now += pause
+        bucket.settle(tokens, tokens * factor)
+        used += tokens * factor

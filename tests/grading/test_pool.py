@@ -43,7 +43,6 @@ def pids(pool: GraderPool) -> list[int]:
 
 
 async def test_it_grades_what_text_settles_and_what_needs_sympy(pool: GraderPool) -> None:
-    done = pool.done
     easy, hard, wrong, nothing = await asyncio.gather(
         pool.grade(r"\boxed{10000}", "10000"),
         pool.grade(*NEEDS_SYMPY),
@@ -53,7 +52,6 @@ async def test_it_grades_what_text_settles_and_what_needs_sympy(pool: GraderPool
     assert [verdict.verdict for verdict in (easy, hard, wrong, nothing)] == [
         "correct", "correct", "incorrect", "no_answer",
     ]  # fmt: skip
-    assert (pool.waiting, pool.done) == (0, done + 4)
 
 
 async def test_starting_leaves_the_event_loop_free_and_delays_only_what_needs_a_worker() -> None:
@@ -174,12 +172,8 @@ async def test_answers_wait_in_order_for_a_free_worker(planted: Any) -> None:  #
         finished.append(number)
 
     async with GraderPool(1, grade=planted.fine) as one_worker:
-        tasks = [asyncio.create_task(grade(number)) for number in range(50)]
-        await asyncio.sleep(0)
-        assert one_worker.waiting == 50
-        await asyncio.gather(*tasks)
+        await asyncio.gather(*(grade(number) for number in range(50)))
     assert finished == list(range(50))
-    assert one_worker.done == 50
 
 
 async def test_a_cancelled_answer_frees_its_worker(planted: Any) -> None:  # noqa: ANN401
@@ -188,7 +182,6 @@ async def test_a_cancelled_answer_frees_its_worker(planted: Any) -> None:  # noq
             async with asyncio.timeout(0.3):
                 await pool.grade(*NEEDS_SYMPY)
         assert (await pool.grade(*SANE)).correct
-        assert pool.waiting == 0
 
 
 async def test_workers_are_limited_and_end_with_the_pool() -> None:

@@ -18,7 +18,7 @@ from eli5b_batch.prompts import Prompt, Prompts
 from eli5b_batch.protocols import eli5b
 from eli5b_batch.protocols.base import Context
 from eli5b_batch.report.charts import _COLOURS
-from eli5b_batch.report.summary import CONDITIONS
+from eli5b_batch.report.conditions import CONDITIONS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -27,8 +27,13 @@ class RunFolder:
             "protocol": "eli5b",
             "simulated": False,
             "graded_steps": ["answer"],
+            "expected_answers": 0,
             "teacher": "maverick",
             "students": ["1b", "3b", "8b"],
+            "data": {"reader": "jsonl", "sha256": "0"},
+            "models": {},
+            "created_at": "2026-03-01T12:00:00+00:00",
+            "starts": ["2026-03-01T12:00:00+00:00"],
             **changes,
         }
         (self.path / "manifest.json").write_bytes(orjson.dumps(manifest))

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from eli5b_batch.errors import RunFolderError
-from eli5b_batch.report import Report, build_report
+from eli5b_batch.report import Report, build_report, latest_report
 from eli5b_batch.report.wording import arm_label, count_and_share, money, p_value, percent, points, size_of
 
 if TYPE_CHECKING:
@@ -40,6 +40,29 @@ def shown(report: Report, width: int = 80) -> str:
     with console.capture() as capture:
         console.print(report.renderable())
     return capture.get()
+
+
+def test_the_latest_report_is_made_again_only_where_something_changed(run: RunFolder) -> None:
+    fill(run)
+    first = latest_report(run.path)
+    made = (run.path / "report" / "accuracy.png").stat().st_mtime_ns
+    again = latest_report(run.path)
+    assert (again.summary, again.paths) == (first.summary, first.paths)
+    assert shown(again) == shown(first)
+    assert (run.path / "report" / "accuracy.png").stat().st_mtime_ns == made
+    (run.path / "report" / "summary.md").unlink()
+    latest_report(run.path)
+    assert (run.path / "report" / "summary.md").exists()
+    run.answer("p9", "1b", "correct", hint="none", hint_for="any", sample=0)
+    assert latest_report(run.path).summary["made_from"] != first.summary["made_from"]
+
+
+@pytest.mark.parametrize("damage", [b"{", b"[]", b'{"schema": 1}'])
+def test_a_damaged_summary_is_made_anew(run: RunFolder, damage: bytes) -> None:
+    fill(run)
+    summary = latest_report(run.path).summary
+    (run.path / "report" / "summary.json").write_bytes(damage)
+    assert latest_report(run.path).summary == summary
 
 
 def test_every_file_is_written_and_nothing_else(run: RunFolder) -> None:
@@ -178,7 +201,7 @@ def test_what_is_no_run_folder_is_told_in_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match=r"manifest\.json: is damaged"):
         build_report(tmp_path)
     (tmp_path / "manifest.json").write_text('{"name": "x"}')
-    with pytest.raises(RunFolderError, match="it has no name or no graded steps"):
+    with pytest.raises(RunFolderError, match=r"manifest\.json: is damaged: protocol: Field required"):
         build_report(tmp_path)
     (tmp_path / "manifest.json").unlink()
     (tmp_path / "manifest.json").mkdir()
@@ -210,7 +233,7 @@ def test_numbers_carry_no_more_digits_than_they_have() -> None:
 def test_money_says_what_is_unknown() -> None:
     assert money(1.204, 0) == "$1.20"
     assert money(0.0, 0) == "$0.00"
-    assert money(0.001, 0) == "under $0.01"
+    assert money(0.001, 0) == "<$0.01"
     assert money(0.0, 3) == "unknown"
     assert money(1.2, 1) == "$1.20 + 1 call unknown"
     assert money(1.2, 1200) == "$1.20 + 1,200 calls unknown"

@@ -45,7 +45,7 @@ def simulate(job: Job) -> Job:
             continue
         twin: dict[str, Any] = {"timeout_s": provider.timeout_s, "attempts": provider.attempts}
         if isinstance(provider, OpenAIProvider):
-            twin["limits"] = provider.limits
+            twin["limits"], _ = provider.shape
         elif isinstance(provider, OllamaProvider):
             twin["slots"] = [slot.model_copy(update={"url": None}) for slot in provider.slots]
         providers[name] = SimulatedProvider(api="simulated", **twin)

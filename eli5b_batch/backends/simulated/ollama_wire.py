@@ -96,6 +96,10 @@ class SimulatedOllama:
         app.router.add_route("*", "/{path:.*}", _unknown_path)
         return app
 
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        """Answer one chat request: what the route does, for a caller in this process."""
+        return await _refusals(request, self._chat)
+
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         started = asyncio.get_running_loop().time()
         raw = await request.read()

@@ -70,6 +70,10 @@ class SimulatedAPI:
         app.router.add_route("*", "/{path:.*}", _unknown_path)
         return app
 
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        """Answer one chat request: what the route does, for a caller in this process."""
+        return await self._refusals(request, self._chat)
+
     @web.middleware
     async def _refusals(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         try:

@@ -154,10 +154,11 @@ def _garbage(fingerprint: bytes) -> web.Response:
 
 
 async def _stall(request: web.Request) -> web.StreamResponse:
-    """Begin a reply and wait until the client leaves, which cancels this."""
+    """Begin a reply and wait until the client leaves, which cancels this; one in this process has nothing to read."""
     response = web.StreamResponse(headers={"Content-Type": "application/json", **_NAMED})
-    await response.prepare(request)
-    await response.write(b"{")
+    if isinstance(request, web.Request):
+        await response.prepare(request)
+        await response.write(b"{")
     await asyncio.sleep(_FOR_EVER_S)
     return response
 

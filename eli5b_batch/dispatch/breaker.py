@@ -1,0 +1,86 @@
+"""The circuit breaker of one server or account: on persistent failure everything waits, and one probe goes out.
+
+Must not know: what a call is. A pure state on a given clock: nothing here waits.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final
+
+from eli5b_batch.dispatch.capacity import doubling
+from eli5b_batch.dispatch.pace import TICK_S
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_FAILURES: Final = 5
+_LASTING_S: Final = 1.0
+_PROBE_S: Final = 1.0
+_LONGEST_PROBE_S: Final = 30.0
+
+
+class Breaker:
+    """Opens after five failures in a row that span a second, or at once when the server can't be reached at all.
+
+    While it is open, one probe goes out at a time, after 1, 2, 4, ... 30 s. Any success, of the probe or of a call
+    that was still under way, closes it.
+
+    Args:
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._failures = 0
+        self._first_failed = 0.0
+        self._failed_probes = 0
+        self._probe = 0
+        self._last_probe = 0
+        self._next_probe = 0.0
+        self.down_since: float | None = None
+        """When it opened; None while it is closed."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether only probes may go out."""
+        return self.down_since is not None
+
+    def due_in(self) -> float:
+        """Seconds until a call may go out: 0 for now, infinite while a probe is under way."""
+        if self.down_since is None:
+            return 0.0
+        left = self._next_probe - self._clock()
+        return math.inf if self._probe else left if left > TICK_S else 0.0
+
+    def started(self) -> int:
+        """A call goes out; its number if it is a probe, 0 otherwise."""
+        if self.is_open:
+            self._last_probe += 1
+            self._probe = self._last_probe
+        return self._probe
+
+    def succeeded(self) -> None:
+        """A call was answered, in whatever way shows that the server works."""
+        self._failures = self._failed_probes = self._probe = 0
+        self.down_since = None
+
+    def failed(self, *, probe: int, unreachable: bool) -> None:
+        """A call failed in a way that may be the server's: no answer, a broken connection, a 5xx."""
+        now = self._clock()
+        if self.down_since is None:
+            self._failures += 1
+            if self._failures == 1:
+                self._first_failed = now
+            if unreachable or (self._failures >= _FAILURES and now - self._first_failed >= _LASTING_S):
+                self.down_since = now
+                self._next_probe = now + _PROBE_S
+        elif probe and probe == self._probe:  # not one of an outage before this one
+            self._probe = 0
+            self._failed_probes += 1
+            self._next_probe = now + doubling(_PROBE_S, self._failed_probes, _LONGEST_PROBE_S)
+
+    def gave_up(self, *, probe: int) -> None:
+        """A call was given back without having been sent, or says nothing of the server."""
+        if probe == self._probe:
+            self._probe = 0

@@ -1,0 +1,312 @@
+"""The engine: the part of a run in which calls are made, from the first problem to the last reply on record.
+
+Must not know: folders, files, signals, servers, which clock it runs on. `run.py` gives it a run folder and real
+servers, `rehearsal` memory and modelled ones on a virtual clock: both are the same engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import logging
+import signal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from eli5b_batch.calls import Answered, Asked, Recorded, RunCalls
+from eli5b_batch.errors import Eli5bError, StorageError
+from eli5b_batch.folder import LOG
+from eli5b_batch.grading.book import FAILED
+from eli5b_batch.log import log
+from eli5b_batch.plan import Plan, first_of
+from eli5b_batch.progress import Progress
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
+
+    from eli5b_batch.calls import CallRecords
+    from eli5b_batch.dispatch.budget import Budget
+    from eli5b_batch.dispatch.dispatcher import Dispatcher
+    from eli5b_batch.dispatch.stop import Reason, Stop
+    from eli5b_batch.grading.book import Arm
+    from eli5b_batch.grading.verdict import Verdict
+    from eli5b_batch.job import Job
+    from eli5b_batch.plan import Experiment
+    from eli5b_batch.problems import Problem
+
+INTERRUPTED: Final = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
+_SOME_FAILED: Final = 3
+_LEAST_WINDOW: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run ended: exit code, one sentence where it did not finish, calls on record, failures by class."""
+
+    exit_code: int
+    reason: str | None
+    calls: int
+    of_calls: int
+    failures: Counter[str]
+
+
+class Verdicts(Protocol):
+    """Where verdicts are written down; see `grading.book.GradeBook`."""
+
+    @property
+    def arms(self) -> Mapping[Arm, Sequence[int]]:
+        """By arm: [graded answers, correct ones]."""
+        ...
+
+    def verdict(self, key: str) -> str | None:
+        """The verdict on record for an answer."""
+        ...
+
+    def add(self, key: str, gold: str, verdict: Verdict) -> None:
+        """Write a verdict down."""
+        ...
+
+    def add_failed(self, key: str, gold: str) -> None:
+        """Write down that there was no answer to grade."""
+        ...
+
+
+class FinishedProblems(Protocol):
+    """The problems that need nothing any more; see `finished.Finished`."""
+
+    def __contains__(self, problem: Problem) -> bool: ...
+
+
+class Records(Protocol):
+    """What a run writes to; see `store.Store`."""
+
+    @property
+    def journal(self) -> CallRecords:
+        """The calls."""
+        ...
+
+    @property
+    def book(self) -> Verdicts:
+        """Their verdicts."""
+        ...
+
+    @property
+    def finished(self) -> FinishedProblems:
+        """The problems that need nothing any more."""
+        ...
+
+    def finish(self, problem: Problem) -> None:
+        """Every call of the problem is answered and graded."""
+        ...
+
+    def checkpoint(self) -> None:
+        """Save what a later start would have to read again."""
+        ...
+
+
+class Grader(Protocol):
+    """Grades one text after another; see `grading.pool.GraderPool`."""
+
+    def decide(self, text: str, gold: str) -> Verdict | None:
+        """The verdict on the final answer of `text` where it can be had at once."""
+        ...
+
+    async def grade(self, text: str, gold: str) -> Verdict:
+        """The verdict on the final answer of `text`."""
+        ...
+
+
+class Engine:
+    """Makes the calls of one run; belongs to the event loop it is made on.
+
+    Args:
+        experiment: the job.
+        plan: its calls, counted.
+        records: where calls and verdicts go.
+        grader: decides on answers.
+        dispatchers: by provider; the ones that have calls to answer.
+        stop: the run's.
+        budget: the run's.
+        upkeep: works beside the calls until the end, as the journal's syncing does; an error in it stops the run.
+        grace_s: seconds that calls in flight get after SIGTERM or SIGHUP.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        plan: Plan,
+        *,
+        records: Records,
+        grader: Grader,
+        dispatchers: Mapping[str, Dispatcher],
+        stop: Stop,
+        budget: Budget,
+        upkeep: Sequence[Callable[[], Coroutine[Any, Any, None]]] = (),
+        grace_s: float = 30.0,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        job = experiment.job
+        began, at = dt.datetime.now(dt.UTC).timestamp(), loop.time()
+        window = window_of(job)
+        self._experiment = experiment
+        self._records = records
+        self._book = records.book
+        self._grader = grader
+        self._dispatchers = dispatchers
+        self._stop = stop
+        self._upkeep = upkeep
+        self._grace_s = grace_s
+        self._window = asyncio.Semaphore(window)
+        self._leave = asyncio.Event()
+        self._grading: dict[str, list[asyncio.Task[None]]] = {}
+        self._failing: set[str] = set()
+        self._calls = RunCalls(
+            job,
+            journal=records.journal,
+            dispatchers=dispatchers,
+            stop=stop,
+            wall=lambda t: began + t - at,
+            observe=self._observe,
+        )
+        self.progress = Progress(
+            name=job.name,
+            simulated=job.simulated,
+            plan=plan,
+            problems=len(experiment.problems.selected),
+            window=window,
+            paid=[name for name, model in job.models.items() if model.price],
+            budget=budget,
+            clock=loop.time,
+            now=lambda: dt.datetime.now(dt.UTC),
+            arms=lambda: records.book.arms,
+            dispatchers=list(dispatchers.values()),
+        )
+
+    async def to_the_end(self) -> Ending:
+        """Make every call, or as many as can be until something stops the run."""
+        services = [asyncio.create_task(d.capacity.run()) for d in self._dispatchers.values()]
+        services += [asyncio.create_task(work()) for work in self._upkeep]
+        work = asyncio.create_task(self._all_problems())
+        asked = asyncio.create_task(self._stop.asked())
+        try:
+            await asyncio.wait({work, asked, *services}, return_when=asyncio.FIRST_COMPLETED)
+            for task in (work, *services):
+                if task.done() and not task.cancelled() and (error := task.exception()):
+                    self._stop.ask(first_of(error))
+            if self._stop.reason is not None:
+                await self._come_home()
+        finally:
+            await _cancel(work, asked, *services)
+        return self._end()
+
+    def interrupt(self, number: signal.Signals) -> None:
+        """The first signal stops new calls, the second leaves at once."""
+        if self._stop.reason is not None:
+            self._leave.set()
+            return
+        self._stop.ask(number)
+        if number is not signal.SIGINT:
+            asyncio.get_running_loop().call_later(self._grace_s, self._leave.set)
+
+    async def _all_problems(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            for problem in self._experiment.problems.selected:
+                if problem in self._records.finished:
+                    self.progress.problems_done += 1
+                    continue
+                await self._window.acquire()
+                group.create_task(self._problem(problem))
+
+    async def _problem(self, problem: Problem) -> None:
+        self.progress.problems_active += 1
+        try:
+            context = self._experiment.context(problem, self._calls)
+            await self._experiment.protocol.run(problem, context, self._experiment.params)
+            await asyncio.gather(*self._grading.pop(problem.id, ()))
+            self.progress.problems_done += 1
+            if problem.id not in self._failing:
+                self._records.finish(problem)
+        except Exception as error:  # noqa: BLE001 (ends the run in order: other problems' calls in flight come home)
+            self._stop.ask(first_of(error))
+        finally:
+            self.progress.problems_active -= 1
+            self._calls.forget(problem)
+            self._window.release()
+
+    def _observe(self, done: Answered) -> None:
+        """A call has its record: count it, and see to its verdict if it is an answer."""
+        call, reply = done.call, done.reply
+        self.progress.answered(done)
+        if done.error is not None:
+            self._failing.add(call.owner.id)
+            log("call failed", level=logging.WARNING, key=call.key, **done.error)
+        if call.step not in self._experiment.protocol.GRADED:
+            return
+        verdict = self._book.verdict(call.key)
+        if not reply.ok:
+            if verdict is None:
+                self._book.add_failed(call.key, call.problem.answer)
+        elif not done.replayed or verdict is None or verdict == FAILED:
+            at_once = self._grader.decide(reply.text, call.problem.answer)
+            if at_once is not None:
+                self._book.add(call.key, call.problem.answer, at_once)
+                return
+            self._grading.setdefault(call.owner.id, []).append(asyncio.create_task(self._grade(call, reply)))
+
+    async def _grade(self, call: Asked, reply: Recorded) -> None:
+        self.progress.grades_waiting += 1
+        try:
+            verdict = await self._grader.grade(reply.text, call.problem.answer)
+        finally:
+            self.progress.grades_waiting -= 1
+        self._book.add(call.key, call.problem.answer, verdict)
+
+    async def _come_home(self) -> None:
+        """Wait until every call in flight is on disk, or somebody is in a hurry."""
+        self.progress.state = "draining"
+        self.progress.reason = _sentence(self._stop.reason)
+        log("run stops", level=logging.WARNING, reason=self.progress.reason, in_flight=self._stop.in_flight)
+        home = asyncio.create_task(self._stop.all_home())
+        leave = asyncio.create_task(self._leave.wait())
+        await asyncio.wait({home, leave}, return_when=asyncio.FIRST_COMPLETED)
+        await _cancel(home, leave)
+
+    def _end(self) -> Ending:
+        progress, reason = self.progress, self._stop.reason
+        if reason is None:
+            progress.state = "done"
+            progress.exit_code = _SOME_FAILED if progress.failures else 0
+        elif isinstance(reason, signal.Signals):
+            progress.state, progress.exit_code = "stopped", INTERRUPTED[reason]
+            progress.reason = f"stopped by {reason.name}"
+        else:
+            stopped = isinstance(reason, Eli5bError) and not isinstance(reason, StorageError)
+            progress.state = "stopped" if stopped else "failed"
+            progress.exit_code = reason.exit_code if isinstance(reason, Eli5bError) else 1
+            unexpected = None if isinstance(reason, Eli5bError) else reason
+            log("run failed", level=logging.ERROR, error=unexpected, reason=str(reason))
+        if not isinstance(reason, StorageError):
+            self._records.checkpoint()
+        log("run ends", state=progress.state, exit_code=progress.exit_code, failures=dict(progress.failures))
+        return Ending(progress.exit_code, progress.reason, progress.calls_done, progress.calls_total, progress.failures)
+
+
+def window_of(job: Job) -> int:
+    """Problems in flight: as many as there are places, so that each finds a call while others wait for hints."""
+    return max(_LEAST_WINDOW, job.places) if job.window == "auto" else job.window
+
+
+def _sentence(reason: Reason | None) -> str:
+    if isinstance(reason, signal.Signals):
+        return f"stopped by {reason.name}: calls in flight come home first, a second one leaves at once"
+    if isinstance(reason, Eli5bError):
+        return str(reason)
+    return f"unexpected {type(reason).__name__}: {reason}; the traceback is in {LOG}"
+
+
+async def _cancel(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel tasks and wait until they are gone; an error among them was seen when it arose."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,45 @@
+"""`rehearse JOB`: predicts a run, shows it, and writes its figures where they are wanted.
+
+Must not know: the command line's words.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from eli5b_batch.files import write_atomically
+from eli5b_batch.rehearsal.past import Past, look_back
+from eli5b_batch.rehearsal.predict import predict
+from eli5b_batch.rehearsal.show import Bar, as_json, show
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from eli5b_batch.plan import Experiment
+
+
+def rehearse_job(
+    experiment: Experiment, console: Console, *, records: Path | None, figures: Path | None, doubling: bool
+) -> None:
+    """Print what a run of the job will come to.
+
+    Args:
+        experiment: the job.
+        console: where to print.
+        records: a finished run, whose times and tokens are taken for real models; None: assumptions are.
+        figures: the JSON file to write, if any.
+        doubling: also say what doubling each limit would buy.
+
+    Raises:
+        JobError: a prompt can't be made.
+        RunFolderError: `records` says nothing.
+        StorageError: `figures` can't be written.
+    """
+    past = look_back(records) if records else Past()
+    with Bar(console) as bar:
+        prediction = predict(experiment, past, doubling=doubling, tell=bar.tell)
+    show(prediction, console)
+    if figures:
+        write_atomically(figures, as_json(prediction))

@@ -1,0 +1,117 @@
+"""What real models are taken to do: as a finished run recorded it, else as `check` assumes.
+
+Must not know: servers, clocks.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from eli5b_batch.backends.simulated.mind import CHARS_PER_TOKEN, Mind, Reply, fraction_of
+from eli5b_batch.check import ASSUMED_TOKENS_PER_S, BYTES_PER_TOKEN
+from eli5b_batch.errors import JournalDamagedError, RunFolderError
+from eli5b_batch.folder import CALLS
+from eli5b_batch.job import Simulation
+from eli5b_batch.journal import read_records
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from eli5b_batch.records import CallName
+
+ASSUMED_LOAD_S: Final = 5.0
+"""To load a model of a few billion parameters into a GPU, from a file that is in memory."""
+
+_LOAD_S: Final = 0.5
+"""A server names some milliseconds of loading for a model that is loaded; what takes longer was a load."""
+
+
+class Seen(NamedTuple):
+    """One answered call of a finished run; `seconds` is what the model took, without waiting or loading."""
+
+    input_tokens: int
+    output_tokens: int
+    seconds: float
+
+
+@dataclass
+class Past:
+    """The answered calls of a finished run by (step, job's model), and the mean load by provider, seconds."""
+
+    folder: Path | None = None
+    calls: dict[tuple[str, str], list[Seen]] = field(default_factory=dict)
+    load_s: dict[str, float] = field(default_factory=dict)
+
+
+def look_back(run_dir: Path) -> Past:
+    """Read a finished run's records.
+
+    Raises:
+        RunFolderError: there are none, or a line is no record of a call.
+    """
+    journal = run_dir / CALLS
+    calls: defaultdict[tuple[str, str], list[Seen]] = defaultdict(list)
+    loads: defaultdict[str, list[float]] = defaultdict(list)
+    try:
+        for record in read_records(journal):
+            if record["status"] != "ok":
+                continue
+            usage, timing = record["usage"], record["timing"]
+            load, work = timing["load"], record["reply"].get("durations")
+            # An Ollama server tells what it worked; the rest of the latency is waiting for a place or another's load.
+            seconds = work["prompt_eval"] + work["eval"] if work else max(0.0, timing["latency"] - load)
+            calls[record["step"], record["model"]].append(Seen(usage["input_tokens"], usage["output_tokens"], seconds))
+            if load >= _LOAD_S:
+                loads[record["provider"]].append(load)
+    except OSError as error:
+        raise RunFolderError(f"--from {run_dir}: no {CALLS} can be read there: {error.strerror}") from None
+    except (KeyError, TypeError):
+        raise JournalDamagedError(f"{journal}: it holds a line that is no record of a call") from None
+    if not calls:
+        raise RunFolderError(
+            f"--from {run_dir}: no call has been answered there, so that it says nothing of the models"
+        )
+    return Past(run_dir, dict(calls), {name: sum(found) / len(found) for name, found in loads.items()})
+
+
+class PastMind(Mind):
+    """The models of one real provider: each reply is one that was recorded for this step and model, drawn by the call.
+
+    What was never recorded is assumed: half of max_tokens at 60 tokens a second. Texts are filler of the right length.
+
+    Args:
+        past: the records.
+        models: the job's name of a model -> the provider's id of it.
+        seed: of the job.
+    """
+
+    def __init__(self, past: Past, models: Mapping[str, str], seed: int) -> None:
+        super().__init__({}, models, Simulation(), seed)
+        self._past = past.calls
+
+    def reply(
+        self,
+        fingerprint: bytes,
+        call: CallName | None,
+        model: str,  # noqa: ARG002 (the call names the job's own)
+        prompt: str,
+        max_tokens: int | None,
+    ) -> Reply:
+        """See `Mind.reply`."""
+        seen = self._past.get((call.step, call.model)) if call else None
+        if seen:
+            drawn = seen[int(fraction_of(fingerprint) * len(seen))]
+        else:
+            output = max(1, (max_tokens or 1) // 2)
+            drawn = Seen(int(len(prompt) / BYTES_PER_TOKEN) + 1, output, output / ASSUMED_TOKENS_PER_S)
+        return Reply(
+            text="x" * (CHARS_PER_TOKEN * max(1, drawn.output_tokens)),
+            finish_reason="stop",
+            input_tokens=drawn.input_tokens,
+            output_tokens=drawn.output_tokens,
+            latency_s=0.0,
+            generation_s=drawn.seconds,
+        )

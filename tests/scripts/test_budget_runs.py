@@ -1,0 +1,101 @@
+"""budget_runs.py: its audit, on a made-up ledger; and one small run, killed and resumed."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import orjson
+import pytest
+
+from eli5b_batch.job import Model, Price, Sampling
+from eli5b_batch.records import make_key
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+audit = SimpleNamespace(**runpy.run_path(str(SCRIPTS / "crash_audit.py")))
+HINT = make_key("p1", "hint", "teacher", {"hint": "generic", "hint_for": "any"})
+ANSWER = make_key("p1", "answer", "1b", {"hint": "generic", "hint_for": "any", "sample": 0})
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Any:  # noqa: ANN401 (a script's names)
+    monkeypatch.syspath_prepend(SCRIPTS)
+    return SimpleNamespace(**runpy.run_path(str(SCRIPTS / "budget_runs.py")))
+
+
+def entry(key: str, tokens: int, **fields: object) -> Any:  # noqa: ANN401 (a type of the script's)
+    usual = {"t": 0.0, "server": "api", "peer": 5000, "status": 200, "delivered": True, "fault": None}
+    return audit.Entry(**{"key": key, "tokens": tokens, **usual, **fields})
+
+
+def models() -> dict[str, Model]:
+    def model(read: float, written: float) -> Model:
+        price = Price(input=read, output=written, as_of=dt.date(2026, 3, 1))
+        return Model(provider="api", model="m", price=price, sampling=Sampling(max_tokens=100))
+
+    return {"teacher": model(2.0, 10.0), "1b": model(0.0, 1.0)}
+
+
+def row(script: Any, **figures: object) -> Any:  # noqa: ANN401 (types of the script's)
+    usual = {"seed": 0, "cap": 1.0, "servers": 0.8, "in_full": 0.9, "journal": 0.7, "set_aside": 0.95, "used": 0.8}
+    made = script.Row(**{**usual, "faults": 0, "kills": 1, "codes": [-9, 4], **figures})
+    script.judge(made)
+    return made
+
+
+def test_work_is_priced_by_token_class_whether_it_arrived_or_not(script: Any) -> None:  # noqa: ANN401
+    ledger = [
+        entry(HINT, 70),
+        entry(HINT, 70, delivered=False, fault="lost"),
+        entry(ANSWER, 45),
+        entry(HINT, 0, status=500, fault="broken"),
+    ]
+    billed = script.bill(ledger, {HINT: 20, ANSWER: 40}, models())
+    assert billed.done * 1e6 == pytest.approx(2 * (20 * 2 + 50 * 10) + 5 * 1)
+    assert billed.in_full == billed.done
+
+
+def test_work_whose_sender_left_is_billed_as_the_longest_reply(script: Any) -> None:  # noqa: ANN401
+    ledger = [entry(HINT, 70), entry(HINT, 0, status=499), entry("never read", 0, status=499)]
+    billed = script.bill(ledger, {HINT: 20}, models())
+    assert billed.done * 1e6 == pytest.approx(540)
+    assert (billed.in_full - billed.done) * 1e6 == pytest.approx(20 * 2 + 100 * 10)
+
+
+def test_a_run_above_its_cap_or_not_stopped_by_it_is_found(script: Any) -> None:  # noqa: ANN401
+    good, above = row(script), row(script, in_full=1.01, set_aside=2.0, used=1.01)
+    assert (good.wrong, above.wrong) == ([], ["ABOVE THE CAP"])
+    assert row(script, set_aside=0.85).wrong == ["more than was set aside"]
+    assert row(script, set_aside=1.01).wrong == ["ABOVE THE CAP"]
+    assert row(script, codes=[0]).wrong == ["ended with 0, not for its budget"]
+    assert (
+        script.summary([good, above]) == "never above the cap: 1 of 2; used 80.0% to 101.0% of the cap (median 90.5%)"
+    )
+
+
+def test_a_run_with_faults_and_a_kill_stays_below_its_cap(tmp_path: Path) -> None:
+    command = [sys.executable, str(SCRIPTS / "budget_runs.py"), "--runs", "1", "--problems", "4"]
+    done = subprocess.run(  # noqa: S603 (our own script)
+        [
+            *command,
+            "--first-seed",
+            "3",
+            "--json",  # its servers have faults, and it is killed
+            str(tmp_path / "rows.json"),
+        ],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(SCRIPTS.parent)},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "never above the cap: 1 of 1" in done.stdout
+    (figures,) = orjson.loads((tmp_path / "rows.json").read_bytes())
+    assert 0 < figures["journal"] <= figures["in_full"] <= figures["set_aside"] <= figures["cap"]
+    assert figures["codes"] == [-9, 4]
