@@ -34,7 +34,9 @@ _LOOK_S: Final = 0.05
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 _UTIME: Final = 11
 """Place of utime in /proc/PID/stat after the name; stime, cutime and cstime follow (proc(5))."""
-STUDENTS: Final = ("1b", "3b", "8b")
+_FINISHED: Final = (0, 3)
+"""Exit codes of a run that came to its end: all answered, some failed for good."""
+STUDENTS: Final = ("stub:1b", "stub:3b", "stub:8b")
 
 
 @dataclass
@@ -159,13 +161,13 @@ def api_job(data: Path, provider: dict[str, Any], samples: int = 1) -> dict[str,
 
 def eli5b_job(data: Path, api: dict[str, Any], gpus: dict[str, Any]) -> dict[str, Any]:
     """The experiment: per problem 4 calls of the teacher, 9 of three students."""
-    students = {name: {"provider": "gpus", "model": name} for name in STUDENTS}
+    students = {model.partition(":")[2]: {"provider": "gpus", "model": model} for model in STUDENTS}
     return {
         "name": "bench",
         "data": {"reader": "jsonl", "path": str(data)},
         "providers": {"api": api, "gpus": gpus},
         "models": {"teacher": {"provider": "api", "model": "stub", "price": "unknown"}, **students},
-        "params": {"teacher": "teacher", "students": list(STUDENTS), "hints": ["none", "generic", "tailored"]},
+        "params": {"teacher": "teacher", "students": list(students), "hints": ["none", "generic", "tailored"]},
     }
 
 
@@ -174,7 +176,10 @@ def run_job(place: Path, job: dict[str, Any]) -> Ran:
     path = place / "job.yaml"
     path.write_bytes(orjson.dumps(job))  # JSON is YAML
     command = [sys.executable, "-m", "eli5b_batch", str(path), "--output", str(place / "run"), "--display", "none"]
-    return watch(command, SCRIPTS.parent)
+    ran = watch(command, SCRIPTS.parent)
+    if ran.exit_code not in _FINISHED:
+        raise SystemExit(f"the run ended with exit code {ran.exit_code}:\n{ran.output}")
+    return ran
 
 
 def run_floor(place: Path, url: str, prompts: Path) -> Ran:

@@ -144,9 +144,9 @@ class Account:
             "in_flight": self.in_flight,
             "concurrency": self._window.size,
             "requests_per_minute": self._starts.rate() * 60,
-            "requests_limit": _per_minute(self._requests.rate()),
+            "requests_limit": _limit(self._requests),
             "tokens_per_minute": self._used.rate() * 60,
-            "tokens_limit": _per_minute(self._tokens.rate()),
+            "tokens_limit": _limit(self._tokens),
             "rate_limited": self.rate_limited,
             "down_since": self.breaker.down_since,
             "limit_history": [(at, rate * 60) for at, rate in self._requests.history],
@@ -157,5 +157,6 @@ def _per_second(per_minute: float | None) -> float | None:
     return None if per_minute is None else per_minute / 60
 
 
-def _per_minute(per_second: float) -> float | None:
-    return None if math.isinf(per_second) else per_second * 60
+def _limit(control: RateControl) -> float | None:
+    """Per minute; None while no limit is known, even if one is searched for."""
+    return control.rate() * 60 if control.known else None

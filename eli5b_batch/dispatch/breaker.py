@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _FAILURES: Final = 5
-_LASTING_S: Final = 1.0
+_LASTING_S: Final = 0.25
 _PROBE_S: Final = 1.0
 _LONGEST_PROBE_S: Final = 30.0
 
 
 class Breaker:
-    """Opens after five failures in a row that span a second, or at once when the server can't be reached at all.
+    """Opens after five failures in a row that span a quarter of a second, or at once if the server can't be reached.
 
     While it is open, one probe goes out at a time, after 1, 2, 4, ... 30 s. Any success, of the probe or of a call
     that was still under way, closes it.
