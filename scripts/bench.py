@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 from bench_measure import (
     OK,
+    TOO_MANY,
     Schedule,
     goodput,
     makespan,
@@ -68,6 +69,7 @@ IN_FLIGHT: Final = 256
 PER_MINUTE: Final = 3000.0
 TOKENS_PER_MINUTE: Final = 1_200_000.0
 LATENCY_S: Final = 0.2
+TRIES: Final = 5
 TEACHER_CALLS, STUDENT_CALLS = 4, 9
 """Of one problem, in `eli5b_job`."""
 
@@ -196,6 +198,9 @@ def limits(size: Size) -> Settings:
         assert server.limit is not None
         schedule = Schedule(server.limit)
         figures = {}
+        if server.storm:
+            refused = [seen.arrived for seen in log if seen.status == TOO_MANY]
+            figures["s from the first 429 to the last"] = refused[-1] - refused[0]
         if server.outage:
             back = min(seen.arrived for seen in log) + server.outage[0] + server.outage[1]
             schedule = schedule.without(server.outage[0], server.outage[0] + server.outage[1])
@@ -273,7 +278,7 @@ def balance(size: Size) -> Settings:
 
 
 def startup(_size: Size) -> Settings:
-    """What every start costs, beside a bare interpreter."""
+    """What every start costs, beside a bare interpreter; the best of five, since others can only slow it down."""
 
     def side_by_side(place: Path) -> Figures:
         package = [sys.executable, "-m", "eli5b_batch"]
@@ -288,8 +293,9 @@ def startup(_size: Size) -> Settings:
         }
         figures: Figures = {}
         for name, command in commands.items():
-            ran = watch(command, SCRIPTS.parent)
-            figures |= {f"{name}, s": ran.seconds, f"{name}, CPU s": ran.cpu_s + ran.children_cpu_s}
+            tries = [watch(command, SCRIPTS.parent) for _ in range(TRIES)]
+            figures[f"{name}, s"] = min(ran.seconds for ran in tries)
+            figures[f"{name}, CPU s"] = min(ran.cpu_s + ran.children_cpu_s for ran in tries)
         bare = figures["python -c pass, s"]
         return {f"{name}, by python -c pass": figures[f"{name}, s"] / bare for name in list(commands)[1:]} | figures
 

@@ -103,7 +103,11 @@ class Account:
         mark: Sending = place.owner
         self.in_flight -= 1
         self._used.add(tokens or 0)
-        self._bucket.settle(place.need.tokens, tokens or 0)
+        # A refused call has used its turn: given back, its tokens would send the next one into the same wall at once.
+        # A reply that tells no usage is taken to have used what was reserved.
+        usage_untold = failure is None and tokens == 0
+        if not (usage_untold or isinstance(failure, RateLimitedError)):
+            self._bucket.settle(place.need.tokens, tokens or 0)
         if advice is not None:
             self._heed(advice)
         if isinstance(failure, RateLimitedError):

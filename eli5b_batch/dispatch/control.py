@@ -27,7 +27,7 @@ _SEARCH_DOUBLING_S: Final = 1.0
 """With no limit known the search begins at 20 a second and doubles each second, as TCP's slow start does, but paced:
 an unknown limit is met by few calls."""
 _SEEN_S: Final = 0.25
-_SEEN: Final = 10.0
+_SEEN: Final = 10
 
 _BACK_S: Final = 2.0
 _NEARLY: Final = 0.98
@@ -37,6 +37,10 @@ _DOUBLING_S: Final = 1.5
 """After a cut the rate is back at 98% of the limit seen in 2 s, creeps on by 0.5%, and doubles that each 1.5 s; it
 strides by 4% after a cut that saw no limit."""
 _LONGEST_DOUBLING: Final = 20.0
+
+_STEP_S: Final = 0.04
+"""Most that one call counts towards growth past a limit that was seen, seconds: where calls are few a cycle of growth
+has as many of them, and so as small a share of refusals."""
 
 _HOLD_S: Final = 5.0
 """Seconds without growth after a 503 or a time-out."""
@@ -85,6 +89,7 @@ class RateControl:
         self._grown_s = 0.0
         self._marked_at: float | None = None
         self._let_through = 0.0
+        self._sends = 0
         self.history: list[tuple[float, float]] = []
         """(clock, rate) at every change of more than 2%, thinned out as it grows long."""
         self._note()
@@ -133,20 +138,26 @@ class RateControl:
         """So much goes out now."""
         now = self._clock()
         self._let_through += amount
+        self._sends += 1
         if self._marked_at is None:
             self._marked_at = now
         if now >= self._hold_until:
-            self._grown_s += amount / self.rate()
+            step_s = amount / self.rate()
+            self._grown_s += min(step_s, _STEP_S) if self._creep == _CREEP and self._seen is not None else step_s
 
     def refused(self, amount: float, *, news: bool) -> None:
         """So much came back with a 429; `news`: it was sent after the last cut."""
         self._let_through -= amount
+        self._sends -= 1
         if not (news and self._adaptive):
             return
         now, rate = self._clock(), self.rate()
         span = now - (now if self._marked_at is None else self._marked_at)
         self._creep = _STRIDE
-        if self._seen is not None and span >= _SEEN_S and self._let_through >= _SEEN * amount:
+        if math.isinf(rate):  # nothing was searched for: what went out came out of the server's first burst
+            seen = self._let_through / max(span, _SEEN_S) * _SEARCHED_CUT
+            self._mark(now)
+        elif self._seen is not None and span >= _SEEN_S and self._sends >= _SEEN:
             let_through = min(rate, self._let_through / span)
             self._best = max(self._best, let_through)
             # Where the rate came from far below the limit, less went out than was allowed.
@@ -165,7 +176,7 @@ class RateControl:
         self._note()
 
     def _mark(self, now: float) -> None:
-        self._marked_at, self._let_through = now, 0.0
+        self._marked_at, self._let_through, self._sends = now, 0.0, 0
 
     def hold(self) -> None:
         """A 503 or a time-out: no growth for a while, and no cut."""

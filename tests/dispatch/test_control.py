@@ -67,9 +67,9 @@ def test_what_is_not_used_does_not_grow_or_a_burst_would_follow_an_outage() -> N
     clock.now += 1e6
     assert [control.rate() for control in (searching, cut)] == rates
     after(cut, clock, 1.0)
-    for _ in range(4):
-        half.sent(0.25 * half.rate())
-        clock.now += 0.5
+    for _ in range(40):
+        half.sent(0.025 * half.rate())
+        clock.now += 0.05
     assert half.rate() == pytest.approx(cut.rate(), rel=0.001)
 
 
@@ -316,3 +316,14 @@ def test_whatever_happens_the_window_holds_one_at_least_and_the_jobs_concurrency
         clock.now += pause
         window.answered(latency, min(in_flight, most))
         assert 1 <= window.size <= most
+
+
+def test_a_limit_nobody_searched_for_is_first_taken_from_what_went_out() -> None:
+    clock = Clock()
+    control = RateControl(None, clock, first=None)
+    for _ in range(10):
+        control.sent(100.0)
+        clock.now += 0.1
+    assert math.isinf(control.rate())
+    control.refused(100.0, news=True)
+    assert 400 <= control.rate() <= 500  # half of 900 in a second
