@@ -173,12 +173,23 @@ class OpenAIProvider(_Provider):
 
     @property
     def accounts(self) -> list[Member]:
-        """Every account with all that it leaves out filled in; the only one has no name."""
+        """Every account with all that it leaves out filled in; the only one has no name.
+
+        The provider's key goes to the provider's own address only: a member elsewhere names its own, or has none.
+        """
         whole = {"base_url": self.base_url, "api_key_env": self.api_key_env, "limits": self.limits}
         if not self.members:
             return [Member(name="only").model_copy(update={**whole, "name": ""})]
-        told = [{k: v for k, v in m if v is not None} for m in self.members]
-        return [m.model_copy(update={**whole, **own}) for m, own in zip(self.members, told, strict=True)]
+        return [
+            m.model_copy(
+                update={
+                    "base_url": m.base_url or self.base_url,
+                    "api_key_env": m.api_key_env or (None if m.base_url else self.api_key_env),
+                    "limits": m.limits or self.limits,
+                }
+            )
+            for m in self.members
+        ]
 
     @property
     def shape(self) -> tuple[Limits | None, list[Slot]]:

@@ -232,11 +232,19 @@ class Journal:
         Raises:
             StorageError: the disk refused; the file ends with the last whole record (this one, with a reserve).
         """
-        offset = self._file.append(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE))
+        offset, refused = self._file.end, None
+        try:
+            self._file.append(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE))
+        except StorageError as error:
+            if self._file.end == offset:
+                raise
+            refused = error  # the reserve took it: it counts, or a checkpoint would pass over it
         entry = Entry(offset, record["status"] == "ok", record["request_hash"])
         self._note(record["key"].encode(), entry)
         self._appended += 1
         self._spent += record.get("cost_usd") or 0.0
+        if refused is not None:
+            raise refused
         return entry
 
     def hold(self, reserve: Reserve) -> None:

@@ -50,6 +50,11 @@ class JsonLines:
         self._end = os.fstat(self._fd).st_size
         self.torn_bytes = 0
 
+    @property
+    def end(self) -> int:
+        """Where the next line goes, bytes."""
+        return self._end
+
     def mark(self) -> Mark:
         """Where the file ends now, to be recognised later."""
         return Mark(self._end, self._tail(self._end))

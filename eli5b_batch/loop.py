@@ -1,7 +1,7 @@
 """Which event loop runs a coroutine from the command line.
 
 Must not know: what runs on it. uvloop takes less CPU per call than asyncio's own loop, and reads sockets into one
-buffer: asyncio's allocates 256 KiB for every read, and the heap frays (figures in docs/decisions/0004).
+buffer: asyncio's allocates 256 KiB for every read, and the heap frays (docs/decisions/0004).
 """
 
 from __future__ import annotations

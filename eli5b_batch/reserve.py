@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from eli5b_batch.errors import StorageError
@@ -47,5 +48,6 @@ class Reserve:
     def give_up(self) -> bool:
         """Free the space; False where that was done before."""
         held, self._held = self._held, False
-        self.path.unlink(missing_ok=True)
+        with suppress(OSError):  # a disk that refuses even this is told of by the write that it refused
+            self.path.unlink()
         return held

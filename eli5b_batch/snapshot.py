@@ -47,7 +47,7 @@ class Provider(TypedDict):
 
     Limits are per minute, as they are used now, None where nothing bounds them; `rate_limited` counts the 429s.
     `down_s`: seconds since nothing works any more and probes go out, None while it does. `limit_history`: the requests
-    per minute that were decided on, as [seconds since the start, limit], newest last; of the first account of several.
+    per minute that were decided on, as [seconds since the start, limit], newest last; none of several accounts.
     """
 
     provider: str

@@ -88,6 +88,12 @@ def test_several_accounts_are_members_and_have_from_the_provider_what_they_leave
     assert provider.shape == (Limits(concurrency=8, requests_per_minute=90), [])
 
 
+def test_the_providers_key_is_not_for_a_member_at_another_address() -> None:
+    members = [Member(name="here"), Member(name="elsewhere", base_url="http://other/v1")]
+    provider = OpenAIProvider(api="openai", base_url="http://h/v1", api_key_env="A_KEY", members=members)
+    assert [m.api_key_env for m in provider.accounts] == ["A_KEY", None]
+
+
 def test_without_members_the_provider_is_its_only_account_and_has_no_name() -> None:
     provider = OpenAIProvider(api="openai", base_url="http://h/v1", limits=Limits(concurrency=3))
     (only,) = provider.accounts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -10,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eli5b_batch.errors import JournalDamagedError
+from eli5b_batch.errors import JournalDamagedError, StorageError
 from eli5b_batch.journal import Journal, read_records, repair
+from eli5b_batch.reserve import Reserve
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -254,3 +256,27 @@ def test_a_record_that_is_no_longer_where_it_was_is_said(tmp_path: Path) -> None
     with pytest.raises(JournalDamagedError, match="is damaged"):
         journal.read(KEYS[0], entry)
     journal.close()
+
+
+def test_a_record_that_the_reserve_took_counts_and_a_checkpoint_does_not_pass_over_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, reserve, real_write = tmp_path / "calls.jsonl", Reserve(tmp_path / ".reserve", 1 << 20), os.write
+    journal = Journal(path)
+    journal.hold(reserve)
+
+    def full_disk(fd: int, data: bytes) -> int:
+        if reserve.path.exists():
+            raise OSError(28, "No space left on device")
+        return real_write(fd, data)
+
+    monkeypatch.setattr(os, "write", full_disk)
+    with pytest.raises(StorageError, match="every reply is safe"):
+        journal.append(record(NAMES[0], cost=0.5))
+    monkeypatch.undo()
+    checkpoint = journal.checkpoint()
+    journal.close()
+    again = Journal(path, checkpoint=checkpoint)
+    assert again.is_answered(NAMES[0])
+    assert (again.opened.records, again.opened.cost_usd) == (1, 0.5)
+    again.close()

@@ -109,6 +109,8 @@ class Transport:
                 method, url, data=data, headers=headers, allow_redirects=False, timeout=timeout
             ) as response:
                 return Response(response.status, response.headers, await response.read())
+        except aiohttp.ConnectionTimeoutError:
+            raise RetryableError("connection", f"{url}: can't connect: no answer in time", unsent=True) from None
         except TimeoutError:
             raise RetryableError("timeout", f"{url}: no answer in time") from None
         except aiohttp.ClientConnectorError as error:

@@ -119,7 +119,8 @@ class Account:
             self._tokens.hold()
         elif tokens is not None or failure is not None:
             self.breaker.succeeded()
-            self._window.answered(self._clock() - mark.at, self.in_flight + 1)
+            paced = self._requests.known or self._tokens.known
+            self._window.answered(self._clock() - mark.at, self.in_flight + 1, paced=paced)
         else:
             self.breaker.gave_up(probe=mark.probe)
 

@@ -170,8 +170,9 @@ class RateControl:
             seen = rate * _SEARCHED_CUT
             self._mark(now)
         most = self._ceiling if math.isfinite(self._ceiling) else self._best
-        self._seen = min(max(seen, self._least, _FLOOR * most), self._ceiling)
-        self._rate = self._from = max(self._seen * _CUT, self._least)
+        least = min(self._least, _FLOOR * self._ceiling)
+        self._seen = min(max(seen, least, _FLOOR * most), self._ceiling)
+        self._rate = self._from = max(self._seen * _CUT, least)
         self._grown_s = 0.0
         self._note()
 
@@ -224,8 +225,11 @@ class Window:
         self._latency = self._in_flight = 0.0
         self._began = self._clock()
 
-    def answered(self, latency_s: float, in_flight: int) -> None:
-        """A reply came after so many seconds, with so many calls in flight."""
+    def answered(self, latency_s: float, in_flight: int, *, paced: bool) -> None:
+        """A reply came after so many seconds, with so many calls in flight.
+
+        `paced`: a known limit bounds the calls per second, so that slower replies only mean more of them in flight.
+        """
         if not self._adaptive:
             return
         self._replies += 1
@@ -235,7 +239,9 @@ class Window:
             self._patience -= 1
         elif self.size < self._most:
             self.size += 1
-        if self._replies >= max(_ROUND, in_flight):
+        if paced:
+            self._begin_round(None)
+        elif self._replies >= max(_ROUND, in_flight):
             self._end_round()
 
     def _end_round(self) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from eli5b_batch.dispatch.budget import Budget, cost, worst_cost
 from eli5b_batch.dispatch.capacity import Capacity, Need, Place, doubling
 from eli5b_batch.dispatch.speed import Speed
-from eli5b_batch.errors import CallError, RateLimitedError, RetryableError
+from eli5b_batch.errors import CallError, ProviderRefusedError, RateLimitedError, RetryableError
 
 if TYPE_CHECKING:
     import random
@@ -63,7 +63,7 @@ class Dispatcher:
         budget: the run's.
         stop: the run's.
         attempts: times a call is sent before it counts as failed. Waiting for capacity is no attempt, nor is what
-            fails while the server is down.
+            breaks off, or is answered 502 to 504, while the server is known to be down.
         timeout_s: longest wait for one reply; it gets shorter once the model's speed is known.
         clock: the event loop's clock, seconds.
         randomness: for jitter.
@@ -134,7 +134,9 @@ class Dispatcher:
                     continue
                 with self._stop.in_the_air():
                     sent += 1
-                    longest = self._timeout_s if place.loading else speed.deadline_s(most, self._timeout_s)
+                    longest = self._timeout_s
+                    if not place.loading:  # twice as long after each failure: the provider may have become slower
+                        longest = doubling(speed.deadline_s(most, longest), failed + excused, longest)
                     outcome = await self._attempt(request, place, price, worst, longest)
                     if outcome.reply is not None:
                         usage = outcome.reply.usage
@@ -173,6 +175,8 @@ class Dispatcher:
         spent: float | None = None
         reply: ChatReply | None = None
         error: CallError | None = None
+        usage: Mapping[str, int] = {}
+        harmless = False
         try:
             backend = self.backends.get(place.slot or "") or self.backends[""]
             reply = await backend.chat(request, place.base_url, deadline_s)
@@ -180,11 +184,14 @@ class Dispatcher:
         except CallError as failure:
             error, usage = failure, failure.partial.get("usage", {})
             self.last_error = str(failure)
+            harmless = failure.unsent or failure.kind not in _MAY_BE_BILLED
+        except ProviderRefusedError:
+            harmless = True
+            raise
         finally:
             # A call that broke off, was cancelled, or came back without a count of its tokens, may have been billed
             # in full: its reservation is kept as possibly spent.
             counted = reply is not None and any(usage.values())
-            harmless = error is not None and (error.unsent or error.kind not in _MAY_BE_BILLED)
             if counted or harmless or not price:
                 spent = cost(price, usage) if price else 0.0
             self._budget.settle(worst, spent)

@@ -85,6 +85,7 @@ class Gate:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._check_down()
         while (first := self._waiting.first()) is not None:
             tokens = first[0].tokens
             ready = [a for a in self._accounts if a.due_in(tokens) <= TICK_S]
@@ -95,7 +96,6 @@ class Gate:
             future.set_result(min(ready, key=_load).start(need))
 
     def _wait_for(self, tokens: float) -> None:
-        self._check_down()
         due = min(a.due_in(tokens) for a in self._accounts)
         if math.isfinite(due):
             self._timer = asyncio.get_running_loop().call_later(due, self._pump)
@@ -124,7 +124,7 @@ class Gate:
             "tokens_limit": None if None in token_limits else round(sum(token_limits), 1),
             "rate_limited": sum(p["rate_limited"] for p in parts),
             "down_s": None if None in downs else round(self._clock() - max(downs), 1),
-            "limit_history": parts[0]["limit_history"],
+            "limit_history": parts[0]["limit_history"] if len(parts) == 1 else [],
         }
 
 

@@ -198,7 +198,9 @@ class SlotPool:
         """Figures for the dashboard: totals, and under `slots` one entry a slot."""
         now = self._clock()
         waiting = {model: len(queue) for model, queue in self._queues.items()}
+        downs = [s.breaker.down_since for s in self._servers]
         return {
+            "down_s": None if None in downs else round(now - max(at for at in downs if at is not None), 1),
             "in_flight": sum(s.in_flight for s in self._servers),
             "concurrency": sum(s.parallel for s in self._servers),
             "queued": sum(waiting.values()),
