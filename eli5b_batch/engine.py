@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 INTERRUPTED: Final = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 _SOME_FAILED: Final = 3
+COMPLETE: Final = (0, _SOME_FAILED)
+"""Exit codes of a run in which every call was made."""
 _LEAST_WINDOW: Final = 8
 
 

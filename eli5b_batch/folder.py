@@ -79,6 +79,7 @@ class _Manifest(_Part):
     data: _Data
     models: dict[str, _Model]
     redo: dict[str, NonNegativeInt] = {}
+    complete_at: NonNegativeInt = 0
     created_at: str
     starts: list[str]
 
@@ -120,6 +121,21 @@ def set_redo(run_dir: Path, redo: Mapping[str, int]) -> None:
         StorageError: the disk refused.
     """
     manifest = {**(read_manifest(run_dir) or {}), "redo": dict(redo)}
+    write_atomically(run_dir / _MANIFEST, orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
+
+
+def complete_at(manifest: Mapping[str, Any] | None) -> int:
+    """How long calls.jsonl was when the run last came to its end, bytes; 0: never."""
+    return int((manifest or {}).get("complete_at", 0))
+
+
+def mark_complete(run_dir: Path) -> None:
+    """Note in the manifest that the run has come to its end.
+
+    Raises:
+        StorageError: the disk refused.
+    """
+    manifest = {**(read_manifest(run_dir) or {}), "complete_at": (run_dir / CALLS).stat().st_size}
     write_atomically(run_dir / _MANIFEST, orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
 
 
@@ -247,6 +263,7 @@ def write_manifest(
         "versions": _versions(),
         "git": _git_revision(),
         "redo": redo_of(earlier),
+        "complete_at": complete_at(earlier),
         "created_at": earlier.get("created_at", started.isoformat()),
         "starts": [*earlier.get("starts", []), started.isoformat()],
     }

@@ -207,6 +207,12 @@ class Journal:
         entry = self.find(key)
         return entry is not None and entry.ok
 
+    def is_outdated(self, key: str, built_on: Collection[str]) -> bool:
+        """Whether the answer to `key` is older than a reply it is built on, or one of these has no answer now."""
+        entry = self.find(key)
+        upstream = [self.find(name) for name in built_on]
+        return entry is not None and any(up is None or not up.ok or up.offset > entry.offset for up in upstream)
+
     def read(self, key: str, entry: Entry) -> dict[str, Any]:
         """The whole record at `entry`, read from the file.
 
@@ -301,25 +307,27 @@ def _read_head(line: bytes) -> Head | None:
         return None
 
 
-def repair(path: Path) -> int:
+def repair(path: Path) -> list[tuple[int, int]]:
     """Set the damaged lines of a journal aside into `<name>.damaged` beside it; the good lines stay in their order.
 
     The journal is replaced as a whole, after the damaged lines are safe on disk.
 
     Returns:
-        How many lines were set aside.
+        The lines that were set aside: where each began, and its length in bytes.
 
     Raises:
         StorageError: the disk refused; the journal is as it was.
     """
     aside = path.with_name(path.name + ".damaged")
     draft = path.with_name(f".{path.name}.repaired")
-    moved = 0
+    cut, offset = [], 0
     try:
         with path.open("rb") as file, draft.open("wb") as good, aside.open("ab") as bad:
             for line in file:
                 whole = line.endswith(b"\n") and _read_head(line) is not None
-                moved += not whole
+                if not whole:
+                    cut.append((offset, len(line)))
+                offset += len(line)
                 (good if whole else bad).write(line)
             for written in (bad, good):
                 written.flush()
@@ -330,4 +338,4 @@ def repair(path: Path) -> int:
         raise StorageError(f"{path}: can't be repaired: {error.strerror}; it is as it was") from error
     if not aside.stat().st_size:
         aside.unlink()
-    return moved
+    return cut

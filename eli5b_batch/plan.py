@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from eli5b_batch.calls import CountingCalls
+from eli5b_batch.calls import CountingCalls, Recorded
 from eli5b_batch.dispatch.budget import input_bound
 from eli5b_batch.problems import Problem, Problems, load_problems
 from eli5b_batch.prompts import Prompt, Prompts
@@ -66,19 +66,21 @@ def load_experiment(job: Job, where: str) -> Experiment:
 class Plan:
     """Calls by (step, model), of them the ones not yet on record, and what they will read.
 
-    `graded` counts the answers among them, `fingerprint` is of the job that was counted.
+    `graded` counts the answers among them, `fingerprint` is of the job that was counted. `again` are models of answers
+    on record that may be asked again, because what they were built on is.
     """
 
     total: Counter[tuple[str, str]] = field(default_factory=Counter)
     left: Counter[tuple[str, str]] = field(default_factory=Counter)
     input_bytes: Counter[tuple[str, str]] = field(default_factory=Counter)
+    again: set[str] = field(default_factory=set)
     graded: int = 0
     fingerprint: str = ""
 
     @property
     def models_left(self) -> set[str]:
-        """Models that still have calls to answer."""
-        return {model for (_, model), n in self.left.items() if n}
+        """Models that still have calls to answer, or may have."""
+        return {model for (_, model), n in self.left.items() if n} | self.again
 
 
 def remembered_plan(manifest: Mapping[str, Any], fingerprint: str) -> Plan | None:
@@ -95,6 +97,7 @@ async def count_calls(
     problems: Sequence[Problem] | None = None,
     *,
     on_record: Callable[[str], bool] | None = None,
+    outdated: Callable[[str, Sequence[str]], bool] | None = None,
     reply_length: Mapping[tuple[str, str], int] | None = None,
 ) -> Plan:
     """Count the calls of a job.
@@ -103,6 +106,7 @@ async def count_calls(
         experiment: the job.
         problems: the ones to count; None: all of the run.
         on_record: whether a key is answered already; None: nothing is.
+        outdated: whether the answer to a key is older than one of the replies (keys) it is built on, or one is missing.
         reply_length: measure prompts too: every one is rendered, with replies of so many bytes by (step, model), or by
             ("", model) for steps not named.
 
@@ -110,6 +114,7 @@ async def count_calls(
         JobError: a prompt names a value it is not given, or a placebo finds no partner.
     """
     plan = Plan()
+    again: set[str] = set()
     graded = experiment.protocol.GRADED
     # The first problem's prompts are all rendered, so that a mistake in a text is found before anything is asked.
     first = True
@@ -124,6 +129,11 @@ async def count_calls(
         plan.graded += step in graded
         if on_record is None or not on_record(key):
             plan.left[slot] += 1
+        elif outdated is not None and isinstance(ask, Prompt):
+            built_on = [value.key for value in ask.values.values() if isinstance(value, Recorded)]
+            if not again.isdisjoint(built_on) or outdated(key, built_on):
+                again.add(key)
+                plan.again.add(model)
         if reply_length or first:
             plan.input_bytes[slot] += input_bound(ask.messages() if isinstance(ask, Prompt) else ask)
 

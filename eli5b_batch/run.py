@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from eli5b_batch.dispatch.budget import Budget
 from eli5b_batch.dispatch.stop import Stop
-from eli5b_batch.engine import INTERRUPTED, Ending, Engine
+from eli5b_batch.engine import COMPLETE, INTERRUPTED, Ending, Engine
 from eli5b_batch.errors import ChangedRequestError, TimeUpError
 from eli5b_batch.finished import Fingerprint
 from eli5b_batch.folder import (
@@ -23,6 +23,7 @@ from eli5b_batch.folder import (
     SPENDING,
     JobOnRecord,
     check_same_job,
+    mark_complete,
     read_manifest,
     redo_of,
     write_manifest,
@@ -125,6 +126,8 @@ async def execute(
         gc.collect()
         gc.freeze()  # what is there when calling begins stays to the end, and need not be walked over
         ending = await engine.to_the_end()
+        if ending.exit_code in COMPLETE:
+            mark_complete(run_dir)
         if isinstance(stop.reason, ChangedRequestError):
             on_record.put_back()
         return ending
@@ -138,7 +141,12 @@ async def _plan(
     selected = experiment.problems.selected
     known = remembered_plan(manifest or {}, now)
     open_problems = [p for p in selected if p not in store.finished] if known and store else selected
-    plan = await count_calls(experiment, open_problems, on_record=store.journal.is_answered if store else None)
+    plan = await count_calls(
+        experiment,
+        open_problems,
+        on_record=store.journal.is_answered if store else None,
+        outdated=store.journal.is_outdated if store else None,
+    )
     if known:
         plan.total, plan.graded = known.total, known.graded
     plan.fingerprint = now

@@ -20,6 +20,7 @@ from eli5b_batch.folder import (
     CHECKPOINT,
     FINISHED,
     GRADES,
+    complete_at,
     locked,
     read_manifest,
     redo_of,
@@ -163,11 +164,20 @@ def repair_run(run_dir: Path) -> int:
     if not (run_dir / CALLS).exists():
         raise RunFolderError(f"{run_dir} has no {CALLS} to repair")
     with locked(run_dir):
-        moved = repair(run_dir / CALLS)
-        if moved:
+        cut = repair(run_dir / CALLS)
+        if cut:
+            _move_marks(run_dir, cut)
             for derived in (FINISHED, CHECKPOINT, GRADES):
                 (run_dir / derived).unlink(missing_ok=True)
-    return moved
+    return len(cut)
+
+
+def _move_marks(run_dir: Path, cut: Sequence[tuple[int, int]]) -> None:
+    """Lines were cut out of calls.jsonl, each (offset, bytes): what the manifest says of offsets moves with it."""
+    manifest = read_manifest(run_dir)
+    redo = redo_of(manifest)
+    if redo:
+        set_redo(run_dir, {step: at - sum(size for start, size in cut if start < at) for step, at in redo.items()})
 
 
 def redo_steps(run_dir: Path, experiment: Experiment, steps: Sequence[str]) -> list[str]:
@@ -192,7 +202,8 @@ def redo_steps(run_dir: Path, experiment: Experiment, steps: Sequence[str]) -> l
     redo = redo_of(manifest)
     with locked(run_dir), closing(Finished(run_dir / FINISHED, Fingerprint(experiment, redo))) as finished:
         complete = all(problem in finished for problem in experiment.problems.selected)
-        new = [step for step in steps if complete or step not in redo]
+        ended = complete_at(manifest)
+        new = [step for step in steps if complete or ended > redo.get(step, -1)]
         if new:
             end = (run_dir / CALLS).stat().st_size
             set_redo(run_dir, redo | dict.fromkeys(new, end))

@@ -170,7 +170,7 @@ def test_repair_sets_exactly_the_damaged_lines_aside(
     tail = [b'{"key":"b","stat'] if torn else []
     path.write_bytes(b"".join(written + tail))
     bad = [line for line in written if line != good] + tail
-    assert repair(path) == len(bad)
+    assert len(repair(path)) == len(bad)
     assert path.read_bytes() == good * written.count(good)
     aside = path.with_name("calls.jsonl.damaged")
     assert (aside.read_bytes() if aside.exists() else b"") == b"".join(bad)

@@ -347,6 +347,44 @@ async def test_redo_asks_a_step_again_keeps_the_old_records_and_counts_the_newes
         redo_steps(tmp_path, experiment, ["answr"])
 
 
+async def test_hints_asked_again_have_the_answers_built_on_them_asked_again_once_whatever_is_killed(
+    tmp_path: Path,
+) -> None:
+    await run(tmp_path)
+    before = calls(tmp_path)
+    other = "providers.api.simulation.seed=5"  # the teacher writes other hints
+    experiment = load_experiment(load_job(QUICKSTART, overrides=[other], limit=3), "q")
+    assert redo_steps(tmp_path, experiment, ["hint"]) == ["hint"]
+    ending = await run(tmp_path, other, watch=Watch(lambda: os.kill(os.getpid(), signal.SIGINT), after=5))
+    assert ending.exit_code == 130
+    assert redo_steps(tmp_path, experiment, ["hint"]) == []
+    assert (await run(tmp_path, other)).exit_code == 0
+    again = Counter(record["key"] for record in calls(tmp_path)[len(before) :])
+    assert set(again.values()) == {1}
+    assert set(again) == {record["key"] for record in before if "|hint:none|" not in record["key"]}
+    await run(tmp_path / "fresh", other)
+    ours, fresh = (
+        [row for row in results(path) if row["model"] != "maverick"] for path in (tmp_path, tmp_path / "fresh")
+    )
+    assert ours == fresh
+    assert redo_steps(tmp_path, experiment, ["hint"]) == ["hint"]
+
+
+async def test_repair_after_redo_asks_nothing_again_that_counts(tmp_path: Path) -> None:
+    await run(tmp_path)
+    experiment = load_experiment(load_job(QUICKSTART, limit=3), "q")
+    redo_steps(tmp_path, experiment, ["hint"])
+    await run(tmp_path)
+    journal = tmp_path / "calls.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join([*(b"#" * (len(line) - 1) + b"\n" for line in lines[:4]), *lines[4:]]))
+    assert repair_run(tmp_path) == 4
+    left = len(calls(tmp_path))
+    assert (await run(tmp_path)).exit_code == 0
+    lost = {orjson.loads(line)["key"] for line in lines[:4]} - {orjson.loads(line)["key"] for line in lines[4:]}
+    assert len(calls(tmp_path)) == left + len(lost)
+
+
 @pytest.mark.parametrize("lost", ["finished.jsonl", "checkpoint.json", "grades.jsonl", "progress.json", "job.yaml"])
 async def test_a_lost_derived_file_costs_no_call(tmp_path: Path, lost: str) -> None:
     await run(tmp_path)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from eli5b_batch.errors import StorageError
 from eli5b_batch.files import write_atomically
 from eli5b_batch.rehearsal.past import Past, look_back
 from eli5b_batch.rehearsal.predict import predict
@@ -42,4 +43,16 @@ def rehearse_job(
         prediction = predict(experiment, past, doubling=doubling, tell=bar.tell)
     show(prediction, console)
     if figures:
-        write_atomically(figures, as_json(prediction))
+        _write(figures, as_json(prediction))
+
+
+def _write(path: Path, data: bytes) -> None:
+    """A file is replaced as a whole; into a device or a pipe is written; a link stays one."""
+    target = path.resolve()
+    if not target.exists() or target.is_file():
+        write_atomically(target, data)
+        return
+    try:
+        target.write_bytes(data)
+    except OSError as error:
+        raise StorageError(f"{path}: can't be written: {error.strerror}") from None

@@ -44,22 +44,23 @@ def latest_report(run_dir: Path) -> Report:
     folder = run_dir / "report"
     try:
         summary = orjson.loads((folder / "summary.json").read_bytes())
-        unchanged = summary["made_from"] == _made_from(run_dir)
+        unchanged = summary.pop("made_from") == _made_from(run_dir, summary)
         figures = _FIGURES if summary["arms"] else ()
     except (OSError, orjson.JSONDecodeError, KeyError, TypeError):
         return build_report(run_dir)
     paths = (*(run_dir / name for name in _RESULTS), *(folder / name for name in (*_TEXTS, *figures)))
-    return Report(summary, paths) if unchanged and all(p.exists() for p in paths) else build_report(run_dir)
+    whole = unchanged and all(p.exists() and p.stat().st_size for p in paths)
+    return Report(summary, paths) if whole else build_report(run_dir)
 
 
-def _made_from(run_dir: Path) -> str:
-    """What a report depends on, as a hash: version, manifest but for the starts, size and time of the records."""
+def _made_from(run_dir: Path, summary: dict[str, Any]) -> str:
+    """A hash of the summary and all it depends on: version, manifest but for the starts, size and time of records."""
     from eli5b_batch import __version__  # noqa: PLC0415
     from eli5b_batch.folder import CALLS, GRADES, read_manifest  # noqa: PLC0415
 
     manifest = {k: v for k, v in (read_manifest(run_dir) or {}).items() if k not in {"starts", "git", "versions"}}
     stats = [(run_dir / name).stat() for name in (CALLS, GRADES) if (run_dir / name).exists()]
-    seen = [__version__, manifest, [(stat.st_size, stat.st_mtime_ns) for stat in stats]]
+    seen = [summary, __version__, manifest, [(stat.st_size, stat.st_mtime_ns) for stat in stats]]
     return hashlib.blake2b(orjson.dumps(seen, option=orjson.OPT_SORT_KEYS), digest_size=8).hexdigest()
 
 
@@ -88,12 +89,14 @@ def build_report(run_dir: Path) -> Report:
     manifest = read_manifest(run_dir)
     if manifest is None:
         raise RunFolderError(f"{run_dir} is not a run folder: it has no manifest.json")
-    made_from = _made_from(run_dir)
     results = build_results(run_dir, manifest["graded_steps"])
-    summary = {**summarize(results, manifest), "limits": limits_used(run_dir / "progress.json"), "made_from": made_from}
+    summary = {**summarize(results, manifest), "limits": limits_used(run_dir / "progress.json")}
     folder = run_dir / "report"
     files = {
-        "summary.json": orjson.dumps(summary, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE),
+        "summary.json": orjson.dumps(
+            {**summary, "made_from": _made_from(run_dir, summary)},
+            option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE,
+        ),
         "summary.md": markdown(summary).encode(),
         **draw(summary),
     }

@@ -54,10 +54,10 @@ def test_the_latest_report_is_made_again_only_where_something_changed(run: RunFo
     latest_report(run.path)
     assert (run.path / "report" / "summary.md").exists()
     run.answer("p9", "1b", "correct", hint="none", hint_for="any", sample=0)
-    assert latest_report(run.path).summary["made_from"] != first.summary["made_from"]
+    assert latest_report(run.path).summary != first.summary
 
 
-@pytest.mark.parametrize("damage", [b"{", b"[]", b'{"schema": 1}'])
+@pytest.mark.parametrize("damage", [b"{", b"[]", b'{"schema": 1}', b'{"made_from": "x", "arms": null}'])
 def test_a_damaged_summary_is_made_anew(run: RunFolder, damage: bytes) -> None:
     fill(run)
     summary = latest_report(run.path).summary
@@ -72,7 +72,8 @@ def test_every_file_is_written_and_nothing_else(run: RunFolder) -> None:
     assert all(path.stat().st_size > 0 for path in report.paths)
     assert {path.name for path in (run.path / "report").iterdir()} == FILES
     assert not [path for path in run.path.iterdir() if path.name.startswith(".")]
-    assert orjson.loads((run.path / "report" / "summary.json").read_bytes()) == report.summary
+    written = orjson.loads((run.path / "report" / "summary.json").read_bytes())
+    assert {k: v for k, v in written.items() if k != "made_from"} == report.summary
 
 
 def test_the_figure_is_a_picture_about_1600_pixels_wide(run: RunFolder) -> None:
