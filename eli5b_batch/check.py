@@ -26,7 +26,7 @@ from eli5b_batch.folder import CALLS, check_same_job, read_manifest
 from eli5b_batch.job import OllamaProvider, OpenAIProvider
 from eli5b_batch.journal import read_records
 from eli5b_batch.money import dollars
-from eli5b_batch.plan import count_calls
+from eli5b_batch.plan import count_calls, providers_left
 from eli5b_batch.providers import open_dispatchers
 
 if TYPE_CHECKING:
@@ -241,7 +241,7 @@ async def _reach(experiment: Experiment, plan: Plan, findings: Findings) -> None
     """Ask every provider that has calls to answer what it serves; each one's refusal is a finding of its own."""
     job = experiment.job
     loop = asyncio.get_running_loop()
-    for provider in sorted({job.models[name].provider for name in plan.models_left}):
+    for provider in providers_left(job, plan):
         names = {n: m.model for n, m in job.models_of(provider).items() if n in plan.models_left}
         try:
             async with AsyncExitStack() as stack:

@@ -83,6 +83,11 @@ class Plan:
         return {model for (_, model), n in self.left.items() if n} | self.again
 
 
+def providers_left(job: Job, plan: Plan) -> list[str]:
+    """Providers that still have calls to answer, or may have."""
+    return sorted({job.models[name].provider for name in plan.models_left})
+
+
 def remembered_plan(manifest: Mapping[str, Any], fingerprint: str) -> Plan | None:
     """What an earlier start counted for the very same job; None: count again."""
     known = manifest.get("plan", {})

@@ -30,7 +30,7 @@ from eli5b_batch.folder import (
 )
 from eli5b_batch.grading.pool import GraderPool
 from eli5b_batch.log import display_failed, log, run_log
-from eli5b_batch.plan import Plan, count_calls, remembered_plan
+from eli5b_batch.plan import Plan, count_calls, providers_left, remembered_plan
 from eli5b_batch.progress_file import PROGRESS, ProgressFile
 from eli5b_batch.providers import open_dispatchers
 from eli5b_batch.spending import Spending
@@ -87,7 +87,7 @@ async def execute(
             open_dispatchers(
                 experiment.job,
                 unfinished,
-                providers=sorted({experiment.job.models[name].provider for name in plan.models_left}),
+                providers=providers_left(experiment.job, plan),
                 budget=budget,
                 stop=stop,
                 clock=loop.time,

@@ -9,11 +9,11 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from eli5b_batch.dispatch.breaker import Breaker
+from eli5b_batch.dispatch.breaker import Breaker, is_stall
 from eli5b_batch.dispatch.capacity import Need, Place, RateMeter
 from eli5b_batch.dispatch.control import RateControl, Window
 from eli5b_batch.dispatch.pace import TICK_S, Pacer, TokenBucket
-from eli5b_batch.errors import RateLimitedError, RetryableError
+from eli5b_batch.errors import RateLimitedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from eli5b_batch.job import Limits
 
 _LONGEST_PAUSE_S: Final = 60.0
-_STALLED: Final = frozenset({"timeout", "connection", "server_error"})
 
 
 @dataclass(slots=True)
@@ -113,7 +112,7 @@ class Account:
         if isinstance(failure, RateLimitedError):
             self.breaker.succeeded()  # it refuses, so it lives
             self._limited(failure, place.need.tokens, news=mark.cuts == self._cuts)
-        elif isinstance(failure, RetryableError) and failure.kind in _STALLED:
+        elif is_stall(failure):
             self.breaker.failed(probe=mark.probe, unreachable=failure.unsent)
             self._requests.hold()
             self._tokens.hold()

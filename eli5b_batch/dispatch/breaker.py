@@ -6,18 +6,29 @@ Must not know: what a call is. A pure state on a given clock: nothing here waits
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeGuard
 
 from eli5b_batch.dispatch.capacity import doubling
 from eli5b_batch.dispatch.pace import TICK_S
+from eli5b_batch.errors import RetryableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from eli5b_batch.errors import CallError
 
 _FAILURES: Final = 5
 _LASTING_S: Final = 0.25
 _PROBE_S: Final = 1.0
 _LONGEST_PROBE_S: Final = 30.0
+
+
+_STALLS: Final = frozenset({"timeout", "connection", "server_error"})
+
+
+def is_stall(failure: CallError | None) -> TypeGuard[RetryableError]:
+    """Whether a failure may be the server's: no answer, a broken connection, a 5xx."""
+    return isinstance(failure, RetryableError) and failure.kind in _STALLS
 
 
 class Breaker:

@@ -5,13 +5,12 @@ Must not know: HTTP, retries, the journal. It holds the one queue of the provide
 
 from __future__ import annotations
 
-import asyncio
 import math
 from typing import TYPE_CHECKING, Any
 
 from eli5b_batch.dispatch.capacity import Need, Place, Waiting, granted
 from eli5b_batch.dispatch.pace import TICK_S
-from eli5b_batch.errors import ProviderDownError
+from eli5b_batch.dispatch.pump import Pump
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from eli5b_batch.errors import CallError
 
 
-class Gate:
+class Gate(Pump):
     """Hands out places on a provider's accounts, oldest call first.
 
     A large call at the head of the queue is not overtaken: it goes out as soon as its tokens have come together.
@@ -36,14 +35,9 @@ class Gate:
     def __init__(
         self, accounts: Sequence[Account], clock: Callable[[], float], *, give_up_after_s: float = math.inf
     ) -> None:
+        super().__init__(clock, give_up_after_s)
         self._accounts = accounts
-        self._clock = clock
-        self._give_up_after_s = give_up_after_s
         self._waiting = Waiting()
-        self._pumping: asyncio.Handle | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._down: asyncio.Future[None] | None = None
-        self._last_failure: CallError | None = None
 
     async def acquire(self, need: Need) -> Place:
         """Wait for a place; see `Capacity`."""
@@ -66,47 +60,16 @@ class Gate:
         account: Account = place.owner.account
         return account.breaker.is_open
 
-    async def run(self) -> None:
-        """Watch over the accounts until cancelled.
-
-        Raises:
-            ProviderDownError: every account has been down for too long.
-        """
-        self._down = asyncio.get_running_loop().create_future()
-        await self._down
-
-    def _pump_soon(self) -> None:
-        """Let calls through at the end of this turn of the loop: those that come in one turn are seen together."""
-        if self._pumping is None:
-            self._pumping = asyncio.get_running_loop().call_soon(self._pump)
-
-    def _pump(self) -> None:
-        self._pumping = None
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._check_down()
+    def _hand_out(self) -> None:
+        self._give_up_on([account.breaker.down_since for account in self._accounts])
         while (first := self._waiting.first()) is not None:
             tokens = first[0].tokens
             ready = [a for a in self._accounts if a.due_in(tokens) <= TICK_S]
             if not ready:
-                self._wait_for(tokens)
+                self._pump_in(min(a.due_in(tokens) for a in self._accounts))
                 return
             need, future = self._waiting.pop()
             future.set_result(min(ready, key=_load).start(need))
-
-    def _wait_for(self, tokens: float) -> None:
-        due = min(a.due_in(tokens) for a in self._accounts)
-        if math.isfinite(due):
-            self._timer = asyncio.get_running_loop().call_later(due, self._pump)
-
-    def _check_down(self) -> None:
-        since = [a.breaker.down_since for a in self._accounts]
-        if self._down is None or self._down.done() or any(s is None for s in since):
-            return
-        down_s = self._clock() - max(s for s in since if s is not None)
-        if down_s >= self._give_up_after_s:
-            self._down.set_exception(ProviderDownError(down_s, self._last_failure))
 
     def snapshot(self) -> dict[str, Any]:
         """Figures for the dashboard: of all accounts together; rates per minute."""

@@ -7,16 +7,15 @@ the time of grouping them.
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections import defaultdict
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from eli5b_batch.dispatch.breaker import Breaker
+from eli5b_batch.dispatch.breaker import Breaker, is_stall
 from eli5b_batch.dispatch.capacity import Need, Place, RateMeter, Waiting, granted
 from eli5b_batch.dispatch.pace import TICK_S
-from eli5b_batch.errors import ProviderDownError, RetryableError
+from eli5b_batch.dispatch.pump import Pump
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
     from eli5b_batch.backends.base import Advice
     from eli5b_batch.errors import CallError
     from eli5b_batch.job import Slot
-
-_STALLED: Final = frozenset({"timeout", "connection", "server_error"})
 
 
 @dataclass(slots=True)
@@ -38,13 +35,13 @@ class _Server:
     models: tuple[str, ...]
     tokens: RateMeter
     breaker: Breaker
+    opened: float
     model: str | None = None
     loaded: bool = False
     in_flight: int = 0
     calls: int = 0
     busy_s: float = 0.0
     busy_since: float = 0.0
-    opened: float = field(default=0.0)
 
     def serves(self, model: str) -> bool:
         return not self.models or model in self.models
@@ -69,7 +66,7 @@ class _Mark(NamedTuple):
     probe: int
 
 
-class SlotPool:
+class SlotPool(Pump):
     """Hands out places on a provider's slots.
 
     Args:
@@ -79,18 +76,13 @@ class SlotPool:
     """
 
     def __init__(self, slots: Sequence[Slot], clock: Callable[[], float], *, give_up_after_s: float = math.inf) -> None:
-        self._clock = clock
-        self._give_up_after_s = give_up_after_s
+        super().__init__(clock, give_up_after_s)
         now = clock()
         self._servers = [
             _Server(s.name, s.url or "", s.parallel, tuple(s.models), RateMeter(clock), Breaker(clock), opened=now)
             for s in slots
         ]
         self._queues: defaultdict[str, Waiting] = defaultdict(Waiting)
-        self._pumping: asyncio.Handle | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._down: asyncio.Future[None] | None = None
-        self._last_failure: CallError | None = None
 
     async def acquire(self, need: Need) -> Place:
         """Wait for a place on a slot that serves the model; see `Capacity`."""
@@ -112,7 +104,7 @@ class SlotPool:
         server.occupy(-1, self._clock())
         server.calls += 1
         server.tokens.add(tokens or 0)
-        if isinstance(failure, RetryableError) and failure.kind in _STALLED:
+        if is_stall(failure):
             server.breaker.failed(probe=mark.probe, unreachable=failure.unsent)
             server.loaded = False  # it may have been started anew
             self._last_failure = failure
@@ -128,49 +120,16 @@ class SlotPool:
         mark: _Mark = place.owner
         return mark.server.breaker.is_open
 
-    async def run(self) -> None:
-        """Watch over the slots until cancelled.
-
-        Raises:
-            ProviderDownError: every slot that serves a model in demand has been down for too long.
-        """
-        self._down = asyncio.get_running_loop().create_future()
-        await self._down
-
-    def _pump_soon(self) -> None:
-        """Hand out places at the end of this turn of the loop: calls that come in one turn are seen together."""
-        if self._pumping is None:
-            self._pumping = asyncio.get_running_loop().call_soon(self._pump)
-
-    def _pump(self) -> None:
-        self._pumping = None
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def _hand_out(self) -> None:
         while (match := self._match()) is not None:
             self._grant(*match)
-        if any(server.breaker.is_open for server in self._servers):
-            self._wait_for_probe()
-
-    def _wait_for_probe(self) -> None:
-        self._check_down()
-        # A probe that is due now and was not sent is not wanted by any call: the next call to come asks again.
-        due = min((due for s in self._servers if (due := s.breaker.due_in()) > 0), default=math.inf)
-        if math.isfinite(due) and any(map(len, self._queues.values())):
-            self._timer = asyncio.get_running_loop().call_later(due, self._pump)
-
-    def _check_down(self) -> None:
-        if self._down is None or self._down.done():
+        wanted = [model for model, queue in self._queues.items() if len(queue)]
+        if not wanted or not any(server.breaker.is_open for server in self._servers):
             return
-        for model, queue in self._queues.items():
-            since = [s.breaker.down_since for s in self._servers if s.serves(model)]
-            downs = [at for at in since if at is not None]
-            if not len(queue) or len(downs) < len(since):
-                continue
-            down_s = self._clock() - max(downs)
-            if down_s >= self._give_up_after_s:
-                self._down.set_exception(ProviderDownError(down_s, self._last_failure))
-                return
+        for model in wanted:
+            self._give_up_on([s.breaker.down_since for s in self._servers if s.serves(model)])
+        # A probe that is due now and was not sent is not wanted by any call: the next call to come asks again.
+        self._pump_in(min((due for s in self._servers if (due := s.breaker.due_in()) > 0), default=math.inf))
 
     def _match(self) -> tuple[_Server, str] | None:
         """A slot with a free place and the model it should serve there: the one it has loaded or, if idle, another."""

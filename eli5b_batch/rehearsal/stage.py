@@ -16,7 +16,7 @@ from eli5b_batch.dispatch.stop import Stop
 from eli5b_batch.engine import Ending, Engine
 from eli5b_batch.errors import BudgetError, ProviderError
 from eli5b_batch.log import LOGGER
-from eli5b_batch.plan import count_calls
+from eli5b_batch.plan import count_calls, providers_left
 from eli5b_batch.providers import open_dispatchers
 from eli5b_batch.rehearsal.clock import run_virtual
 from eli5b_batch.rehearsal.memory import MemoryJournal, MemoryRecords, NoGrader
@@ -89,7 +89,7 @@ async def _rehearse(
     async with open_dispatchers(
         job,
         (),
-        providers=sorted({job.models[name].provider for name in plan.models_left}),
+        providers=providers_left(job, plan),
         budget=budget,
         stop=stop,
         clock=clock,
