@@ -126,11 +126,16 @@ async def execute(
         gc.collect()
         gc.freeze()  # what is there when calling begins stays to the end, and need not be walked over
         ending = await engine.to_the_end()
-        if ending.exit_code in COMPLETE:
-            mark_complete(run_dir)
-        if isinstance(stop.reason, ChangedRequestError):
-            on_record.put_back()
+        _keep_what_the_manifest_says(run_dir, ending, stop, on_record)
         return ending
+
+
+def _keep_what_the_manifest_says(run_dir: Path, ending: Ending, stop: Stop, on_record: JobOnRecord) -> None:
+    """The run came to its end; or its job turned out to be another, which leaves no trace."""
+    if ending.exit_code in COMPLETE:
+        mark_complete(run_dir)
+    if isinstance(stop.reason, ChangedRequestError):
+        on_record.put_back()
 
 
 async def _plan(

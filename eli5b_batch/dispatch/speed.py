@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-_BYTES_PER_TOKEN: Final = 4
+_CHARS_PER_TOKEN: Final = 4
 _LEARNING: Final = 0.05
 _ENOUGH: Final = 20
 _PATIENCE: Final = 4.0
@@ -25,12 +25,12 @@ class Speed:
 
     output: float
     replies: int = 0
-    tokens_per_byte: float = 1 / _BYTES_PER_TOKEN
+    tokens_per_char: float = 1 / _CHARS_PER_TOKEN
     seconds: float = 0.0
 
-    def tokens(self, input_bytes: int) -> float:
+    def tokens(self, input_chars: int) -> float:
         """Tokens of both sides that a call with such a prompt will come to."""
-        return input_bytes * self.tokens_per_byte + self.output
+        return input_chars * self.tokens_per_char + self.output
 
     def deadline_s(self, max_tokens: int, longest_s: float) -> float:
         """Seconds to wait for a reply: four times what the longest takes at the measured speed, a minute at least.
@@ -41,12 +41,12 @@ class Speed:
             return longest_s
         return min(longest_s, max(_LEAST_S, _PATIENCE * max_tokens * self.seconds / max(self.output, 1.0)))
 
-    def learn(self, input_bytes: int, input_tokens: int, output_tokens: int, seconds: float) -> None:
+    def learn(self, input_chars: int, input_tokens: int, output_tokens: int, seconds: float) -> None:
         """One more reply."""
         # The first replies weigh alike, later ones by the rate of learning.
         self.replies += 1
         share = max(_LEARNING, 1 / self.replies)
         self.output += share * (output_tokens - self.output)
         self.seconds += share * (seconds - self.seconds)
-        if input_tokens and input_bytes:
-            self.tokens_per_byte += share * (input_tokens / input_bytes - self.tokens_per_byte)
+        if input_tokens and input_chars:
+            self.tokens_per_char += share * (input_tokens / input_chars - self.tokens_per_char)

@@ -158,10 +158,12 @@ class ModelledNetwork:
         """Carries the requests to one account of a provider, or to all its slots."""
         settings = self._job.providers[provider]
         _, slots = settings.shape
-        places = [slot.name for slot in slots] or [account]
-        # An API is found by the client that asks, whatever its address is; accounts may share one.
-        addresses = self.urls[provider] if slots else ["http:", "https:"]
-        servers = {a: (p, self.servers[provider, p]) for a, p in zip(addresses, places * len(addresses), strict=False)}
+        if slots:
+            places = zip(self.urls[provider], slots, strict=True)
+            servers = {url: (slot.name, self.servers[provider, slot.name]) for url, slot in places}
+        else:  # an API is found by the client that asks, whatever its address is: accounts may share one
+            one = (account, self.servers[provider, account])
+            servers = {"http:": one, "https:": one}
         return ModelledTransport(provider, servers, settings.timeout_s, self.sendings)
 
     def _accounts(self, name: str) -> list[str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from eli5b_batch.backends.simulated.mind import CHARS_PER_TOKEN, Mind, Reply, fraction_of
 from eli5b_batch.check import ASSUMED_TOKENS_PER_S, BYTES_PER_TOKEN
@@ -27,6 +27,11 @@ ASSUMED_LOAD_S: Final = 5.0
 
 _LOAD_S: Final = 0.5
 """A server names some milliseconds of loading for a model that is loaded; what takes longer was a load."""
+
+
+_LONGEST_S: Final = 1e6
+_MOST_TOKENS: Final = 1e7
+"""What is beyond them was never a call."""
 
 
 class Seen(NamedTuple):
@@ -50,31 +55,47 @@ def look_back(run_dir: Path) -> Past:
     """Read a finished run's records.
 
     Raises:
-        RunFolderError: there are none, or a line is no record of a call.
+        RunFolderError: there are none, none tells its tokens, or a line is no record of a call.
     """
     journal = run_dir / CALLS
     calls: defaultdict[tuple[str, str], list[Seen]] = defaultdict(list)
     loads: defaultdict[str, list[float]] = defaultdict(list)
+    number = 0
     try:
-        for record in read_records(journal):
+        for number, record in enumerate(read_records(journal), 1):  # noqa: B007 (the message names it)
             if record["status"] != "ok":
                 continue
-            usage, timing = record["usage"], record["timing"]
-            load, work = timing["load"], record["reply"].get("durations")
-            # An Ollama server tells what it worked; the rest of the latency is waiting for a place or another's load.
-            seconds = work["prompt_eval"] + work["eval"] if work else max(0.0, timing["latency"] - load)
-            calls[record["step"], record["model"]].append(Seen(usage["input_tokens"], usage["output_tokens"], seconds))
+            seen, load = _seen(record)
+            if not seen.input_tokens + seen.output_tokens:
+                continue  # its host counts no tokens: nothing to draw from
+            calls[str(record["step"]), str(record["model"])].append(seen)
             if load >= _LOAD_S:
-                loads[record["provider"]].append(load)
+                loads[str(record["provider"])].append(load)
     except OSError as error:
         raise RunFolderError(f"--from {run_dir}: no {CALLS} can be read there: {error.strerror}") from None
-    except (KeyError, TypeError):
-        raise JournalDamagedError(f"{journal}: it holds a line that is no record of a call") from None
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise JournalDamagedError(f"{journal}:{number}: this line is no record of a call") from None
     if not calls:
         raise RunFolderError(
-            f"--from {run_dir}: no call has been answered there, so that it says nothing of the models"
+            f"--from {run_dir}: no call has been answered there with its tokens told: it says nothing of the models"
         )
     return Past(run_dir, dict(calls), {name: sum(found) / len(found) for name, found in loads.items()})
+
+
+def _seen(record: dict[str, Any]) -> tuple[Seen, float]:
+    """One answered call, and the seconds of loading before it; a `ValueError` where a figure can't be one."""
+    usage, timing = record["usage"], record["timing"]
+    load, work = _figure(timing["load"]), record["reply"].get("durations")
+    # An Ollama server tells what it worked; the rest of the latency is waiting for a place or another's load.
+    seconds = _figure(work["prompt_eval"]) + _figure(work["eval"]) if work else _figure(timing["latency"]) - load
+    tokens_in, tokens_out = (int(_figure(usage[side], _MOST_TOKENS)) for side in ("input_tokens", "output_tokens"))
+    return Seen(tokens_in, tokens_out, max(0.0, seconds)), load
+
+
+def _figure(value: object, most: float = _LONGEST_S) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
+        raise ValueError(value)
+    return float(value)
 
 
 class PastMind(Mind):

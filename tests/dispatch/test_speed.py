@@ -10,11 +10,11 @@ LONGEST_S = 600.0
 
 
 def learnt(
-    replies: int, *, output: int = 100, seconds: float = 2.0, input_bytes: int = 400, tokens: int = 100
+    replies: int, *, output: int = 100, seconds: float = 2.0, input_chars: int = 400, tokens: int = 100
 ) -> Speed:
     speed = Speed(500.0)
     for _ in range(replies):
-        speed.learn(input_bytes, tokens, output, seconds)
+        speed.learn(input_chars, tokens, output, seconds)
     return speed
 
 
@@ -23,7 +23,7 @@ def test_before_any_reply_a_token_is_four_bytes_and_the_output_what_was_given() 
 
 
 def test_the_first_reply_says_all_that_is_known() -> None:
-    assert learnt(1, output=40, input_bytes=400, tokens=200).tokens(1000) == pytest.approx(500 + 40)
+    assert learnt(1, output=40, input_chars=400, tokens=200).tokens(1000) == pytest.approx(500 + 40)
 
 
 def test_a_change_is_followed_after_some_dozens_of_replies() -> None:

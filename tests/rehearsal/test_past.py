@@ -72,3 +72,27 @@ def test_a_folder_without_answers_is_refused_in_one_sentence(tmp_path: Path) -> 
         look_back(write(tmp_path, record(status="error")))
     with pytest.raises(JournalDamagedError, match="no record of a call"):
         look_back(write(tmp_path, {"status": "ok"}))
+
+
+def test_a_run_whose_host_tells_no_tokens_says_nothing(tmp_path: Path) -> None:
+    silent = record(usage={"input_tokens": 0, "output_tokens": 0})
+    with pytest.raises(RunFolderError, match="no call has been answered there with its tokens told"):
+        look_back(write(tmp_path, silent))
+    assert look_back(write(tmp_path, silent, record())).calls == {("answer", "1b"): [Seen(100, 50, 4.0)]}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"usage": {"input_tokens": 100, "output_tokens": "many"}},
+        {"usage": {"input_tokens": 100, "output_tokens": 1e11}},
+        {"usage": {"input_tokens": -1, "output_tokens": 5}},
+        {"timing": {"latency": 4.0, "load": 1e308}},
+        {"timing": {"latency": True, "load": 0.0}},
+        {"reply": ["42"]},
+        {"reply": {"durations": {"prompt_eval": 1}}},
+    ],
+)
+def test_a_figure_that_can_be_none_is_told_by_its_line(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    with pytest.raises(JournalDamagedError, match=r"calls\.jsonl:2: this line is no record of a call"):
+        look_back(write(tmp_path, record(), record(**wrong)))
