@@ -70,12 +70,16 @@ class Asked(NamedTuple):
 
 
 class Answered(NamedTuple):
-    """What observers are told of every call: its reply, whether the journal had it, and the error of a failed one."""
+    """What observers are told of every call: its reply, whether the journal had it, and the error of a failed one.
+
+    `latency_s`: seconds since its last sending; None if this start did not send it.
+    """
 
     call: Asked
     reply: Recorded
     replayed: bool
     error: dict[str, Any] | None
+    latency_s: float | None = None
 
 
 class CallRecords(Protocol):
@@ -243,7 +247,8 @@ class RunCalls:
         text = record["reply"]["text"] if entry.ok else None
         read = lambda: self._journal.read(call.key, entry)  # noqa: E731 (bound to this entry)
         reply = Recorded(call.key, entry.ok, entry.offset, _text=text, _read=read)
-        self._observe(Answered(call, reply, replayed=False, error=record["error"]))
+        latency_s = None if isinstance(outcome, UpstreamError) else outcome.latency_s
+        self._observe(Answered(call, reply, replayed=False, error=record["error"], latency_s=latency_s))
         return reply
 
     def _record(

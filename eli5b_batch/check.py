@@ -10,34 +10,34 @@ import asyncio
 import os
 import shutil
 from collections import Counter
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, NamedTuple
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from rich.box import SIMPLE_HEAD
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
-from eli5b_batch.backends.ollama import pull
 from eli5b_batch.dispatch.budget import Budget, cost
 from eli5b_batch.dispatch.stop import Stop
 from eli5b_batch.errors import Eli5bError, JobError, JournalDamagedError, RunFolderError
-from eli5b_batch.folder import CALLS, check_same_job, read_manifest
-from eli5b_batch.job import OllamaProvider, OpenAIProvider
+from eli5b_batch.folder import CALLS, check_same_job, check_same_models, read_manifest
+from eli5b_batch.job import CPU, OllamaProvider, OpenAIProvider
 from eli5b_batch.journal import read_records
 from eli5b_batch.money import dollars
 from eli5b_batch.plan import count_calls, providers_left
 from eli5b_batch.providers import open_dispatchers
+from eli5b_batch.pulling import pull_all
+from eli5b_batch.servers.fleet import managed, managed_servers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-    from pathlib import Path
+    from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping
 
     from rich.console import Console
 
     from eli5b_batch.backends.base import ModelFacts
     from eli5b_batch.job import Job, Model
-    from eli5b_batch.job import Slot as JobSlot
     from eli5b_batch.plan import Experiment, Plan
 
 Slot = tuple[str, str]
@@ -106,6 +106,7 @@ async def check_job(experiment: Experiment, run_dir: Path, console: Console, *, 
         The exit code a run would end with at once: 0, 2 or 5.
     """
     findings = Findings()
+    manifest = None
     try:
         manifest = read_manifest(run_dir)
         if manifest is not None:
@@ -116,15 +117,17 @@ async def check_job(experiment: Experiment, run_dir: Path, console: Console, *, 
     plan = await count_calls(
         experiment, on_record=past.answered.__contains__, reply_length=_reply_lengths(experiment.job, past.seen)
     )
-    if pull:
-        await _pull_all(experiment.job, console)
-    await _reach(experiment, plan, findings)
     job = experiment.job
+    needed = providers_left(job, plan)
+    async with _with_servers(job, [*job.providers] if pull else needed, findings) as up:
+        if pull:
+            await pull_all(up, console)
+        await _reach(up, [name for name in needed if name in up.providers], plan, findings)
     estimates = {slot: _estimate(job.models[slot[1]], slot, plan, past.seen.get(slot)) for slot in plan.total}
     disk = _disk_bytes(plan, estimates)
     if job.budget:
         _judge_cost(job.budget.usd, past.spent_usd, estimates, findings)
-    _judge_models(job, findings)
+    _judge_models(job, manifest, findings)
     _judge_place(run_dir, disk, findings)
     console.print(_table(experiment, estimates))
     for line in _sentences(experiment, run_dir, estimates, disk, findings):
@@ -214,34 +217,25 @@ def _seconds_in_all(job: Job, estimates: Mapping[Slot, Estimate]) -> float:
     return max(_seconds(job, job.models[next(iter(group))[1]].provider, group) for group in groups if group)
 
 
-async def _pull_all(job: Job, console: Console) -> None:
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=console) as bars:
-        for name, provider in job.providers.items():
-            if not isinstance(provider, OllamaProvider):
-                continue
-            for slot in provider.slots:
-                for model in sorted({m.model for m in job.models_of(name).values()}):
-                    if not slot.serves(model):
-                        continue
-                    await _pull(slot, model, bars)
+@asynccontextmanager
+async def _with_servers(job: Job, names: Collection[str], findings: Findings) -> AsyncIterator[Job]:
+    """The job with the addresses of managed servers, which run for as long; without those that do not come up."""
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="eli5b-")))
+        for name in managed(job, names):
+            servers = managed_servers(job, [name], folder / name)
+            try:
+                job = (await stack.enter_async_context(servers)).job
+            except Eli5bError as error:
+                findings.stops.append(error)
+                job = job.model_copy(update={"providers": {n: p for n, p in job.providers.items() if n != name}})
+        yield job
 
 
-async def _pull(slot: JobSlot, model: str, bars: Progress) -> None:
-    what = f"{slot.name} {model}"
-    bar = bars.add_task(what, total=None)
-
-    def show(status: str, done: int, total: int) -> None:
-        bars.update(bar, description=f"{what}: {status}", completed=done, total=total or None)
-
-    await pull(slot.url or "", model, show)
-
-
-async def _reach(experiment: Experiment, plan: Plan, findings: Findings) -> None:
-    """Ask every provider that has calls to answer what it serves; each one's refusal is a finding of its own."""
-    job = experiment.job
+async def _reach(job: Job, providers: Collection[str], plan: Plan, findings: Findings) -> None:
+    """Ask each of the providers what it serves; each one's refusal is a finding of its own."""
     loop = asyncio.get_running_loop()
-    for provider in providers_left(job, plan):
+    for provider in providers:
         names = {n: m.model for n, m in job.models_of(provider).items() if n in plan.models_left}
         try:
             async with AsyncExitStack() as stack:
@@ -253,6 +247,7 @@ async def _reach(experiment: Experiment, plan: Plan, findings: Findings) -> None
             findings.stops.append(error)
         else:
             findings.facts |= {name: told[model] for name, model in names.items()}
+            findings.remarks += dispatchers[provider].remarks
 
 
 def _judge_cost(budget_usd: float, spent_usd: float, estimates: Mapping[Slot, Estimate], findings: Findings) -> None:
@@ -265,13 +260,20 @@ def _judge_cost(budget_usd: float, spent_usd: float, estimates: Mapping[Slot, Es
         )
 
 
-def _judge_models(job: Job, findings: Findings) -> None:
+def _judge_models(job: Job, manifest: Mapping[str, Any] | None, findings: Findings) -> None:
+    try:
+        check_same_models(manifest or {}, job, findings.facts)
+    except RunFolderError as error:
+        findings.stops.append(error)
     for name, facts in findings.facts.items():
         if facts.on_gpu is not None and facts.on_gpu < _FULLY:
             findings.remarks.append(
                 f"models.{name}: only {facts.on_gpu:.0%} of {job.models[name].model} is in GPU memory: "
                 "it will be slow; lower num_ctx or the slot's parallel, or use a smaller quantisation"
             )
+    for name, provider in job.providers.items():
+        if isinstance(provider, OllamaProvider) and provider.manage and any(s.gpu == CPU for s in provider.shape[1]):
+            findings.remarks.append(f"providers.{name}: a server runs on the CPU, without a GPU: it will be slow")
     for name, model in job.models.items():
         if isinstance(job.provider_of(name), OpenAIProvider) and model.sampling.num_ctx:
             findings.remarks.append(f"models.{name}.sampling.num_ctx is for Ollama only and is not sent")

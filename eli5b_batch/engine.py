@@ -10,6 +10,7 @@ import asyncio
 import datetime as dt
 import logging
 import signal
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -20,9 +21,9 @@ from eli5b_batch.grading.book import FAILED
 from eli5b_batch.log import log
 from eli5b_batch.plan import Plan, first_of
 from eli5b_batch.progress import Progress
+from eli5b_batch.window import Window
 
 if TYPE_CHECKING:
-    from collections import Counter
     from collections.abc import Callable, Coroutine, Mapping, Sequence
 
     from eli5b_batch.calls import CallRecords
@@ -40,6 +41,10 @@ _SOME_FAILED: Final = 3
 COMPLETE: Final = (0, _SOME_FAILED)
 """Exit codes of a run in which every call was made."""
 _LEAST_WINDOW: Final = 8
+_MOST_WINDOW: Final = 2_000
+"""Problems in flight at most where the window finds its own size; each holds some ten kilobytes."""
+_ASSUMED_REPLY_S: Final = 5.0
+"""A teacher's reply, before one has come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +155,7 @@ class Engine:
         loop = asyncio.get_running_loop()
         job = experiment.job
         began, at = dt.datetime.now(dt.UTC).timestamp(), loop.time()
-        window = window_of(job)
+        least = window_of(job)
         self._experiment = experiment
         self._records = records
         self._book = records.book
@@ -159,7 +164,11 @@ class Engine:
         self._stop = stop
         self._upkeep = upkeep
         self._grace_s = grace_s
-        self._window = asyncio.Semaphore(window)
+        most = _MOST_WINDOW if job.window == "auto" else least
+        self._window = Window(least, most, self._wants_more)
+        self._consumers = [d for name, d in dispatchers.items() if job.providers[name].shape[1]]
+        self._producers = [d for d in dispatchers.values() if d not in self._consumers]
+        self._leads_to = _leads_to(job, plan)
         self._leave = asyncio.Event()
         self._grading: dict[str, list[asyncio.Task[None]]] = {}
         self._failing: set[str] = set()
@@ -176,7 +185,7 @@ class Engine:
             simulated=job.simulated,
             plan=plan,
             problems=len(experiment.problems.selected),
-            window=window,
+            window=lambda: self._window.size,
             paid=[name for name, model in job.models.items() if model.price],
             budget=budget,
             clock=loop.time,
@@ -211,13 +220,23 @@ class Engine:
         if number is not signal.SIGINT:
             asyncio.get_running_loop().call_later(self._grace_s, self._leave.set)
 
+    def _wants_more(self) -> bool:
+        """Whether another problem is wanted: something runs dry, and nothing is swamped."""
+        lead_s = max((d.reply_s or _ASSUMED_REPLY_S for d in self._producers), default=0.0)
+        under_way = sum(d.under_way for d in self._producers)
+        coming = {model: under_way * share for model, share in self._leads_to.items()}
+        everyone = [*self._consumers, *self._producers]
+        return any(d.capacity.is_hungry(lead_s, coming) for d in self._consumers or everyone) and not any(
+            d.capacity.is_full(lead_s) for d in everyone
+        )
+
     async def _all_problems(self) -> None:
         async with asyncio.TaskGroup() as group:
             for problem in self._experiment.problems.selected:
                 if problem in self._records.finished:
                     self.progress.problems_done += 1
                     continue
-                await self._window.acquire()
+                await self._window.enter()
                 group.create_task(self._problem(problem))
 
     async def _problem(self, problem: Problem) -> None:
@@ -234,12 +253,13 @@ class Engine:
         finally:
             self.progress.problems_active -= 1
             self._calls.forget(problem)
-            self._window.release()
+            self._window.leave()
 
     def _observe(self, done: Answered) -> None:
         """A call has its record: count it, and see to its verdict if it is an answer."""
         call, reply = done.call, done.reply
         self.progress.answered(done)
+        self._window.look()
         if done.error is not None:
             self._failing.add(call.owner.id)
             log("call failed", level=logging.WARNING, key=call.key, **done.error)
@@ -295,8 +315,20 @@ class Engine:
 
 
 def window_of(job: Job) -> int:
-    """Problems in flight: as many as there are places, so that each finds a call while others wait for hints."""
-    return max(_LEAST_WINDOW, job.places) if job.window == "auto" else job.window
+    """Problems in flight in any case; beyond them, as many as are wanted."""
+    return _LEAST_WINDOW if job.window == "auto" else job.window
+
+
+def _leads_to(job: Job, plan: Plan) -> dict[str, float]:
+    """By model id on slots: calls to it for each call to an API, over what is left of the job."""
+    on_slots: Counter[str] = Counter()
+    elsewhere = 0
+    for (_, name), calls in plan.left.items():
+        if job.provider_of(name).shape[1]:
+            on_slots[job.models[name].model] += calls
+        else:
+            elsewhere += calls
+    return {model: calls / elsewhere for model, calls in on_slots.items()} if elsewhere else {}
 
 
 def _sentence(reason: Reason | None) -> str:

@@ -11,6 +11,7 @@ Must not know: any other module of the package.
     ├── StorageError              exit 1   the disk refused a write; what is on it is safe
     ├── ProviderError                      a model's server or account
     │   ├── ProviderRefusedError  exit 5   no call can succeed: key, credit, model, address
+    │   │   └── NoServerError              nothing answers at an address
     │   ├── ProviderDownError     exit 5   it did not work for so long that the run gave up
     │   └── CallError                      this one call failed; the run goes on
     │       ├── RetryableError             worth sending again
@@ -73,12 +74,20 @@ class ProviderRefusedError(ProviderError):
     """No call to this provider can succeed until the user acts: key, credit, model or address."""
 
 
-class ProviderDownError(ProviderError):
-    """Every server of a provider has failed for too long; `last` is the newest failure of a call."""
+class NoServerError(ProviderRefusedError):
+    """Nothing that speaks the provider's protocol answers at an address."""
 
-    def __init__(self, down_s: float, last: CallError | None) -> None:
+
+class ProviderDownError(ProviderError):
+    """Every server of a provider has failed for too long; `last` is the newest failure of a call.
+
+    `model` is given where a provider's servers serve different models: the one that none can serve any more.
+    """
+
+    def __init__(self, down_s: float, last: CallError | None, model: str = "") -> None:
+        nothing = f"no slot that serves {model}" if model else "nothing"
         super().__init__(
-            f"nothing has worked for {down_s:.0f} s, the last failure: {last or 'none told'}; "
+            f"{nothing} has worked for {down_s:.0f} s, the last failure: {last or 'none told'}; "
             "the same command goes on once it works again (--give-up-after sets how long a run waits)"
         )
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from eli5b_batch.backends.base import ModelFacts
+    from eli5b_batch.job import Job
     from eli5b_batch.plan import Experiment, Plan
 
 CALLS: Final = "calls.jsonl"
@@ -63,6 +64,7 @@ class _Data(_Part):
 
 class _Model(_Part):
     digest: str
+    quantization: str = ""
 
 
 class _Manifest(_Part):
@@ -161,6 +163,27 @@ def check_same_job(run_dir: Path, manifest: Mapping[str, Any], experiment: Exper
         )
 
 
+def check_same_models(manifest: Mapping[str, Any], job: Job, facts: Mapping[str, ModelFacts]) -> None:
+    """Refuse models that are no longer those the run began with: one name may come to mean other weights.
+
+    Raises:
+        RunFolderError: naming what differs.
+    """
+    for name, told in facts.items():
+        known = manifest.get("models", {}).get(name, {})
+        pairs = {
+            "digest": (told.digest[:12], known.get("digest", "")[:12]),
+            "quantisation": (told.quantization, known.get("quantization", "")),
+        }
+        both = {what: pair for what, pair in pairs.items() if all(pair)}
+        differing = "; ".join(f"{what} {now} now, {old} on record" for what, (now, old) in both.items() if now != old)
+        if differing:
+            raise RunFolderError(
+                f"models.{name}: {job.models[name].model} is not the model this run began with ({differing}); "
+                "put the old one back, or give the job a new name"
+            )
+
+
 @contextmanager
 def locked(run_dir: Path) -> Iterator[None]:
     """Make the folder if needed and hold it for one writer.
@@ -214,15 +237,11 @@ def write_manifest(
     """
     job, data = experiment.job, experiment.problems
     earlier = read_manifest(run_dir) or {}
+    check_same_models(earlier, job, facts)
     models = {}
     for name, model in job.models.items():
         known = earlier.get("models", {}).get(name, {})
         told = {k: v for k, v in facts[name]._asdict().items() if v not in ("", None)} if name in facts else {}
-        if told.get("digest") and known.get("digest") and told["digest"] != known["digest"]:
-            raise RunFolderError(
-                f"models.{name}: {model.model} is not the model this run began with (digest {told['digest'][:12]} now, "
-                f"{known['digest'][:12]} on record); put the old one back, or give the job a new name"
-            )
         price = (
             model.price if isinstance(model.price, str) or model.price is None else model.price.model_dump(mode="json")
         )

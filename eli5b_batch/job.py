@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     NonNegativeInt,
@@ -26,12 +27,14 @@ _LABEL: Final = "[A-Za-z0-9_-]{1,63}"
 _URL: Final = rf"^https?://({_LABEL}(\.{_LABEL})*|\[[0-9A-Fa-f:.]+\])(:[0-9]{{1,5}})?(/[^\s?#@]*)?$"
 _MODEL: Final = r"^\S+$"
 _VARIABLE: Final = r"^[A-Z_][A-Z0-9_]*$"
+_SETTING: Final = r"^[A-Za-z_][A-Za-z0-9_]*$"
 
 SHAPES: Final = {
     _NAME: "hold only letters (a to z, A to Z), digits and _ . - and begin with a letter or digit",
     _URL: "be an address such as http://127.0.0.1:11434, without user name, key or query",
     _MODEL: "be the provider's id of a model, without spaces",
     _VARIABLE: "be the name of an environment variable, such as TOGETHER_API_KEY, never the key itself",
+    _SETTING: "be the name of an environment variable, such as OLLAMA_FLASH_ATTENTION",
 }
 """What a text that has to match a pattern must do, for messages."""
 
@@ -47,12 +50,34 @@ def _fits_a_file_system(path: Path) -> Path:
     return path
 
 
+def _fits_an_environment(value: str) -> str:
+    if "\0" in value:
+        raise ValueError("no environment variable can hold this character")
+    return value
+
+
 KeyVariable = Annotated[str, Field(pattern=_VARIABLE, max_length=100)]
+Setting = Annotated[str, Field(pattern=_SETTING, max_length=100)]
+SettingValue = Annotated[str, AfterValidator(_fits_an_environment)]
 File = Annotated[Path, Field(strict=False), AfterValidator(_fits_a_file_system)]
 Count = Annotated[int, Field(gt=0, lt=2**31)]
 """Larger ones are slips of the hand, and some would not fit into JSON."""
 Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Seconds = Annotated[float, Field(ge=0)]
+
+
+def _is_an_interval(value: object) -> object:
+    match value:
+        case [int() | float() as begin, int() | float() as end] if 0 <= begin < end:
+            return value
+    raise ValueError(f"must be [begin, end] in seconds from the start, such as [10, 40], and this is {value!r:.60}")
+
+
+Interval = Annotated[
+    list[float], Field(json_schema_extra={"minItems": 2, "maxItems": 2}), BeforeValidator(_is_an_interval)
+]
+"""Seconds: from the first, and up to the second."""
 
 
 class Section(BaseModel):
@@ -87,30 +112,58 @@ class Limits(Section):
     )
 
 
+CPU: Final = "cpu"
+"""What a slot without a GPU names as its `gpu`."""
+
+
+PREFETCH: Final = 1
+
+
 class Slot(Section):
     """One Ollama server, pinned to one GPU."""
 
-    gpu: NonNegativeInt | Name = 0
-    url: Url | None = Field(None, description="Address of the server; not used when simulated.")
+    gpu: NonNegativeInt | Name = Field(0, description="Index, name or UUID of the GPU; cpu: none.")
+    url: Url | None = Field(None, description="Address of the server; not used when simulated or managed.")
     parallel: Count = Field(1, description="Calls in flight: the server's OLLAMA_NUM_PARALLEL.")
     models: list[ModelId] = Field(default_factory=list, description="Model ids this slot serves; empty: all.")
+    loaded: Count | None = Field(
+        None, description="Models in memory at once: the server's OLLAMA_MAX_LOADED_MODELS; left out: Ollama decides."
+    )
 
     def serves(self, model: str) -> bool:
         """Whether the slot takes calls of this model id."""
         return not self.models or model in self.models
 
     @property
+    def most_in_flight(self) -> int:
+        """Calls sent to it at once: one more than its places, so that it need not wait for the next."""
+        return self.parallel + PREFETCH
+
+    @property
     def name(self) -> str:
-        """How the slot is called in records and on screen, e.g. `gpu0`."""
-        return f"gpu{self.gpu}"
+        """How the slot is called in records and on screen, e.g. `gpu0`; `cpu` where no GPU is used."""
+        return CPU if self.gpu == CPU else f"gpu{self.gpu}"
 
 
 class Simulation(Section):
     """How a simulated provider behaves. Rates are per request; everything is seeded."""
 
     latency_s: float = Field(0.02, ge=0, description="Seconds before the first token.")
-    tokens_per_s: PositiveFloat = Field(20_000, description="Speed of one reply once it has begun.")
-    load_s: float = Field(0.0, ge=0, description="Seconds an Ollama slot needs to load another model.")
+    tokens_per_s: PositiveFloat | dict[str, PositiveFloat] = Field(
+        20_000.0,
+        description="Speed of one reply once it has begun; also model name -> speed, 20000 for a model left out.",
+    )
+    load_s: Seconds | dict[str, Seconds] = Field(
+        0.0,
+        description="Seconds an Ollama slot needs to load another model; also model name -> seconds, 0 if left out.",
+    )
+    memory_gb: PositiveFloat | None = Field(
+        None, description="Memory of each slot's GPU, billions of bytes: what does not fit is unloaded; left out: any."
+    )
+    shared: bool = Field(
+        default=True,
+        description="Models at work on one GPU slow each other: a call takes as many times as long as models work.",
+    )
     error_rate: Share = Field(0.0, description="Share of requests answered with a 500 or 503.")
     drop_rate: Share = Field(0.0, description="Share of connections dropped before the reply.")
     garbage_rate: Share = Field(0.0, description="Share of replies that are not JSON.")
@@ -119,6 +172,15 @@ class Simulation(Section):
     hang_rate: Share = Field(0.0, description="Share of replies that begin and never end.")
     late_rate: Share = Field(0.0, description="Share of replies that come late_s later.")
     late_s: float = Field(1.0, ge=0, description="Seconds that a late reply is late.")
+    not_done_rate: Share = Field(0.0, description="Share of an Ollama slot's replies that break off with done: false.")
+    freezes: dict[str, list[Interval]] = Field(
+        default_factory=dict,
+        description="Slot name -> [[begin, end], ...]: seconds from its start between which a slot answers nothing.",
+    )
+    refuses: dict[str, list[Interval]] = Field(
+        default_factory=dict,
+        description="Slot name -> [[begin, end], ...]: seconds between which it answers 503 or drops connections.",
+    )
     mean_output_tokens: Count = 160
     skill: dict[str, dict[str, Share]] = Field(
         default_factory=dict,
@@ -205,15 +267,28 @@ class OpenAIProvider(_Provider):
 
 
 class OllamaProvider(_Provider):
-    """One or more Ollama servers."""
+    """One or more Ollama servers, which somebody has started, or which the run starts itself (`manage`)."""
 
     api: Literal["ollama"]
-    slots: list[Slot] = Field(min_length=1)
+    manage: bool = Field(default=False, description="Start the servers, watch over them, and stop them at the end.")
+    slots: Annotated[list[Slot], Field(min_length=1)] | Literal["auto"] = Field(
+        description="One per server; auto: one per GPU found, where the run starts the servers (`manage`)."
+    )
+    parallel: Count | None = Field(None, description="Of each slot that `slots: auto` makes; left out: 4.")
+    executable: str = Field(
+        "ollama", min_length=1, description="Program of managed servers: a name in PATH, or a path."
+    )
+    models_dir: File | None = Field(
+        None, description="Where managed servers keep their models (OLLAMA_MODELS); left out: as the environment says."
+    )
+    env: dict[Setting, SettingValue] = Field(
+        default_factory=dict, description="Further environment variables of managed servers."
+    )
 
     @property
     def shape(self) -> tuple[Limits | None, list[Slot]]:
-        """No limits, slots."""
-        return None, self.slots
+        """No limits, slots; none before `auto` has been resolved."""
+        return None, [] if isinstance(self.slots, str) else self.slots
 
 
 class SimulatedProvider(_Provider):
@@ -315,7 +390,9 @@ class Job(Section):
     def places(self) -> int:
         """How many calls can be in flight at once."""
         shapes = [provider.shape for provider in self.providers.values()]
-        return sum(limits.concurrency if limits else sum(slot.parallel for slot in slots) for limits, slots in shapes)
+        return sum(
+            limits.concurrency if limits else sum(slot.most_in_flight for slot in slots) for limits, slots in shapes
+        )
 
     def models_of(self, provider: str) -> dict[str, Model]:
         """The models that `provider` serves, by the job's names."""

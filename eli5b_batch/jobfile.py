@@ -15,12 +15,16 @@ import yaml
 from pydantic import ValidationError
 
 from eli5b_batch.errors import JobError
-from eli5b_batch.job import Job, OllamaProvider, OpenAIProvider, SimulatedProvider
+from eli5b_batch.job import CPU, Job, OllamaProvider, OpenAIProvider, SimulatedProvider
 from eli5b_batch.mistakes import explain, kind_of, nearest
+from eli5b_batch.servers.environment import OURS
+from eli5b_batch.servers.gpus import auto_slots
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
+
+    from eli5b_batch.job import Simulation
 
 DEFAULT_NUM_CTX = 8192
 """Window of an Ollama model where the job names none: the server's own default differs by machine."""
@@ -82,11 +86,12 @@ def load_job(path: Path, *, overrides: Sequence[str] = (), limit: int | None = N
 
 
 def parse_job(tree: Mapping[str, Any], where: str) -> Job:
-    """Check a job given as plain data; `where` is what messages call it."""
+    """Check a job given as plain data; `where` is what messages call it. `slots: auto` becomes the slots there are."""
     try:
         job = Job.model_validate(tree)
     except ValidationError as error:
         raise JobError(explain(error, where, Job)) from None
+    job = _with_slots(job, where)
     _check_references(job, where)
     return _with_defaults(job)
 
@@ -214,12 +219,56 @@ def _check_references(job: Job, where: str) -> None:
             )
 
 
+def _with_slots(job: Job, where: str) -> Job:
+    """Find the slots where the job leaves it to the machine, and check what goes with `manage` only."""
+    providers = dict(job.providers)
+    for name, provider in job.providers.items():
+        if not isinstance(provider, OllamaProvider):
+            continue
+        place = f"{where}: providers.{name}"
+        if provider.manage:
+            _check_managed(provider, place)
+        else:
+            _check_unmanaged(provider, place)
+        if isinstance(provider.slots, str):
+            try:
+                slots = auto_slots(provider.parallel)
+            except JobError as error:
+                raise JobError(f"{place}.slots: {error}") from None
+            providers[name] = provider.model_copy(update={"slots": slots, "parallel": None})
+    return job.model_copy(update={"providers": providers})
+
+
+def _check_managed(provider: OllamaProvider, place: str) -> None:
+    for i, slot in enumerate(provider.shape[1]):
+        if slot.url is not None:
+            raise JobError(f"{place}.slots[{i}].url: with manage: true the run chooses the address; leave url out")
+        if isinstance(slot.gpu, str) and slot.gpu != CPU and not slot.gpu.startswith(("GPU-", "MIG-")):
+            raise JobError(
+                f"{place}.slots[{i}].gpu: with manage: true it must be an index, a UUID (GPU-...), or cpu, "
+                f"and this is {slot.gpu!r}; nvidia-smi -L lists them"
+            )
+    if provider.parallel is not None and provider.slots != "auto":
+        raise JobError(f"{place}.parallel: it is for slots: auto; give each of these slots its own parallel")
+    for name in provider.env:
+        if name in OURS:
+            raise JobError(f"{place}.env.{name}: the run sets this variable itself, from other keys of the job")
+
+
+def _check_unmanaged(provider: OllamaProvider, place: str) -> None:
+    if provider.slots == "auto":
+        raise JobError(f"{place}.slots: auto needs manage: true; or list the servers with their urls")
+    used = provider.model_dump(include={"parallel", "executable", "models_dir", "env"}, exclude_defaults=True)
+    for key in used:
+        raise JobError(f"{place}.{key}: this key is for servers that the run starts; it needs manage: true")
+
+
 def _check_provider(job: Job, name: str, place: str) -> None:
     provider = job.providers[name]
     gpus: dict[str, int] = {}
     urls: dict[str, int] = {}
     for i, slot in enumerate(provider.shape[1]):
-        if isinstance(provider, OllamaProvider) and slot.url is None:
+        if isinstance(provider, OllamaProvider) and slot.url is None and not provider.manage:
             raise JobError(f"{place}.slots[{i}].url: this key is missing: the address of that Ollama server")
         if gpus.setdefault(slot.name, i) != i:
             raise JobError(
@@ -230,11 +279,21 @@ def _check_provider(job: Job, name: str, place: str) -> None:
                 f"{place}.slots[{i}].url: slots[{urls[slot.url.rstrip('/')]}] has this address too; "
                 "one server is one slot, with more calls in flight by a larger `parallel`"
             )
-    for model in provider.simulation.skill if isinstance(provider, SimulatedProvider) else ():
-        if model not in job.models:
-            raise JobError(
-                f"{place}.simulation.skill: no model {model!r}; {nearest(model, list(job.models), 'defined')}"
-            )
+    if isinstance(provider, SimulatedProvider):
+        _check_simulation(provider.simulation, list(job.models), list(gpus), f"{place}.simulation")
+
+
+def _check_simulation(simulation: Simulation, models: Sequence[str], slots: Sequence[str], place: str) -> None:
+    for key in ("skill", "tokens_per_s", "load_s"):
+        given = getattr(simulation, key)
+        for model in given if isinstance(given, dict) else ():
+            if model not in models:
+                raise JobError(f"{place}.{key}: no model {model!r}; {nearest(model, models, 'defined')}")
+    for key in ("freezes", "refuses"):
+        for slot in getattr(simulation, key):
+            if slot not in slots:
+                known = nearest(slot, slots, "slots") if slots else "this provider has no slots"
+                raise JobError(f"{place}.{key}: no slot {slot!r}; {known}")
 
 
 def _with_defaults(job: Job) -> Job:

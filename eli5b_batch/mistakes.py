@@ -172,7 +172,7 @@ def _locate(loc: Sequence[str | int], root: Mapping[str, Any]) -> tuple[tuple[st
         properties = node.get("properties", {})
         known = sorted(properties)
         if isinstance(step, str) and step not in properties and "anyOf" in node:  # a branch, named by its type
-            node = next((b for b in node["anyOf"] if b.get("$ref", "").endswith(f"/{step}")), {})
+            node = next((b for b in node["anyOf"] if _is_branch(b, step)), {})
             continue
         path.append(step)
         if isinstance(step, int):
@@ -180,6 +180,10 @@ def _locate(loc: Sequence[str | int], root: Mapping[str, Any]) -> tuple[tuple[st
         else:
             node = properties.get(step) or node.get("additionalProperties") or _pattern(node) or {}
     return tuple(path), known
+
+
+def _is_branch(branch: Mapping[str, Any], name: str) -> bool:
+    return name.startswith("list[") if branch.get("type") == "array" else branch.get("$ref", "").endswith(f"/{name}")
 
 
 def _pattern(node: Mapping[str, Any]) -> Any:  # noqa: ANN401 (a piece of JSON Schema)

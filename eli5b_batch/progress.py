@@ -33,7 +33,7 @@ class Progress:
         simulated: whether any reply is simulated.
         plan: the calls to come, by (step, model).
         problems: how many the run asks.
-        window: most problems in flight.
+        window: problems that may be in flight.
         paid: models that cost money.
         budget: the run's money.
         clock: the event loop's clock, seconds.
@@ -49,7 +49,7 @@ class Progress:
         simulated: bool,
         plan: Plan,
         problems: int,
-        window: int,
+        window: Callable[[], int],
         paid: Collection[str],
         budget: Budget,
         clock: Callable[[], float],
@@ -73,6 +73,7 @@ class Progress:
         self._failed: Counter[tuple[str, str]] = Counter()
         self._made: Counter[tuple[str, str]] = Counter()
         self._rates = {key: RateMeter(clock, span=30.0) for key in plan.total}
+        self._spans: dict[tuple[str, str], tuple[float, float]] = {}
         self.failures: Counter[str] = Counter()
         self.grades_waiting = 0
         self.problems_done = self.problems_active = 0
@@ -97,6 +98,10 @@ class Progress:
             self._rates.setdefault(key, RateMeter(self._clock, span=30.0)).add()
         if not done.replayed or done.error is not None:  # an error on record is one of the calls that were left
             self._made[key] += 1
+        if done.latency_s is not None:
+            ended = self._clock() - self._began
+            sent = ended - done.latency_s
+            self._spans[key] = min(sent, self._spans.get(key, (sent, ended))[0]), ended
         if done.error is not None:
             self._failed[key] += 1
             self.failures[done.error["class"]] += 1
@@ -129,7 +134,7 @@ class Progress:
                 "total": self._problems,
                 "done": self.problems_done,
                 "active": self.problems_active,
-                "window": self._window,
+                "window": self._window(),
             },
             "steps": steps,
             "providers": [_provider(p, began) for p in providers],
@@ -149,6 +154,7 @@ class Progress:
         total = self._plan.total[key]
         rate = self._rates[key].rate()
         left = max(0, total - done)
+        span = self._spans.get(key)
         return {
             "step": step,
             "model": model,
@@ -158,6 +164,8 @@ class Progress:
             "replayed": total - self._plan.left[key],
             "rate_per_s": round(rate, 2),
             "eta_s": 0.0 if not left else round(left / rate, 1) if rate else None,
+            "began_s": round(span[0], 3) if span else None,
+            "ended_s": round(span[1], 3) if span else None,
         }
 
     def _projected(self, done: Mapping[tuple[str, str], int]) -> float | None:
@@ -198,12 +206,20 @@ def _slot(provider: str, s: Mapping[str, Any]) -> Slot:
         "slot": s["slot"],
         "url": s["url"],
         "model": s["model"],
+        "resident": list(s.get("resident", ())),
+        "on_gpu": s.get("on_gpu"),
         "in_flight": s["in_flight"],
         "parallel": s["parallel"],
         "queued": s["queued"],
         "busy_share": s["busy_share"],
+        "busy_s": s.get("busy_s", 0.0),
+        "loading_s": s.get("loading_s", 0.0),
+        "idle_s": s.get("idle_s", 0.0),
+        "down_s": s.get("down_s", 0.0),
+        "down": s.get("down", False),
         "tokens_per_s": s["tokens_per_s"],
         "calls": s["calls"],
+        "loads": s.get("loads", 0),
     }
 
 

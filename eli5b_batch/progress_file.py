@@ -6,7 +6,7 @@ Must not know: how a run works, how a snapshot is displayed.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import orjson
 
@@ -21,6 +21,18 @@ if TYPE_CHECKING:
 
 PROGRESS: Final = "progress.json"
 """Its name in the run folder."""
+
+_SINCE: Final[dict[str, dict[str, Any]]] = {
+    "steps": {"began_s": None, "ended_s": None},
+    "slots": {
+        "resident": [],
+        "on_gpu": None,
+        "down": False,
+        "loads": 0,
+        **dict.fromkeys(("busy_s", "loading_s", "idle_s", "down_s"), 0.0),
+    },
+}
+"""Fields that earlier versions of the same schema did not write, and what they are taken to be."""
 
 
 class ProgressFile(Periodic):
@@ -90,6 +102,8 @@ def _parsed(path: Path, data: bytes) -> Snapshot:
         raise RunFolderError(
             f"{path}: lacks {', '.join(missing)}: something else changed it; resume the run to rewrite it"
         )
+    for part, since in _SINCE.items():
+        snapshot[part] = [{**since, **row} for row in snapshot[part]]
     return cast("Snapshot", snapshot)
 
 

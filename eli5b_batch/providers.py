@@ -114,8 +114,9 @@ async def open_dispatchers(
                 )
                 capacity: Capacity = Gate(accounts, clock, give_up_after_s=give_up_after_s)
             else:
-                backends, slots = _gpu_clients(job, name, urls.get(name), network)
-                capacity = SlotPool(slots, clock, give_up_after_s=give_up_after_s)
+                client, slots = _gpu_client(job, name, urls.get(name), network)
+                backends = {"": client}
+                capacity = SlotPool(slots, clock, give_up_after_s=give_up_after_s, look=client.loaded)
             for backend in backends.values():
                 stack.push_async_callback(backend.close)
             dispatchers[name] = Dispatcher(
@@ -167,15 +168,15 @@ def _api_clients(
     return backends, accounts
 
 
-def _gpu_clients(
+def _gpu_client(
     job: Job, name: str, urls: list[str] | None, network: Network | None
-) -> tuple[dict[str, Backend], list[Slot]]:
+) -> tuple[OllamaBackend, list[Slot]]:
     """The client of all slots of a provider, and the slots with their addresses."""
     provider = job.providers[name]
     _, slots = provider.shape
     placed = [s.model_copy(update={"url": url}) for s, url in zip(slots, urls, strict=True)] if urls else slots
-    places = sum(s.parallel for s in slots) + len(slots)
+    places = sum(s.most_in_flight for s in slots) + len(slots)
     transport = network.transport(name, "") if network else Transport(places, provider.timeout_s)
     asked = sorted({m.model for m in job.models_of(name).values()})
     served = {s.url or "": [m for m in asked if s.serves(m)] for s in placed}
-    return {"": OllamaBackend(name, served, transport=transport, trace=provider.trace or urls is not None)}, placed
+    return OllamaBackend(name, served, transport=transport, trace=provider.trace or urls is not None), placed

@@ -24,7 +24,7 @@ RESERVED: Final = frozenset(
         "key status request_hash problem step model provider slot simulated request reply usage cost_usd timing error"
         " schema"
         # columns of a row of results
-        " verdict correct answer gold input_tokens output_tokens latency_s call finish_reason"
+        " verdict correct answer gold input_tokens output_tokens latency_s call finish_reason truncated"
     ).split()
 )
 """What a protocol's tag may not be called, because a journal line or a row of results has a field of that name."""

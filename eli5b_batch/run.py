@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import gc
+import logging
 import math
 from contextlib import AsyncExitStack, closing, contextmanager
 from functools import partial
@@ -32,18 +33,20 @@ from eli5b_batch.grading.pool import GraderPool
 from eli5b_batch.log import display_failed, log, run_log
 from eli5b_batch.plan import Plan, count_calls, providers_left, remembered_plan
 from eli5b_batch.progress_file import PROGRESS, ProgressFile
-from eli5b_batch.providers import open_dispatchers
+from eli5b_batch.providers import open_dispatchers, read_keys
+from eli5b_batch.servers.fleet import SERVERS, end_leftovers, find_program, managed, managed_servers
 from eli5b_batch.spending import Spending
 from eli5b_batch.store import CHECKPOINT_INTERVAL_S, open_store
 
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     from eli5b_batch.backends.base import ModelFacts
     from eli5b_batch.dispatch.dispatcher import Dispatcher
+    from eli5b_batch.job import Job
     from eli5b_batch.plan import Experiment
     from eli5b_batch.snapshot import Snapshot
     from eli5b_batch.store import Store
@@ -64,7 +67,7 @@ async def execute(
 
     Args:
         experiment: the checked job.
-        run_dir: the run folder; made if missing, after every provider has answered.
+        run_dir: the run folder; made if missing, after every provider has answered, or before servers are started.
         display: makes the display from a source of snapshots.
         grace_s: seconds that calls in flight get after SIGTERM or SIGHUP.
         stop_after_s: seconds after which no new call goes out.
@@ -79,15 +82,19 @@ async def execute(
         check_same_job(run_dir, manifest, experiment)
     fingerprint = Fingerprint(experiment, redo_of(manifest))
     async with AsyncExitStack() as stack:
-        store = stack.enter_context(open_store(run_dir, experiment, fingerprint)) if manifest is not None else None
+        store = await _open(stack, run_dir, experiment, fingerprint) if manifest is not None else None
         plan = await _plan(experiment, fingerprint, manifest, store)
+        needed = providers_left(experiment.job, plan)
+        if store is None and _can_start_servers(experiment.job, needed):  # their logs go into the folder
+            store = await _open(stack, run_dir, experiment, fingerprint)
+        fleet = await stack.enter_async_context(managed_servers(experiment.job, needed, run_dir / SERVERS))
         unfinished = [p for p in experiment.everything_asked_about() if store is None or p not in store.finished]
         stop, budget = Stop(), Budget(experiment.job.budget.usd if experiment.job.budget else None)
         dispatchers = await stack.enter_async_context(
             open_dispatchers(
-                experiment.job,
+                fleet.job,
                 unfinished,
-                providers=providers_left(experiment.job, plan),
+                providers=needed,
                 budget=budget,
                 stop=stop,
                 clock=loop.time,
@@ -95,7 +102,9 @@ async def execute(
             )
         )
         facts = await reach_models(experiment, plan, dispatchers)
-        store = store or stack.enter_context(open_store(run_dir, experiment, fingerprint))
+        store = store or await _open(stack, run_dir, experiment, fingerprint)
+        for remark in (remark for dispatcher in dispatchers.values() for remark in dispatcher.remarks):
+            log("provider reached", level=logging.WARNING, remark=remark)
         budget.spent = store.journal.opened.cost_usd
         if budget.cap is not None:
             budget.keep(stack.enter_context(closing(Spending(run_dir / SPENDING, budget.spent))))
@@ -103,7 +112,6 @@ async def execute(
             stack.enter_context(store.room_for(experiment.job.places))
         on_record = JobOnRecord(run_dir)
         write_manifest(run_dir, experiment, plan, facts, dt.datetime.now(dt.UTC))
-        stack.enter_context(run_log(run_dir / LOG))
         pool = await stack.enter_async_context(GraderPool(workers=1))
         engine = Engine(
             experiment,
@@ -136,6 +144,28 @@ def _keep_what_the_manifest_says(run_dir: Path, ending: Ending, stop: Stop, on_r
         mark_complete(run_dir)
     if isinstance(stop.reason, ChangedRequestError):
         on_record.put_back()
+
+
+async def _open(stack: AsyncExitStack, run_dir: Path, experiment: Experiment, fingerprint: Fingerprint) -> Store:
+    """Lock the folder, open its records and its log, and end the servers that a killed run has left there."""
+    store = stack.enter_context(open_store(run_dir, experiment, fingerprint))
+    stack.enter_context(run_log(run_dir / LOG))
+    await end_leftovers(run_dir / SERVERS)
+    return store
+
+
+def _can_start_servers(job: Job, needed: Collection[str]) -> bool:
+    """Whether there are servers to start; what is sure to stop the run is said before anything is made.
+
+    Raises:
+        JobError: an API key or a program is missing.
+    """
+    providers = managed(job, needed)
+    if providers:
+        read_keys(job, needed)
+    for name, provider in providers.items():
+        find_program(name, provider)
+    return bool(providers)
 
 
 async def _plan(

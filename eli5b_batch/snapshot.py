@@ -1,6 +1,6 @@
 """The shape of a run seen from outside: what `progress.json` holds and what every display shows.
 
-Must not know: how a run works, files, terminals. Types and nothing else.
+Must not know: how a run works, files, terminals. Types, and how they add up.
 
 The run builds a new snapshot each time it is asked for one: a display keeps the last one it drew to
 see what changed. Times are UTC in ISO 8601 (`2026-11-21T01:00:00Z`), durations seconds, money USD.
@@ -30,7 +30,11 @@ class Problems(TypedDict):
 
 
 class Step(TypedDict):
-    """Calls of one step to one model. `done` includes `failed` and `replayed` (answered by the journal)."""
+    """Calls of one step to one model. `done` includes `failed` and `replayed` (answered by the journal).
+
+    `began_s` and `ended_s`: seconds since the start at which the first of the calls that this start sent went out, and
+    the last came back so far; None before. Their difference is the makespan.
+    """
 
     step: str
     model: str
@@ -40,6 +44,8 @@ class Step(TypedDict):
     replayed: int
     rate_per_s: float
     eta_s: float | None
+    began_s: float | None
+    ended_s: float | None
 
 
 class Provider(TypedDict):
@@ -67,18 +73,37 @@ class Provider(TypedDict):
 
 
 class Slot(TypedDict):
-    """One Ollama server. `busy_share` is 0..1: place-seconds in use since the start, of those there were."""
+    """One Ollama server.
+
+    `model` is the one it works on, `resident` are those in its memory, `on_gpu` is the share (0..1) of them that is in
+    GPU memory, None if not known; `loads` counts the models it loaded; `down`: it is only probed now. Its time since
+    the start, seconds, is parted into `busy_s` (answering: place-seconds in use, divided by `parallel`), `loading_s`,
+    `idle_s` (places without a call) and `down_s`. `busy_share` is 0..1: `busy_s` of their sum.
+    """
 
     provider: str
     slot: str
     url: str
     model: str | None
+    resident: list[str]
+    on_gpu: float | None
     in_flight: int
     parallel: int
     queued: int
     busy_share: float
+    busy_s: float
+    loading_s: float
+    idle_s: float
+    down_s: float
+    down: bool
     tokens_per_s: float
     calls: int
+    loads: int
+
+
+def slot_seconds(slot: Slot) -> tuple[float, float, float, float]:
+    """What a slot's time went into, seconds: busy, loading, idle, down. All 0 where it was not measured."""
+    return slot["busy_s"], slot["loading_s"], slot["idle_s"], slot["down_s"]
 
 
 class Arm(TypedDict):

@@ -151,6 +151,25 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one(
         ("params.hints=generic", "params.hints: must be a list, and this is 'generic'"),
         ("params.hints=[]", "params.hints: must not be empty, and this is an empty list"),
         ("models.1b.price.input=-1", "models.1b.price.input: must be at least 0, and this is -1"),
+        (
+            "providers.api.simulation.load_s=fast",
+            "providers.api.simulation.load_s: must be a number or be a mapping (`key: value`), and this is 'fast'",
+        ),
+        (
+            "providers.api.simulation.load_s={1b: -1}",
+            "providers.api.simulation.load_s.1b: must be at least 0, and this is -1",
+        ),
+        (
+            "providers.api.simulation.tokens_per_s={1b: much}",
+            "providers.api.simulation.tokens_per_s.1b: must be a number, and this is 'much'",
+        ),
+        (
+            "providers.api.simulation.freezes={a: [[5, 2]]}",
+            (
+                "providers.api.simulation.freezes.a[0]: must be [begin, end] in seconds from the start, "
+                "such as [10, 40], and this is [5, 2]"
+            ),
+        ),
     ],
 )
 def test_a_wrong_type_is_said_with_its_path(refused: Callable[..., str], job: Job, change: str, sentence: str) -> None:
@@ -187,6 +206,8 @@ def test_a_name_that_is_not_defined_is_said_with_the_nearest(
         (["providers.api.api=openia"], "providers.api: its `api` must be one of 'openai', 'ollama', 'simulated'"),
         (["providers.api={}"], "providers.api: its `api` is missing: openai, ollama or simulated"),
         (["providers.api.simulation.skill={8b: {none: 1}}"], "providers.api.simulation.skill: no model '8b'; did you"),
+        (["providers.api.simulation.load_s={8b: 1}"], "providers.api.simulation.load_s: no model '8b'; did you mean"),
+        (["providers.api.simulation.freezes={a: [[0, 1]]}"], "providers.api.simulation.freezes: no slot 'a'; this pro"),
         (["budget.usd=5", "models.1b.price=unknown"], "models.1b.price: no budget can be kept with an unknown price"),
         (["params.hints=[generic, generic]"], "params.hints: generic stands twice"),
     ],

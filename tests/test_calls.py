@@ -22,7 +22,7 @@ from eli5b_batch.problems import Problem
 from eli5b_batch.prompts import Prompts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from eli5b_batch.job import Job
@@ -50,6 +50,7 @@ class Backend:
     def __init__(self, *outcomes: Exception | str) -> None:
         self.outcomes = list(outcomes)
         self.requests: list[ChatRequest] = []
+        self.remarks: list[str] = []
         self.waiting = asyncio.Event()
         self.waiting.set()
 
@@ -84,11 +85,21 @@ class Capacity:
         tokens: int | None = None,  # noqa: ARG002
         failure: CallError | None = None,  # noqa: ARG002
         advice: Advice | None = None,  # noqa: ARG002
+        load_s: float = 0.0,  # noqa: ARG002
     ) -> None:
         self.events.append("released")
 
     def is_down(self, place: Place) -> bool:  # noqa: ARG002 (the interface)
         return False
+
+    def was_at_fault(self, place: Place) -> bool:  # noqa: ARG002 (the interface)
+        return False
+
+    def is_hungry(self, lead_s: float, coming: Mapping[str, float]) -> bool:
+        raise NotImplementedError
+
+    def is_full(self, lead_s: float) -> bool:
+        raise NotImplementedError
 
     async def run(self) -> None:
         await asyncio.get_running_loop().create_future()
@@ -187,6 +198,17 @@ async def test_a_finished_problem_is_forgotten_and_its_calls_are_read_from_disk(
         assert again.text == "reply 1"
         assert [done.replayed for done in b.seen] == [False, True]
     assert len(backend.requests) == 1
+
+
+async def test_observers_are_told_how_long_a_call_took_and_that_a_replayed_one_was_not_sent(tmp_path: Path) -> None:
+    with bench(tmp_path, Backend()) as b:
+        await b.calls.call(PROBLEM, PROBLEM, "m", ASK, step="hint", tags={})
+        b.calls.forget(PROBLEM)
+        await b.calls.call(PROBLEM, PROBLEM, "m", ASK, step="hint", tags={})
+        (record,) = read_records(b.path)
+        sent, replayed = (done.latency_s for done in b.seen)
+    assert sent == pytest.approx(record["timing"]["latency"], abs=1e-4)
+    assert replayed is None
 
 
 async def test_a_resumed_run_asks_for_nothing_that_is_on_record(tmp_path: Path) -> None:

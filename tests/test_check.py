@@ -12,6 +12,7 @@ import orjson
 import pytest
 from rich.console import Console
 
+from eli5b_batch.backends.base import ModelFacts
 from eli5b_batch.check import check_job
 from eli5b_batch.errors import RunFolderError
 from eli5b_batch.folder import write_manifest
@@ -221,6 +222,19 @@ async def test_records_that_are_none_are_refused(real: Job, tmp_path: Path, line
     (run_dir / "calls.jsonl").write_text(line + "\n")
     with pytest.raises(RunFolderError, match=r"calls\.jsonl:"):
         await checked(real(), run_dir=run_dir)
+
+
+async def test_a_model_that_is_not_the_one_on_record_would_stop_the_run(real: Job, tmp_path: Path) -> None:
+    path, folder = real(), tmp_path / "run"
+    folder.mkdir()
+    before = {"1b": ModelFacts("llama3.2:1b 0123456789", "Q4_K_M")}
+    write_manifest(folder, experiment(path), Plan(), before, dt.datetime.now(dt.UTC))
+    code, lines = await checked(path, run_dir=folder)
+    assert code == 2
+    assert lines[-2] == (
+        "would stop the run: models.1b: llama3.2:1b is not the model this run began with (quantisation Q8_0 now, "
+        "Q4_K_M on record); put the old one back, or give the job a new name"
+    )
 
 
 async def test_everything_that_would_stop_the_run_is_said_and_the_code_is_the_runs(real: Job, tmp_path: Path) -> None:

@@ -33,7 +33,8 @@ def test_a_manifest_says_what_a_reader_of_the_results_needs(tmp_path: Path) -> N
     assert manifest is not None
     assert manifest["expected_answers"] == 20
     assert manifest["students"] == ["1b", "3b", "8b"]
-    assert manifest["models"]["1b"]["digest"] == "abc"
+    told = {"digest": "abc", "quantization": "Q8_0", "parameter_size": "1B", "server": "ollama 1"}
+    assert told.items() <= manifest["models"]["1b"].items()
     assert manifest["models"]["maverick"]["price"]["as_of"] == "2026-03-01"
     assert len(manifest["data"]["sha256"]) == 64
     assert set(manifest["prompts"]) >= {"answer", "hint_generic", "hint_tailored"}
@@ -56,6 +57,34 @@ def test_a_model_that_is_no_longer_the_same_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match=r"models\.1b: llama3\.2:1b is not the model this run began with"):
         write_manifest(tmp_path, experiment(), Plan(), {"1b": ModelFacts("xyz")}, SECOND)
     assert (tmp_path / "manifest.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("now", "said"),
+    [
+        (ModelFacts("xyz", "Q8_0"), "digest xyz now, abc on record"),
+        (ModelFacts("abc", "Q4_K_M"), "quantisation Q4_K_M now, Q8_0 on record"),
+        (ModelFacts("xyz", "F16"), "digest xyz now, abc on record; quantisation F16 now, Q8_0 on record"),
+    ],
+)
+def test_other_weights_under_the_same_name_are_refused_by_what_differs(
+    tmp_path: Path, now: ModelFacts, said: str
+) -> None:
+    write_manifest(tmp_path, experiment(), Plan(), {"1b": ModelFacts("abc", "Q8_0", "1B", "ollama 1")}, FIRST)
+    with pytest.raises(RunFolderError) as caught:
+        write_manifest(tmp_path, experiment(), Plan(), {"1b": now}, SECOND)
+    assert str(caught.value) == (
+        f"models.1b: llama3.2:1b is not the model this run began with ({said}); "
+        "put the old one back, or give the job a new name"
+    )
+
+
+def test_a_server_that_tells_less_or_is_newer_is_no_other_model(tmp_path: Path) -> None:
+    write_manifest(tmp_path, experiment(), Plan(), {"1b": ModelFacts("abc", "Q8_0", "1B", "ollama 1")}, FIRST)
+    write_manifest(tmp_path, experiment(), Plan(), {"1b": ModelFacts("", "", "", "ollama 2")}, SECOND)
+    manifest = read_manifest(tmp_path)
+    assert manifest is not None
+    assert (manifest["models"]["1b"]["digest"], manifest["models"]["1b"]["server"]) == ("abc", "ollama 2")
 
 
 @pytest.mark.parametrize("change", ["name=other", "data={reader: jsonl, path: PATH}"])
@@ -134,6 +163,7 @@ def test_a_manifest_that_is_no_mapping_is_refused(tmp_path: Path, content: bytes
         ("models", ["1b"]),
         ("models.1b", None),
         ("models.1b.digest", 12),
+        ("models.1b.quantization", None),
         ("redo", None),
         ("redo", ["answer"]),
         ("redo.answer", "12"),

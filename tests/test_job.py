@@ -13,6 +13,7 @@ import yaml
 from pydantic import ValidationError
 
 from eli5b_batch.job import (
+    PREFETCH,
     Data,
     Job,
     Limits,
@@ -122,7 +123,7 @@ def test_as_many_calls_are_in_flight_as_all_providers_have_places() -> None:
     two = [{"name": "a", "limits": {"concurrency": 5}}, {"name": "b"}]
     api = {"api": "openai", "base_url": "http://h/v1", "limits": {"concurrency": 3}, "members": two}
     gpus = {"api": "simulated", "slots": [{"gpu": 0, "parallel": 4}, {"gpu": 1}]}
-    assert Job.model_validate(TREE | {"providers": {"api": api, "gpus": gpus}}).places == 5 + 3 + 4 + 1
+    assert Job.model_validate(TREE | {"providers": {"api": api, "gpus": gpus}}).places == 5 + 3 + 4 + 1 + 2 * PREFETCH
 
 
 def test_a_slot_is_called_by_its_gpu() -> None:

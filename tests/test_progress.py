@@ -14,9 +14,10 @@ from eli5b_batch.grading.book import Arm
 from eli5b_batch.plan import Plan
 from eli5b_batch.problems import Problem
 from eli5b_batch.progress import Progress
+from eli5b_batch.snapshot import Slot, slot_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 PROBLEM = Problem("0-a", "x", "1")
 TOTAL = {("hint", "m"): 10, ("answer", "1b"): 20}
@@ -35,25 +36,34 @@ def progress(
     budget: Budget | None = None,
     left: dict[tuple[str, str], int] | None = None,
     arms: dict[Arm, list[int]] | None = None,
+    dispatchers: Sequence[Any] = (),
 ) -> Progress:
     return Progress(
         name="run",
         simulated=False,
         plan=Plan(total=Counter(TOTAL), left=Counter(TOTAL if left is None else left)),
         problems=10,
-        window=4,
+        window=lambda: 4,
         paid=["m"],
         budget=budget or Budget(5.0),
         clock=clock,
         now=lambda: dt.datetime(2026, 11, 21, 1, 2, 3, tzinfo=dt.UTC),
         arms=lambda: arms or {},
+        dispatchers=dispatchers,
     )
 
 
-def answer(step: str = "answer", model: str = "1b", *, replayed: bool = False, error: str | None = None) -> Answered:
+def answer(
+    step: str = "answer",
+    model: str = "1b",
+    *,
+    replayed: bool = False,
+    error: str | None = None,
+    latency_s: float | None = None,
+) -> Answered:
     call = Asked("k", PROBLEM, PROBLEM, step, model, {"hint": "none", "sample": 0})
     told: dict[str, Any] | None = {"class": error} if error else None
-    return Answered(call, Recorded("k", ok=error is None, offset=0, _text="", _read=dict), replayed, told)
+    return Answered(call, Recorded("k", ok=error is None, offset=0, _text="", _read=dict), replayed, told, latency_s)
 
 
 def test_calls_are_counted_by_what_became_of_them() -> None:
@@ -101,6 +111,59 @@ def test_accuracy_is_shown_by_arm() -> None:
     p = progress(Clock(), arms={Arm("1b", (("hint", "none"),)): [2, 1]})
     assert p.snapshot()["accuracy"] == [{"model": "1b", "tags": {"hint": "none"}, "n": 2, "correct": 1}]
     assert p.snapshot()["grading"] == {"waiting": 0, "done": 2}
+
+
+def test_a_step_says_when_its_first_call_went_out_and_its_last_came_back() -> None:
+    clock = Clock()
+    p = progress(clock)
+    p.answered(answer(replayed=True))
+    p.answered(answer(error="upstream"))
+    assert [(s["began_s"], s["ended_s"]) for s in p.snapshot()["steps"]] == [(None, None)] * 2
+    for at, latency_s in ((110, 2.0), (112, 9.5), (130, 4.0)):  # the second went out before the first
+        clock.now = at
+        p.answered(answer(latency_s=latency_s, error="timeout" if at == 130 else None))
+    hint, answers = p.snapshot()["steps"]
+    assert (answers["began_s"], answers["ended_s"]) == (2.5, 30.0)
+    assert hint["began_s"] is None
+
+
+class Gpus:
+    """A dispatcher's figures, with what a slot's are made of."""
+
+    def __init__(self, **slot: object) -> None:
+        self._slot = slot
+
+    def snapshot(self) -> dict[str, Any]:
+        usual = {
+            "slot": "gpu0",
+            "url": "http://x",
+            "model": "llama3.2:1b",
+            "in_flight": 3,
+            "parallel": 4,
+            "queued": 10,
+            "busy_share": 0.6,
+            "tokens_per_s": 812.0,
+            "calls": 120,
+        }
+        figures = dict.fromkeys(("in_flight", "concurrency", "queued", "retry_waiting", "retries"), 0)
+        return {"provider": "gpus", **figures, "last_error": None, "slots": [usual | self._slot]}
+
+
+def test_a_slots_figures_are_shown_as_they_are_told() -> None:
+    told = {
+        "resident": ["llama3.2:1b", "llama3.2:3b"],
+        "on_gpu": 0.9,
+        "down": True,
+        "loads": 2,
+        "busy_s": 60.0,
+        "loading_s": 10.0,
+        "idle_s": 20.0,
+        "down_s": 10.0,
+    }
+    [slot] = progress(Clock(), dispatchers=[Gpus(**told)]).snapshot()["slots"]
+    assert told.items() <= slot.items()
+    assert set(slot) == Slot.__required_keys__
+    assert slot_seconds(slot) == (60.0, 10.0, 20.0, 10.0)
 
 
 def test_a_snapshot_says_when_and_who() -> None:

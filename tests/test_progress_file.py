@@ -12,6 +12,7 @@ import pytest
 
 from eli5b_batch.errors import RunFolderError, StorageError
 from eli5b_batch.progress_file import ProgressFile, is_alive, read_progress
+from eli5b_batch.snapshot import slot_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -163,6 +164,16 @@ def test_what_can_not_be_read_is_one_sentence(tmp_path: Path, content: bytes | N
         read_progress(tmp_path)
     assert str(tmp_path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_what_an_earlier_version_did_not_write_is_filled_in(tmp_path: Path) -> None:
+    old = snapshot()
+    step, slot = {"step": "answer", "model": "1b", "done": 1}, {"slot": "gpu0", "busy_share": 0.5}
+    (tmp_path / "progress.json").write_bytes(orjson.dumps({**old, "steps": [step], "slots": [slot]}))
+    read = read_progress(tmp_path)
+    assert read["steps"][0]["began_s"] is None
+    assert read["slots"][0]["busy_share"] == 0.5
+    assert slot_seconds(read["slots"][0]) == (0, 0, 0, 0)
 
 
 def test_no_such_folder(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from eli5b_batch.backends.base import ChatRequest
 from eli5b_batch.dispatch.budget import Budget
 from eli5b_batch.dispatch.stop import Stop
 from eli5b_batch.errors import JobError, ProviderDownError
+from eli5b_batch.job import PREFETCH
 from eli5b_batch.jobfile import parse_job
 from eli5b_batch.providers import open_dispatchers, read_keys
 
@@ -177,4 +178,4 @@ async def test_gpu_servers_share_one_client_and_keep_their_names() -> None:
     async with dispatchers(chosen) as opened:
         assert list(opened["gpus"].backends) == [""]
         assert [slot["slot"] for slot in opened["gpus"].snapshot()["slots"]] == ["gpu0", "gpu1"]
-        assert opened["gpus"].snapshot()["concurrency"] == chosen.places == 4
+        assert opened["gpus"].snapshot()["concurrency"] == chosen.places - 2 * PREFETCH == 4

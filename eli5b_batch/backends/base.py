@@ -71,6 +71,9 @@ class ModelFacts(NamedTuple):
 class Backend(Protocol):
     """A client of one wire protocol; one per provider."""
 
+    remarks: list[str]
+    """What `reach` found worth knowing, a sentence each."""
+
     async def chat(self, request: ChatRequest, base_url: str, deadline_s: float = math.inf) -> ChatReply:
         """Send one request; no answer within `deadline_s` seconds is a failure of class `timeout`.
 

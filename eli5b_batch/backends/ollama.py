@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from eli5b_batch.backends.base import CALL_HEADER, ChatReply, ChatRequest, ModelFacts, keepable
 from eli5b_batch.backends.transport import CONTROL_TIMEOUT_S, Response, Transport, as_count, as_object, as_text
-from eli5b_batch.errors import BadReplyError, CallError, ProviderRefusedError, RetryableError
+from eli5b_batch.errors import BadReplyError, CallError, NoServerError, ProviderRefusedError, RetryableError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 KEEP_ALIVE: Final = "30m"
 """How long a server keeps a model after its last call: longer than any pause of a run, not for ever."""
 
+
+HEALTH_TIMEOUT_S: Final = 10.0
+"""A server that does not even tell its version for so long serves nobody."""
 
 _OPTIONS: Final = {"max_tokens": "num_predict"}
 _NANO: Final = 1e-9
@@ -52,6 +55,8 @@ class OllamaBackend:
         self._slots = slots
         self._transport = transport
         self._trace = trace
+        self._digests: dict[str, str] = {}
+        self.remarks: list[str] = []
 
     async def chat(self, request: ChatRequest, base_url: str, deadline_s: float = math.inf) -> ChatReply:
         """Send one request; see `Backend.chat`.
@@ -76,17 +81,33 @@ class OllamaBackend:
         return _read_reply(response, request.sampling.get("num_ctx"))
 
     async def reach(self, models: Sequence[str]) -> dict[str, ModelFacts]:
-        """Every slot must answer and hold its models with one digest; see `Backend.reach`."""
+        """Every model must be on a slot that answers, and the same on all of them; see `Backend.reach`.
+
+        A slot that does not answer is remarked on where others can do its work: it may come back during the run.
+        `on_gpu` is that of the slot where it is least.
+        """
         facts: dict[str, ModelFacts] = {}
+        silent: list[NoServerError] = []
         for url, wanted in self._slots.items():
             here = [model for model in wanted if model in models]
-            for model, found in (await self._inspect(url, here)).items():
-                if model in facts and facts[model].digest != found.digest:
+            try:
+                inspected = await self._inspect(url, here)
+            except NoServerError as error:
+                silent.append(error)
+                continue
+            for model, found in inspected.items():
+                known = facts.get(model, found)
+                if known.digest != found.digest:
                     raise ProviderRefusedError(
                         f"providers.{self._name}: {model} is not the same model on every slot: digest "
-                        f"{facts[model].digest[:12]} elsewhere, {found.digest[:12]} at {url}; pull it anew"
+                        f"{known.digest[:12]} elsewhere, {found.digest[:12]} at {url}; pull it anew"
                     )
-                facts[model] = found
+                shares = [share for share in (known.on_gpu, found.on_gpu) if share is not None]
+                facts[model] = found._replace(on_gpu=min(shares, default=None))
+        if silent and any(model not in facts for model in models):
+            raise silent[0]
+        self.remarks = [f"{error}; until it does, the other slots do its work" for error in silent]
+        self._digests = {model: found.digest for model, found in facts.items()}
         return facts
 
     async def _inspect(self, url: str, models: Sequence[str]) -> dict[str, ModelFacts]:
@@ -97,7 +118,7 @@ class OllamaBackend:
                 raise self._failure(response, "", url)
             version = response.json()["version"]
         except (RetryableError, KeyError, TypeError):
-            raise ProviderRefusedError(
+            raise NoServerError(
                 f"providers.{self._name}: no Ollama server answers at {url}; "
                 "start one with `ollama serve`, or correct the slot's url"
             ) from None
@@ -139,6 +160,39 @@ class OllamaBackend:
             raise ProviderRefusedError(
                 f"providers.{self._name}: {url} does not list its models as Ollama does; is the slot's url right?"
             ) from None
+
+    async def loaded(self, url: str) -> dict[str, float] | None:
+        """The models of the job in a server's memory, each with its share in GPU memory; None where it does not say.
+
+        Raises:
+            RetryableError: it does not answer.
+            ProviderRefusedError: one of them is no longer the model that the run began with.
+        """
+        await self._transport.get(f"{url}/api/version", HEALTH_TIMEOUT_S)
+        try:
+            response = await self._transport.get(f"{url}/api/ps", HEALTH_TIMEOUT_S)
+            rows = as_object(response.json()).get("models")
+        except RetryableError:
+            return None  # it is alive, and busy: some versions list nothing while they load
+        if response.status != HTTPStatus.OK or not isinstance(rows, list):
+            return None
+        listed = {as_text(row.get("model")): row for row in rows if isinstance(row, dict)}
+        shares = {}
+        for model in self._slots.get(url, ()):
+            row = listed.get(_listed_name(model, listed) or "")
+            if row is not None:
+                self._check_digest(url, model, as_text(row.get("digest")))
+                size = as_count(row.get("size"))
+                shares[model] = min(1.0, as_count(row.get("size_vram")) / size) if size else 1.0
+        return shares
+
+    def _check_digest(self, url: str, model: str, digest: str) -> None:
+        known = self._digests.get(model)
+        if known and digest and digest != known:
+            raise ProviderRefusedError(
+                f"providers.{self._name}: {model} at {url} has digest {digest[:12]}, the run began with {known[:12]}: "
+                "put the old one back (ollama pull), or run it anew under another name"
+            )
 
     async def close(self) -> None:
         """Close all connections."""
@@ -235,6 +289,10 @@ def _read_reply(response: Response, num_ctx: int | None) -> ChatReply:
     load_s = seconds.pop("load")
     extra = keepable(extra)
     extra["durations"] = {name: round(value, 6) for name, value in seconds.items()}
+    if num_ctx is not None and sum(usage.values()) >= num_ctx:
+        # Servers stop there; those before 0.12.6 go on without the first half of what they have read. Either way the
+        # text is not what a larger window had given.
+        extra["window_full"] = True
     return ChatReply(text, reason, usage, load_s=load_s, extra=extra)
 
 

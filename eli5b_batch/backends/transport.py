@@ -92,9 +92,9 @@ class Transport:
         timeout = self._timeout if deadline_s >= self._timeout_s else _timeout(deadline_s)
         return await self._request("POST", url, orjson.dumps(body), headers, timeout)
 
-    async def get(self, url: str) -> Response:
-        """GET within `CONTROL_TIMEOUT_S`: no model works on it. Errors as `post`."""
-        return await self._request("GET", url, None, None, _timeout(CONTROL_TIMEOUT_S))
+    async def get(self, url: str, deadline_s: float = CONTROL_TIMEOUT_S) -> Response:
+        """GET within `deadline_s`: no model works on it. Errors as `post`."""
+        return await self._request("GET", url, None, None, _timeout(deadline_s))
 
     async def _request(
         self,

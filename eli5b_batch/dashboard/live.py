@@ -37,6 +37,9 @@ _CLOCK_FIELDS: Final = frozenset(
         "tokens_per_minute",
         "tokens_per_s",
         "busy_share",
+        "busy_s",
+        "loading_s",
+        "idle_s",
     }
 )
 """Fields that move with the clock even when nothing happens."""

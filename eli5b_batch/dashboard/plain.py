@@ -10,12 +10,12 @@ from typing import IO, TYPE_CHECKING
 from eli5b_batch.dashboard.text import clean, count, duration, percent, speed
 from eli5b_batch.money import dollars
 from eli5b_batch.periodic import Periodic, takes_writes
-from eli5b_batch.snapshot import ENDED
+from eli5b_batch.snapshot import ENDED, slot_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from eli5b_batch.snapshot import Cost, Snapshot, Step
+    from eli5b_batch.snapshot import Cost, Slot, Snapshot, Step
 
 
 class PlainProgress(Periodic):
@@ -66,6 +66,7 @@ def plain_line(snapshot: Snapshot) -> str:
         *_steps(snapshot["steps"], ended=ended),
         f"failed {count(sum(step['failed'] for step in snapshot['steps']))}",
         f"429s {count(sum(provider['rate_limited'] for provider in snapshot['providers']))}",
+        *_slots(snapshot["slots"]),
         _cost(snapshot["cost"]),
     ]
     if not ended:
@@ -93,6 +94,17 @@ def _steps(steps: list[Step], *, ended: bool) -> list[str]:
             text += f" {speed(sum(step['rate_per_s'] for step in same))} left {duration(left)}"
         texts.append(text)
     return texts
+
+
+def _slots(slots: list[Slot]) -> list[str]:
+    """What the slots' time goes into, over all of them; nothing where there are none."""
+    if not slots:
+        return []
+    busy = percent(sum(slot["busy_share"] for slot in slots), len(slots))
+    in_all = sum(sum(slot_seconds(slot)) for slot in slots)
+    text = f"slots busy {busy}, loading {percent(sum(slot['loading_s'] for slot in slots), in_all)}"
+    down = [slot["slot"] for slot in slots if slot["down"]]
+    return [f"{text}, down: {' '.join(down)}" if down else text]
 
 
 def _cost(cost: Cost) -> str:

@@ -82,6 +82,11 @@ class Account:
         return max(due, pause) if pause > TICK_S else due
 
     @property
+    def places(self) -> int:
+        """Calls that may be in flight."""
+        return self._window.size
+
+    @property
     def load(self) -> float:
         """Share of its window in use, by weight: the member with the least has the most room."""
         return self.in_flight / (self._window.size * self.weight)

@@ -91,6 +91,14 @@ class Breaker:
             self._failed_probes += 1
             self._next_probe = now + doubling(_PROBE_S, self._failed_probes, _LONGEST_PROBE_S)
 
+    def trip(self) -> None:
+        """The server was found dead by other means than a call."""
+        self.failed(probe=self._probe, unreachable=True)
+
+    def reachable(self) -> None:
+        """The server was found alive by other means than a call: the next probe may go out at once."""
+        self._next_probe = min(self._next_probe, self._clock())
+
     def gave_up(self, *, probe: int) -> None:
         """A call was given back without having been sent, or says nothing of the server."""
         if probe == self._probe:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from eli5b_batch.backends.base import Advice
     from eli5b_batch.errors import CallError
@@ -31,11 +31,12 @@ class Need:
     tokens: float
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Place:
     """Permission to send one call: where to and as which slot or member (None for a single account).
 
-    `owner` is its capacity's own mark. `loading`: a model must be loaded first, which may take minutes.
+    `owner` is its capacity's own mark. `loading`: a model must be loaded first, which may take minutes. `lifeline` is
+    set while the call is under way: a capacity that finds the server dead makes it run out.
     """
 
     base_url: str
@@ -43,6 +44,7 @@ class Place:
     need: Need
     owner: Any = None
     loading: bool = False
+    lifeline: asyncio.Timeout | None = None
 
 
 class Capacity(Protocol):
@@ -53,13 +55,36 @@ class Capacity(Protocol):
         ...
 
     def release(
-        self, place: Place, *, tokens: int | None = None, failure: CallError | None = None, advice: Advice | None = None
+        self,
+        place: Place,
+        *,
+        tokens: int | None = None,
+        failure: CallError | None = None,
+        advice: Advice | None = None,
+        load_s: float = 0.0,
     ) -> None:
         """Give a place back, with what it came to; neither tokens nor a failure: nothing was sent."""
         ...
 
+    def is_hungry(self, lead_s: float, coming: Mapping[str, float]) -> bool:
+        """Whether more problems should be begun, so that nothing here runs dry.
+
+        Args:
+            lead_s: seconds from the beginning of a problem to its calls on slots.
+            coming: calls that those under way elsewhere will lead to, by model id.
+        """
+        ...
+
+    def is_full(self, lead_s: float) -> bool:
+        """Whether so many calls wait that more problems would only wait behind them."""
+        ...
+
     def is_down(self, place: Place) -> bool:
         """Whether the server of this place is taken to be down, so that a failure there is not the call's own."""
+        ...
+
+    def was_at_fault(self, place: Place) -> bool:
+        """Whether the server of this place has been taken out while others do the work of its calls."""
         ...
 
     async def run(self) -> None:

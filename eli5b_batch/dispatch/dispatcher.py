@@ -53,6 +53,43 @@ class Outcome:
     attempts: int = 0
 
 
+@dataclass(slots=True)
+class _Tries:
+    """How often one call was sent, and of that: failures of its own, at most `most`, and failures of its servers."""
+
+    most: int
+    capacity: Capacity
+    sent: int = 0
+    failed: int = 0
+    excused: int = 0
+
+    @property
+    def used_up(self) -> bool:
+        return self.failed >= self.most
+
+    def count(self, error: CallError, place: Place) -> bool:
+        """One more failure; whether it was taken for the call's own. A 429 is none at all."""
+        if isinstance(error, RateLimitedError):
+            return False
+        own = self.excused >= _EXCUSED * self.most or not self._is_outage(error, place)
+        self.failed += own
+        self.excused += not own
+        return own
+
+    def reconsider(self, place: Place) -> None:
+        """The last failure was taken for the call's own; by now the server may have turned out to be at fault."""
+        if self.excused < _EXCUSED * self.most and self.capacity.was_at_fault(place):
+            self.failed -= 1
+            self.excused += 1
+
+    def _is_outage(self, error: CallError, place: Place) -> bool:
+        """Whether a failure is the server's rather than the call's: it was not reached, or is known to be down."""
+        if not isinstance(error, RetryableError):
+            return False
+        down = error.kind == "connection" or error.status in _OUTAGE
+        return error.unsent or (down and self.capacity.is_down(place))
+
+
 class Dispatcher:
     """Sends the calls of one provider.
 
@@ -92,6 +129,10 @@ class Dispatcher:
         self._clock = clock
         self._random = randomness
         self._speeds: dict[str, Speed] = {}
+        self.remarks: list[str] = []
+        """What `reach` found worth knowing, a sentence each."""
+        self.under_way = 0
+        """Calls asked for and not yet answered."""
         self.retries = 0
         self.retry_waiting = 0
         self.last_error: str | None = None
@@ -101,6 +142,8 @@ class Dispatcher:
         facts: dict[str, ModelFacts] = {}
         for backend in self.backends.values():
             facts |= await backend.reach(models)
+            self.remarks += backend.remarks
+        self.last_error = self.remarks[-1] if self.remarks else None
         return facts
 
     async def send(self, request: ChatRequest, order: int, price: Price | None, commit: Callable[[Outcome], T]) -> T:
@@ -115,17 +158,30 @@ class Dispatcher:
         Returns:
             What `commit` returned. Errors that end the run stop it and never return.
         """
+        self.under_way += 1
+        try:
+            return await self._send(request, order, price, commit)
+        finally:
+            self.under_way -= 1
+
+    @property
+    def reply_s(self) -> float:
+        """Mean seconds that a reply takes once it is sent, of the slowest model; 0 before any has come."""
+        return max((speed.seconds for speed in self._speeds.values()), default=0.0)
+
+    async def _send(self, request: ChatRequest, order: int, price: Price | None, commit: Callable[[Outcome], T]) -> T:
         asked = self._clock()
         most = request.sampling["max_tokens"]
         speed = self._speeds.setdefault(request.model, Speed(most / 2))
         size = sum(len(message["content"]) for message in request.messages)
         need = Need(request.model, order, speed.tokens(size))
         worst = worst_cost(price, request.messages, most) if price else 0.0
-        failed = excused = sent = 0
+        tries = _Tries(self._attempts, self.capacity)
         while True:
             await self._stop.may_send()
             place = await self.capacity.acquire(need)
             outcome: Outcome | None = None
+            own_failure = False
             try:
                 await self._stop.may_send()
                 await self._budget.reserve(worst)
@@ -133,39 +189,36 @@ class Dispatcher:
                     self._budget.settle(worst, 0.0)
                     continue
                 with self._stop.in_the_air():
-                    sent += 1
+                    tries.sent += 1
                     longest = self._timeout_s
                     if not place.loading:  # twice as long after each failure: the provider may have become slower
-                        longest = doubling(speed.deadline_s(most, longest), failed + excused, longest)
+                        longest = doubling(speed.deadline_s(most, longest), tries.failed + tries.excused, longest)
                     outcome = await self._attempt(request, place, price, worst, longest)
                     if outcome.reply is not None:
-                        usage = outcome.reply.usage
-                        seconds = outcome.latency_s - outcome.reply.load_s
+                        usage, seconds = outcome.reply.usage, outcome.latency_s - outcome.reply.load_s
                         speed.learn(size, usage.get("input_tokens", 0), usage.get("output_tokens", 0), seconds)
-                    elif excused < _EXCUSED * self._attempts and self._is_outage(outcome.error, place):
-                        excused += 1
-                    else:
-                        failed += not isinstance(outcome.error, RateLimitedError)
-                    if not isinstance(outcome.error, RetryableError) or failed >= self._attempts:
-                        outcome.queued_s, outcome.attempts = outcome.started - asked, sent
+                    elif outcome.error is not None:
+                        own_failure = tries.count(outcome.error, place)
+                    if not isinstance(outcome.error, RetryableError) or tries.used_up:
+                        outcome.queued_s, outcome.attempts = outcome.started - asked, tries.sent
                         return commit(outcome)
             except Exception as error:  # noqa: BLE001 (kept as the reason the run stops; what is in flight comes home)
                 self._stop.ask(error)
             finally:
-                if outcome is None:
-                    self.capacity.release(place)
-                else:
-                    advice = outcome.reply.advice if outcome.reply else None
-                    self.capacity.release(place, tokens=outcome.tokens, failure=outcome.error, advice=advice)
+                self._give_back(place, outcome)
             if outcome is not None and outcome.error is not None:
-                await self._back_off(outcome.error, failed + excused)
+                await self._back_off(outcome.error, tries.failed + tries.excused)
+                if own_failure:
+                    tries.reconsider(place)
 
-    def _is_outage(self, error: CallError | None, place: Place) -> bool:
-        """Whether a failure is the server's rather than the call's: it was not reached, or is known to be down."""
-        if error is None or not isinstance(error, RetryableError):
-            return False
-        down = error.kind == "connection" or error.status in _OUTAGE
-        return error.unsent or (down and self.capacity.is_down(place))
+    def _give_back(self, place: Place, outcome: Outcome | None) -> None:
+        if outcome is None:
+            self.capacity.release(place)
+        elif outcome.reply is None:
+            self.capacity.release(place, tokens=outcome.tokens, failure=outcome.error)
+        else:
+            reply = outcome.reply
+            self.capacity.release(place, tokens=outcome.tokens, advice=reply.advice, load_s=reply.load_s)
 
     async def _attempt(
         self, request: ChatRequest, place: Place, price: Price | None, worst: float, deadline_s: float
@@ -179,8 +232,12 @@ class Dispatcher:
         harmless = False
         try:
             backend = self.backends.get(place.slot or "") or self.backends[""]
-            reply = await backend.chat(request, place.base_url, deadline_s)
+            async with asyncio.timeout(None) as place.lifeline:
+                reply = await backend.chat(request, place.base_url, deadline_s)
             usage = reply.usage
+        except TimeoutError:
+            error = RetryableError("connection", f"{place.base_url} stopped answering: {place.slot} was taken out")
+            self.last_error = str(error)
         except CallError as failure:
             error, usage = failure, failure.partial.get("usage", {})
             self.last_error = str(failure)

@@ -13,7 +13,7 @@ from eli5b_batch.dispatch.pace import TICK_S
 from eli5b_batch.dispatch.pump import Pump
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from eli5b_batch.backends.base import Advice
     from eli5b_batch.dispatch.account import Account
@@ -46,7 +46,13 @@ class Gate(Pump):
         return await granted(future, self)
 
     def release(
-        self, place: Place, *, tokens: int | None = None, failure: CallError | None = None, advice: Advice | None = None
+        self,
+        place: Place,
+        *,
+        tokens: int | None = None,
+        failure: CallError | None = None,
+        advice: Advice | None = None,
+        load_s: float = 0.0,  # noqa: ARG002 (part of the interface; an API loads nothing)
     ) -> None:
         """Give a place back; see `Capacity`."""
         account: Account = place.owner.account
@@ -55,10 +61,25 @@ class Gate(Pump):
             self._last_failure = failure
         self._pump_soon()
 
+    def is_hungry(self, lead_s: float, coming: Mapping[str, float]) -> bool:  # noqa: ARG002 (part of the interface)
+        """Whether fewer calls wait than could be in flight; see `Capacity`."""
+        return len(self._waiting) < self._places()
+
+    def is_full(self, lead_s: float) -> bool:  # noqa: ARG002 (part of the interface)
+        """Whether twice as many calls wait as could be in flight; see `Capacity`."""
+        return len(self._waiting) >= 2 * self._places()
+
+    def _places(self) -> int:
+        return sum(account.places for account in self._accounts)
+
     def is_down(self, place: Place) -> bool:
         """Whether the account of this place is taken to be down; see `Capacity`."""
         account: Account = place.owner.account
         return account.breaker.is_open
+
+    def was_at_fault(self, place: Place) -> bool:  # noqa: ARG002 (part of the interface)
+        """Accounts of one host fail together: a failure there is never told apart from the call's own."""
+        return False
 
     def _hand_out(self) -> None:
         self._give_up_on([account.breaker.down_since for account in self._accounts])

@@ -62,11 +62,11 @@ class Pump:
         if math.isfinite(seconds):
             self._timer = asyncio.get_running_loop().call_later(seconds, self._pump)
 
-    def _give_up_on(self, down_since: Sequence[float | None]) -> None:
-        """End the run where every server has been down for too long, None standing for one that works."""
+    def _give_up_on(self, down_since: Sequence[float | None], model: str = "") -> None:
+        """End the run where every server (of `model`) has been down for too long, None standing for one that works."""
         downs = [since for since in down_since if since is not None]
         if self._over is None or self._over.done() or len(downs) < len(down_since):
             return
         down_s = self._clock() - max(downs)
         if down_s >= self._give_up_after_s:
-            self._over.set_exception(ProviderDownError(down_s, self._last_failure))
+            self._over.set_exception(ProviderDownError(down_s, self._last_failure, model))

@@ -1,69 +1,58 @@
 """GPU slots: which Ollama server takes the next call of which model.
 
-Must not know: HTTP, retries, the journal. A slot keeps to the model it has loaded while calls for that model wait,
-and changes only when nothing of the old model is in flight: alternating models on one server costs 3 to 9 times
-the time of grouping them.
+Must not know: HTTP, retries, the journal. What is decided is `policy`'s business, what one server is up to `server`'s;
+here are the queues, one per model, and what has been learnt of each model's costs.
 """
 
 from __future__ import annotations
 
+import asyncio
 import math
-from collections import defaultdict
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
 
-from eli5b_batch.dispatch.breaker import Breaker, is_stall
-from eli5b_batch.dispatch.capacity import Need, Place, RateMeter, Waiting, granted
-from eli5b_batch.dispatch.pace import TICK_S
+from eli5b_batch.dispatch.breaker import is_stall
+from eli5b_batch.dispatch.capacity import Need, Place, Waiting, granted
+from eli5b_batch.dispatch.policy import Backlog, hesitates_s, is_full, is_hungry, next_model, runs_dry
 from eli5b_batch.dispatch.pump import Pump
+from eli5b_batch.dispatch.server import LOAD_S, Server
+from eli5b_batch.dispatch.watch import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from eli5b_batch.backends.base import Advice
+    from eli5b_batch.dispatch.server import Mark
+    from eli5b_batch.dispatch.watch import Look
     from eli5b_batch.errors import CallError
     from eli5b_batch.job import Slot
 
+_LEARNING: Final = 0.05
+_ASSUMED_S: Final = 5.0
+"""A call, before one has been answered; a load is taken for nothing until one has been seen."""
+
 
 @dataclass(slots=True)
-class _Server:
-    """One slot's state."""
+class _Model:
+    """The queue of one model, and what its calls cost so far: means that follow changes."""
 
-    name: str
-    url: str
-    parallel: int
-    models: tuple[str, ...]
-    tokens: RateMeter
-    breaker: Breaker
-    opened: float
-    model: str | None = None
-    loaded: bool = False
-    in_flight: int = 0
+    slots: int
+    places: int
+    unserved_since: float
+    waiting: Waiting = field(default_factory=Waiting)
+    call_s: float = _ASSUMED_S
+    load_s: float = 0.0
     calls: int = 0
-    busy_s: float = 0.0
-    busy_since: float = 0.0
+    loads: int = 0
 
-    def serves(self, model: str) -> bool:
-        return not self.models or model in self.models
-
-    def free(self) -> bool:
-        return self.in_flight < self.parallel and self.breaker.due_in() <= TICK_S
-
-    def busy(self, now: float) -> float:
-        """Place-seconds in use so far."""
-        return self.busy_s + self.in_flight * (now - self.busy_since)
-
-    def occupy(self, change: int, now: float) -> None:
-        self.busy_s = self.busy(now)
-        self.busy_since = now
-        self.in_flight += change
-
-
-class _Mark(NamedTuple):
-    """The pool's own mark on a place: which server, and whether the call probes it."""
-
-    server: _Server
-    probe: int
+    def learn(self, call_s: float, load_s: float) -> None:
+        """One more call was answered."""
+        self.calls += 1
+        self.call_s += max(_LEARNING, 1 / self.calls) * (call_s - self.call_s)
+        if load_s >= LOAD_S:
+            self.loads += 1
+            self.load_s += max(_LEARNING, 1 / self.loads) * (load_s - self.load_s)
 
 
 class SlotPool(Pump):
@@ -73,20 +62,45 @@ class SlotPool(Pump):
         slots: the slots of the job; a `url` each.
         clock: the event loop's clock, seconds.
         give_up_after_s: seconds that every slot of a model in demand may be down before the run ends.
+        look: asks a server for its health and the models in its memory; None: only calls tell.
     """
 
-    def __init__(self, slots: Sequence[Slot], clock: Callable[[], float], *, give_up_after_s: float = math.inf) -> None:
+    def __init__(
+        self,
+        slots: Sequence[Slot],
+        clock: Callable[[], float],
+        *,
+        give_up_after_s: float = math.inf,
+        look: Look | None = None,
+    ) -> None:
         super().__init__(clock, give_up_after_s)
-        now = clock()
-        self._servers = [
-            _Server(s.name, s.url or "", s.parallel, tuple(s.models), RateMeter(clock), Breaker(clock), opened=now)
-            for s in slots
-        ]
-        self._queues: defaultdict[str, Waiting] = defaultdict(Waiting)
+        self._servers = [Server(slot, clock) for slot in slots]
+        self._models: dict[str, _Model] = {}
+        self._watch = Watch(self._servers, look, self._pump_soon) if look else None
+
+    async def run(self) -> None:
+        """Watch over the servers until cancelled; see `Capacity`."""
+        works = [asyncio.create_task(super().run())]
+        if self._watch is not None:
+            works.append(asyncio.create_task(self._watch.run()))
+        try:
+            done, _ = await asyncio.wait(works, return_when=asyncio.FIRST_COMPLETED)
+            for work in done:
+                work.result()
+        finally:
+            for work in works:
+                work.cancel()
+            await asyncio.gather(*works, return_exceptions=True)  # what one of them raised has been raised above
 
     async def acquire(self, need: Need) -> Place:
         """Wait for a place on a slot that serves the model; see `Capacity`."""
-        future = self._queues[need.model].join(need)
+        model = self._models.get(need.model)
+        if model is None:
+            able = [s.parallel for s in self._servers if s.serves(need.model)]
+            model = self._models[need.model] = _Model(len(able), sum(able), self._clock())
+        if not len(model.waiting):
+            model.unserved_since = self._clock()
+        future = model.waiting.join(need)
         self._pump_soon()
         return await granted(future, self)
 
@@ -97,84 +111,124 @@ class SlotPool(Pump):
         tokens: int | None = None,
         failure: CallError | None = None,
         advice: Advice | None = None,  # noqa: ARG002 (part of the interface; a GPU has no limits to tell)
+        load_s: float = 0.0,
     ) -> None:
-        """Give a place back; a server that can't be reached, or fails again and again, is only probed."""
-        mark: _Mark = place.owner
-        server = mark.server
-        server.occupy(-1, self._clock())
-        server.calls += 1
-        server.tokens.add(tokens or 0)
+        """Give a place back; see `Capacity`."""
+        mark: Mark = place.owner
+        mark.server.finish(place, tokens, failure, load_s)
         if is_stall(failure):
-            server.breaker.failed(probe=mark.probe, unreachable=failure.unsent)
-            server.loaded = False  # it may have been started anew
             self._last_failure = failure
-        elif tokens is not None or failure is not None:
-            server.breaker.succeeded()
-            server.loaded = server.loaded or failure is None
-        else:
-            server.breaker.gave_up(probe=mark.probe)
+        elif failure is None and tokens is not None:
+            self._models[place.need.model].learn(max(0.0, self._clock() - mark.at - load_s), load_s)
+            if self._watch is not None and load_s >= LOAD_S:
+                self._watch.look_at(mark.server)
         self._pump_soon()
 
     def is_down(self, place: Place) -> bool:
         """Whether the slot of this place is taken to be down; see `Capacity`."""
-        mark: _Mark = place.owner
+        mark: Mark = place.owner
         return mark.server.breaker.is_open
 
+    def was_at_fault(self, place: Place) -> bool:
+        """Whether the slot is down and another serves its models; see `Capacity`."""
+        mark: Mark = place.owner
+        return mark.server.breaker.is_open and any(
+            s.serves(place.need.model) and not s.breaker.is_open for s in self._servers
+        )
+
+    def is_hungry(self, lead_s: float, coming: Mapping[str, float]) -> bool:
+        """Whether a slot would run dry; see `Capacity`."""
+        backlogs = self._backlogs(coming)
+        views = [s.view() for s in self._servers if not s.breaker.is_open]
+        dry = [view for view in views if runs_dry(view, backlogs, lead_s)]
+        return any(is_hungry(view, backlogs, lead_s, len(dry)) for view in dry)
+
+    def is_full(self, lead_s: float) -> bool:
+        """Whether a model has far more work than its slots get through; see `Capacity`."""
+        return is_full(self._backlogs({}), lead_s)
+
+    def _backlogs(self, coming: Mapping[str, float]) -> dict[str, Backlog]:
+        now = self._clock()
+        holders = Counter(model for server in self._servers for model in server.holds)
+        backlogs = {}
+        for name, model in self._models.items():
+            first = model.waiting.first()
+            backlogs[name] = Backlog(
+                waiting=len(model.waiting) + coming.get(name, 0.0),
+                unserved_s=now - model.unserved_since,
+                first=first[0].order if first else 0,
+                call_s=model.call_s,
+                load_s=model.load_s,
+                holders=holders[name],
+                slots=model.slots,
+                places=model.places,
+            )
+        return backlogs
+
     def _hand_out(self) -> None:
-        while (match := self._match()) is not None:
-            self._grant(*match)
-        wanted = [model for model, queue in self._queues.items() if len(queue)]
-        if not wanted or not any(server.breaker.is_open for server in self._servers):
+        while self._grant_one():
+            pass
+        wanted = {name: b for name, b in self._backlogs({}).items() if b.waiting}
+        if not wanted:
             return
-        for model in wanted:
-            self._give_up_on([s.breaker.down_since for s in self._servers if s.serves(model)])
+        down = [s for s in self._servers if s.breaker.is_open]
+        for name in wanted if down else ():
+            self._give_up_on([s.breaker.down_since for s in self._servers if s.serves(name)], name)
         # A probe that is due now and was not sent is not wanted by any call: the next call to come asks again.
-        self._pump_in(min((due for s in self._servers if (due := s.breaker.due_in()) > 0), default=math.inf))
+        later = [s.breaker.due_in() for s in down]
+        if any(not s.in_flight for s in self._servers):
+            later += [hesitates_s(b) for b in wanted.values() if not b.holders]
+        self._pump_in(min((seconds for seconds in later if seconds > 0), default=math.inf))
 
-    def _match(self) -> tuple[_Server, str] | None:
-        """A slot with a free place and the model it should serve there: the one it has loaded or, if idle, another."""
-        waiting = {model: len(queue) for model, queue in self._queues.items() if len(queue)}
-        free = [s for s in self._servers if s.free()] if waiting else []
-        free.sort(key=lambda s: (s.in_flight / s.parallel, s.model is not None))
+    def _grant_one(self) -> bool:
+        """Send the next call, to the server with most room that has its model, else to one that is to load it."""
+        free = [s for s in self._servers if s.has_room()]
+        backlogs = self._backlogs({}) if free else {}
+        if not any(b.waiting for b in backlogs.values()):
+            return False
+        free.sort(key=_load)
+        loading: tuple[Server, str] | None = None
         for server in free:
-            if server.model in waiting:
-                return server, server.model
-        loaded = [s.model for s in self._servers]
-        for server in free:
-            here = [model for model in waiting if server.serves(model)]
-            if here and not server.in_flight:
-                return server, max(here, key=lambda m: waiting[m] / (1 + loaded.count(m)))
-        return None
+            model = self._choose(server, backlogs)
+            if model is not None and model in server.resident:
+                self._grant(server, model)
+                return True
+            if model is not None and loading is None:
+                loading = server, model
+        if loading is not None:
+            self._grant(*loading)
+        return loading is not None
 
-    def _grant(self, server: _Server, model: str) -> None:
-        need, future = self._queues[model].pop()
-        server.loaded, server.model = server.loaded and server.model == model, model
-        server.occupy(1, self._clock())
-        mark = _Mark(server, server.breaker.started())
-        future.set_result(Place(server.url, server.name, need, mark, loading=not server.loaded))
+    @staticmethod
+    def _choose(server: Server, backlogs: Mapping[str, Backlog]) -> str | None:
+        """The model whose call the server takes now; None where it waits, for work or for its last calls to end."""
+        if server.turning_to is not None and backlogs[server.turning_to].waiting:
+            return None if server.in_flight else server.turning_to
+        server.turning_to = None
+        model = next_model(server.view(), backlogs)
+        if model is not None and model not in server.resident and server.in_flight:
+            server.turning_to = model
+            return None
+        return model
+
+    def _grant(self, server: Server, name: str) -> None:
+        model = self._models[name]
+        need, future = model.waiting.pop()
+        model.unserved_since = self._clock()
+        future.set_result(server.start(need))
 
     def snapshot(self) -> dict[str, Any]:
         """Figures for the dashboard: totals, and under `slots` one entry a slot."""
-        now = self._clock()
-        waiting = {model: len(queue) for model, queue in self._queues.items()}
+        queued = {name: len(model.waiting) for name, model in self._models.items()}
         downs = [s.breaker.down_since for s in self._servers]
         return {
-            "down_s": None if None in downs else round(now - max(at for at in downs if at is not None), 1),
+            "down_s": None if None in downs else round(self._clock() - max(at for at in downs if at is not None), 1),
             "in_flight": sum(s.in_flight for s in self._servers),
             "concurrency": sum(s.parallel for s in self._servers),
-            "queued": sum(waiting.values()),
-            "slots": [
-                {
-                    "slot": s.name,
-                    "url": s.url,
-                    "model": s.model,
-                    "in_flight": s.in_flight,
-                    "parallel": s.parallel,
-                    "queued": waiting.get(s.model or "", 0),
-                    "busy_share": round(s.busy(now) / max(1e-9, (now - s.opened) * s.parallel), 4),
-                    "tokens_per_s": round(s.tokens.rate(), 1),
-                    "calls": s.calls,
-                }
-                for s in self._servers
-            ],
+            "queued": sum(queued.values()),
+            "slots": [s.snapshot(queued) for s in self._servers],
         }
+
+
+def _load(server: Server) -> tuple[float, bool]:
+    return server.in_flight / server.parallel, bool(server.resident)

@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import orjson
 
 from eli5b_batch.backends.simulated.mind import BookEntry, Mind
 from eli5b_batch.backends.simulated.ollama_wire import SimulatedOllama
 from eli5b_batch.backends.simulated.openai_wire import SimulatedAPI
-from eli5b_batch.backends.transport import Response, Transport
+from eli5b_batch.backends.transport import CONTROL_TIMEOUT_S, Response, Transport
 from eli5b_batch.errors import RetryableError
 from eli5b_batch.job import OpenAIProvider, SimulatedProvider, Simulation
 from eli5b_batch.rehearsal.past import ASSUMED_LOAD_S, PastMind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from aiohttp import web
 
@@ -48,6 +49,15 @@ class Server(Protocol):
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Answer one chat request."""
+        ...
+
+
+@runtime_checkable
+class TellingServer(Server, Protocol):
+    """Tells of itself, too."""
+
+    async def tell(self, request: web.Request, path: str) -> web.StreamResponse:
+        """Answer a GET of `path`."""
         ...
 
 
@@ -103,25 +113,44 @@ class ModelledTransport(Transport):
         loop = asyncio.get_running_loop()
         started, status = loop.time(), 0
         request = _Request(orjson.dumps(body), headers or {})
-        place, server = next(found for address, found in self._servers.items() if url.startswith(f"{address}/"))
+        (place, server), _ = self._find(url)
         try:
-            async with asyncio.timeout(min(deadline_s, self._timeout_s)):
-                response = await server.answer(cast("web.Request", request))
-            if request.transport.closed:
-                raise RetryableError("connection", f"{url}: the connection broke: SIMULATED")
+            response = await _carry(url, request, server.answer, min(deadline_s, self._timeout_s))
             status = response.status
-        except TimeoutError:
-            raise RetryableError("timeout", f"{url}: no answer in time") from None
         finally:
             self._sendings.append(Sending(self._provider, place, started, loop.time(), status))
-        return Response(status, response.headers, cast("bytes", cast("web.Response", response).body))
+        return response
 
-    async def get(self, url: str) -> Response:
-        """Nobody lists models here."""
-        return Response(404, {}, url.encode())
+    async def get(self, url: str, deadline_s: float = CONTROL_TIMEOUT_S) -> Response:
+        """See `Transport.get`. Only slots tell anything."""
+        (_, server), path = self._find(url)
+        if not isinstance(server, TellingServer):
+            return Response(404, {}, url.encode())
+        return await _carry(url, _Request(b"", {}), partial(server.tell, path=path), deadline_s)
+
+    def _find(self, url: str) -> tuple[tuple[str, Server], str]:
+        """The server that a request goes to, with its place, and the path there."""
+        address = next(address for address in self._servers if url.startswith(f"{address}/"))
+        return self._servers[address], url[len(address) :]
 
     async def close(self) -> None:
         """Nothing is open."""
+
+
+async def _carry(
+    url: str,
+    request: _Request,
+    answer: Callable[[web.Request], Awaitable[web.StreamResponse]],
+    deadline_s: float,
+) -> Response:
+    try:
+        async with asyncio.timeout(deadline_s):
+            response = await answer(cast("web.Request", request))
+    except TimeoutError:
+        raise RetryableError("timeout", f"{url}: no answer in time") from None
+    if request.transport.closed:
+        raise RetryableError("connection", f"{url}: the connection broke: SIMULATED")
+    return Response(response.status, response.headers, cast("bytes", cast("web.Response", response).body))
 
 
 class ModelledNetwork:
@@ -141,15 +170,17 @@ class ModelledNetwork:
         """By provider and place."""
         self.urls: dict[str, list[str]] = {}
         """By provider: one per slot, or one for an API that has no address of its own."""
+        clock = asyncio.get_running_loop().time
         for name, provider in self._job.providers.items():
             _, slots = provider.shape
             mind, simulation = self._mind(name)
             self.urls[name] = [f"http://{name}/{n}" for n in range(len(slots) or 1)]
             for slot in slots:
                 served = slot.models or mind.models
-                self.servers[name, slot.name] = SimulatedOllama(mind, simulation, served, slot.parallel)
+                self.servers[name, slot.name] = SimulatedOllama(
+                    mind, simulation, served, slot.parallel, loaded=slot.loaded, name=slot.name, clock=clock
+                )
             if not slots:
-                clock = asyncio.get_running_loop().time
                 limits = provider.limits if isinstance(provider, SimulatedProvider) else None
                 for account in self._accounts(name):
                     self.servers[name, account] = SimulatedAPI(mind, simulation, limits, clock=clock)
@@ -178,4 +209,5 @@ class ModelledNetwork:
             return Mind(self._book, models, provider.simulation, self._job.seed), provider.simulation
         known = any(model in models for _, model in self._past.calls)
         load_s = self._past.load_s.get(name, 0.0) if known else ASSUMED_LOAD_S
-        return PastMind(self._past, models, self._job.seed), Simulation(load_s=load_s)
+        simulation = Simulation(load_s=load_s, shared=not known)  # what calls took tells of sharing already
+        return PastMind(self._past, models, self._job.seed, simulation), simulation

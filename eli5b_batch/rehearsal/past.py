@@ -30,6 +30,7 @@ _LOAD_S: Final = 0.5
 
 
 _LONGEST_S: Final = 1e6
+_AS_IT_IS: Final = Simulation()
 _MOST_TOKENS: Final = 1e7
 """What is beyond them was never a call."""
 
@@ -107,10 +108,11 @@ class PastMind(Mind):
         past: the records.
         models: the job's name of a model -> the provider's id of it.
         seed: of the job.
+        simulation: of its servers.
     """
 
-    def __init__(self, past: Past, models: Mapping[str, str], seed: int) -> None:
-        super().__init__({}, models, Simulation(), seed)
+    def __init__(self, past: Past, models: Mapping[str, str], seed: int, simulation: Simulation = _AS_IT_IS) -> None:
+        super().__init__({}, models, simulation, seed)
         self._past = past.calls
 
     def reply(

@@ -64,7 +64,7 @@ def shares(job: Job, seconds: float, sendings: Sequence[Sending], rows: Sequence
         sent = [s for s in sendings if s.provider == name]
         for slot in slots:
             here = [s for s in sent if s.place == slot.name]
-            found[name, slot.name] = _in_flight(here, edges) / slot.parallel
+            found[name, slot.name] = np.minimum(1.0, _in_flight(here, edges) / slot.parallel)  # more is prefetch
         if limits is None or not sent:
             continue
         starts = np.histogram([s.started for s in sent], edges)[0] / width * 60

@@ -6,6 +6,7 @@ altair) is imported when a report is built.
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
+
+SCHEMA: Final = 2
+"""Version of summary.json; written as `schema`. A report of another version is made anew."""
 
 _RESULTS: Final = ("results.jsonl", "results.parquet")
 _TEXTS: Final = ("summary.json", "summary.md")
@@ -44,7 +48,8 @@ def latest_report(run_dir: Path) -> Report:
     folder = run_dir / "report"
     try:
         summary = orjson.loads((folder / "summary.json").read_bytes())
-        unchanged = summary.pop("made_from") == _made_from(run_dir, summary)
+        made_from = summary.pop("made_from")
+        unchanged = summary["schema"] == SCHEMA and made_from == _made_from(run_dir, summary)
         figures = _FIGURES if summary["arms"] else ()
     except (OSError, orjson.JSONDecodeError, KeyError, TypeError):
         return build_report(run_dir)
@@ -84,13 +89,20 @@ def build_report(run_dir: Path) -> Report:
     from eli5b_batch.report.limits import limits_used  # noqa: PLC0415
     from eli5b_batch.report.markdown import markdown  # noqa: PLC0415
     from eli5b_batch.report.results import build_results  # noqa: PLC0415
+    from eli5b_batch.report.slots import slots_used  # noqa: PLC0415
     from eli5b_batch.report.summary import summarize  # noqa: PLC0415
 
     manifest = read_manifest(run_dir)
     if manifest is None:
         raise RunFolderError(f"{run_dir} is not a run folder: it has no manifest.json")
-    results = build_results(run_dir, manifest["graded_steps"])
-    summary = {**summarize(results, manifest), "limits": limits_used(run_dir / "progress.json")}
+    starts = [dt.datetime.fromisoformat(start).timestamp() for start in manifest["starts"]]
+    results = build_results(run_dir, manifest["graded_steps"], starts)
+    progress = run_dir / "progress.json"
+    summary = {
+        **summarize(results, manifest),
+        "slots": slots_used(progress, results.slot_tokens),
+        "limits": limits_used(progress),
+    }
     folder = run_dir / "report"
     files = {
         "summary.json": orjson.dumps(

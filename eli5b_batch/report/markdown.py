@@ -10,18 +10,21 @@ from typing import TYPE_CHECKING, Any
 from eli5b_batch.report.wording import (
     arm_label,
     count_and_share,
+    duration,
     money,
     p_value,
     percent,
     percent_range,
     points,
     points_range,
+    seconds_and_share,
     size_of,
+    speed,
     title,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 _METHOD = """\
 - Accuracy: right answers over all graded answers. A failed call and a reply without an answer count as wrong.
@@ -39,18 +42,20 @@ def markdown(summary: dict[str, Any]) -> str:
     parts = [f"# {title(summary)}", f"Protocol {summary['protocol']}; {size_of(summary)}."]
     if summary["notes"]:
         parts.append("\n".join(f"> {note}  " for note in summary["notes"]))
-    if summary["arms"]:
-        parts += ["## Accuracy by arm", _arms(summary["arms"])]
-    if summary["contrasts"]:
-        parts += ["## Differences within a student, percentage points", _contrasts(summary["contrasts"])]
-    if summary["interaction"]:
-        parts += ["## Does it matter for whom a hint was written?", _interaction(summary["interaction"])]
-    if summary["gap_closed"]:
-        parts += ["## Gap to the teacher closed by tailored hints", _gaps(summary["gap_closed"])]
-    if summary["spending"]["by_step"]:
-        parts += ["## Calls, tokens and cost", _spending(summary["spending"])]
-    if summary["limits"]:
-        parts += ["## Request limits in use, last start", _limits(summary["limits"])]
+    sections: tuple[tuple[str, Any, Callable[[Any], str]], ...] = (
+        ("Accuracy by arm", summary["arms"], _arms),
+        ("Answers cut off or failed", [a for a in summary["arms"] if a["truncated"] or a["failures"]], _losses),
+        ("Differences within a student, percentage points", summary["contrasts"], _contrasts),
+        ("Does it matter for whom a hint was written?", summary["interaction"], _interaction),
+        ("Gap to the teacher closed by tailored hints", summary["gap_closed"], _gaps),
+        ("Calls, tokens and cost", summary["spending"] if summary["spending"]["by_step"] else None, _spending),
+        ("Students, all starts", summary["pace"], _pace),
+        ("Slots, last start", summary["slots"], _slots),
+        ("Request limits in use, last start", summary["limits"], _limits),
+    )
+    for heading, found, write in sections:
+        if found:
+            parts += [f"## {heading}", write(found)]
     parts += ["## How these numbers are made", _METHOD.rstrip()]
     return "\n\n".join(parts) + "\n"
 
@@ -77,6 +82,22 @@ def _arms(arms: Sequence[dict[str, Any]]) -> str:
         for arm in arms
     ]
     return _table((*head, "cut off", "grader gave up", "ungraded", "mean output tokens", "cost"), rows)
+
+
+def _losses(arms: Sequence[dict[str, Any]]) -> str:
+    """By arm: answers cut off, and calls that failed, by class."""
+    classes = sorted({name for arm in arms for name in arm["failures"]})
+    rows = [
+        (
+            arm_label(arm),
+            f"{arm['answers']:,}",
+            count_and_share(arm["truncated"], arm["answers"]),
+            *(count_and_share(arm["failures"].get(name, 0), arm["answers"]) for name in classes),
+        )
+        for arm in arms
+    ]
+    table = _table(("arm", "answers", "cut off", *classes), rows)
+    return f"{table}\n\nCut off: ended at max_tokens or with the window full. The others: failed calls, by class."
 
 
 def _contrasts(contrasts: Sequence[dict[str, Any]]) -> str:
@@ -136,6 +157,30 @@ def _spending(spending: dict[str, Any]) -> str:
         for row in [*spending["by_step"], {"step": "all", "model": "", **spending["total"]}]
     ]
     return _table(("step", "model", "calls", "failed", "input tokens", "output tokens", "cost"), rows)
+
+
+def _pace(rows: Sequence[dict[str, Any]]) -> str:
+    cells = [
+        (row["student"], f"{row['calls']:,}", duration(row["makespan_s"]), speed(row["tokens_per_s"])) for row in rows
+    ]
+    table = _table(("student", "calls", "makespan", "output tokens/s"), cells)
+    return table + "\n\nMakespan: first sending to last answer, without the pauses between starts."
+
+
+def _slots(rows: Sequence[dict[str, Any]]) -> str:
+    cells = [
+        (
+            f"{row['provider']}/{row['slot']}",
+            f"{row['calls']:,}",
+            *(seconds_and_share(row[part], row["seconds"]) for part in ("busy_s", "loading_s", "idle_s", "down_s")),
+            f"{row['loads']:,}",
+            speed(row["tokens_per_s"]),
+            "-" if row["on_gpu"] is None else percent(row["on_gpu"]),
+        )
+        for row in rows
+    ]
+    head = ("slot", "calls", "busy", "loading", "idle", "down", "models loaded", "output tokens/s", "in GPU memory")
+    return _table(head, cells) + "\n\nBusy: places in use, of all; the four add up to the time of the start."
 
 
 def _limits(rows: Sequence[dict[str, Any]]) -> str:

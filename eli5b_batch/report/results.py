@@ -6,7 +6,9 @@ line at a time and are never kept.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from bisect import bisect
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
 from operator import itemgetter
 from sys import intern
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -20,7 +22,7 @@ from eli5b_batch.folder import CALLS, GRADES
 from eli5b_batch.records import CallName, parse_key
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
 SAMPLE: Final = "sample"
@@ -38,6 +40,7 @@ _COLUMNS: Final = {
     "latency_s": pl.Float64,
     "call": pl.String,
     "finish_reason": pl.String,
+    "truncated": pl.Boolean,
     "error": pl.String,
 }
 """Columns of a result after problem, model and tags, in order."""
@@ -59,6 +62,27 @@ class Spending:
     cost_unknown: int = 0
 
 
+@dataclass(slots=True)
+class Pace:
+    """What one model was given to do, over every line of the journal, and in what time.
+
+    `makespan_s`: from the first sending to the last answer, seconds; pauses between starts are left out.
+    """
+
+    output_tokens: int = 0
+    _spans: dict[int, tuple[float, float]] = field(default_factory=dict)
+
+    def add(self, start: int, sent: float, latency_s: float) -> None:
+        """Count a call of the run's start number `start`, sent at `sent` (unix seconds)."""
+        first, last = self._spans.get(start, (sent, sent))
+        self._spans[start] = min(first, sent), max(last, sent + latency_s)
+
+    @property
+    def makespan_s(self) -> float | None:
+        """None where no call says when it was sent."""
+        return sum(last - first for first, last in self._spans.values()) if self._spans else None
+
+
 class Results(NamedTuple):
     """What a report is made from.
 
@@ -67,6 +91,8 @@ class Results(NamedTuple):
             without a verdict yet has null in `verdict`; the files leave such rows out.
         tags: the names of the tag columns, sorted.
         spending: by step and model, in that order.
+        pace: by model, how long it was at work.
+        slot_tokens: output tokens by (provider, slot), of calls sent in the last start.
         simulated: whether any call says that it was simulated.
         orphans: verdicts of no recorded call; left out.
     """
@@ -74,6 +100,8 @@ class Results(NamedTuple):
     frame: pl.DataFrame
     tags: tuple[str, ...]
     spending: list[Spending]
+    pace: dict[str, Pace]
+    slot_tokens: dict[tuple[str, str], int]
     simulated: bool
     orphans: int
 
@@ -86,6 +114,7 @@ class _Answer:
     variant: tuple[str, Tags]
     error: str | None = None
     finish_reason: str | None = None
+    truncated: bool = False
     input_tokens: int | None = None
     output_tokens: int | None = None
     cost_usd: float | None = None
@@ -98,8 +127,11 @@ class _Answer:
 class _Journal:
     """The reduction of calls.jsonl and grades.jsonl, filled line by line."""
 
-    def __init__(self, steps: Collection[str]) -> None:
+    def __init__(self, steps: Collection[str], starts: Sequence[float]) -> None:
         self.steps = frozenset(steps)
+        self.pace: defaultdict[str, Pace] = defaultdict(Pace)
+        self.slot_tokens: Counter[tuple[str, str]] = Counter()
+        self._starts = sorted(starts)
         self.answers: dict[str, _Answer] = {}
         self.succeeded: dict[str, bool] = {}
         self.spending: dict[tuple[str, str], Spending] = {}
@@ -118,6 +150,7 @@ class _Journal:
         spent.cost_usd += cost or 0.0
         spent.cost_unknown += cost is None
         self.simulated |= bool(record.get("simulated"))
+        self._time(name.model, record, usage.get("output_tokens") or 0)
         before = self.succeeded.get(key)
         if before and not ok:
             return
@@ -126,12 +159,26 @@ class _Journal:
         self.succeeded[key] = ok
         if name.step in self.steps:
             answer = self.answers[key] = self._answer(name)
-            answer.finish_reason = _interned((record.get("reply") or {}).get("finish_reason"))
+            reply = record.get("reply") or {}
+            answer.finish_reason = _interned(reply.get("finish_reason"))
+            answer.truncated = ok and (answer.finish_reason == "length" or bool(reply.get("window_full")))
             answer.error = None if ok else intern(str((record.get("error") or {}).get("class", "unknown")))
             answer.input_tokens = usage.get("input_tokens")
             answer.output_tokens = usage.get("output_tokens")
             answer.cost_usd = cost
             answer.latency_s = (record.get("timing") or {}).get("latency")
+
+    def _time(self, model: str, record: dict[str, Any], output_tokens: int) -> None:
+        timing = record.get("timing") or {}
+        sent = timing.get("started")
+        if sent is None:
+            return
+        start = bisect(self._starts, sent)
+        pace = self.pace[model]
+        pace.output_tokens += output_tokens
+        pace.add(start, sent, timing.get("latency") or 0.0)
+        if record.get("slot") is not None and start == len(self._starts):
+            self.slot_tokens[record["provider"], record["slot"]] += output_tokens
 
     def add_grade(self, name: CallName, grade: dict[str, Any]) -> None:
         """Take one line of grades.jsonl, after all calls: the newest wins, within what the record allows."""
@@ -182,7 +229,7 @@ class _Journal:
         return tuple(names)
 
 
-def build_results(run_dir: Path, steps: Collection[str]) -> Results:
+def build_results(run_dir: Path, steps: Collection[str], starts: Sequence[float] = ()) -> Results:
     """Read the journal and the verdicts of a run folder and write results.jsonl and results.parquet.
 
     Both files are replaced at once or not at all, and hold the same bytes for the same input lines. A torn
@@ -191,13 +238,14 @@ def build_results(run_dir: Path, steps: Collection[str]) -> Results:
     Args:
         run_dir: the run folder; a missing calls.jsonl or grades.jsonl counts as empty.
         steps: the steps whose calls are graded answers.
+        starts: when the run was started each time, unix seconds.
 
     Raises:
         JournalDamagedError: a complete line of calls.jsonl or grades.jsonl can't be read.
         RunFolderError: a file can't be read at all, or a tag is called like a column.
         StorageError: a result file can't be written.
     """
-    journal = _Journal(steps)
+    journal = _Journal(steps, starts)
     for name, record in _entries(run_dir / CALLS, "status", "run the job again with --repair to set such lines aside"):
         journal.add_call(name, record)
     for name, grade in _entries(run_dir / GRADES, "verdict", "delete the file and run the job again to remake it"):
@@ -212,7 +260,9 @@ def build_results(run_dir: Path, steps: Collection[str]) -> Results:
     with replacing(run_dir / "results.parquet") as draft:
         frame.filter(pl.col("verdict").is_not_null()).write_parquet(draft)
     spending = [journal.spending[at] for at in sorted(journal.spending)]
-    return Results(frame, tags, spending, journal.simulated, journal.orphans)
+    return Results(
+        frame, tags, spending, dict(journal.pace), dict(journal.slot_tokens), journal.simulated, journal.orphans
+    )
 
 
 def _entries(path: Path, needed: str, remedy: str) -> Iterator[tuple[CallName, dict[str, Any]]]:
@@ -254,6 +304,7 @@ def _row(call: str, answer: _Answer, tags: tuple[str, ...]) -> dict[str, Any]:
         "latency_s": answer.latency_s,
         "call": call,
         "finish_reason": answer.finish_reason,
+        "truncated": answer.truncated,
         "error": answer.error,
     }
 

@@ -6,6 +6,7 @@ the rows and the manifest; only the contrasts know what the conditions of `eli5b
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
@@ -13,9 +14,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import polars as pl
 
-from eli5b_batch.report import statistics
+from eli5b_batch.report import SCHEMA, statistics
 from eli5b_batch.report.conditions import CONDITIONS, by_hint, own_size
 from eli5b_batch.report.results import SAMPLE
+from eli5b_batch.report.wording import arm_label
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,8 +26,6 @@ if TYPE_CHECKING:
     from eli5b_batch.report.statistics import Comparison, Floats
 
     Hinted = Mapping[tuple[Any, ...], "Arm"]
-
-SCHEMA: Final = 1
 
 CONTRASTS: Final = (
     ("tailored", "generic"),
@@ -42,6 +42,13 @@ FEW_PROBLEMS: Final = 30
 FEW_DIFFERING: Final = 10
 """Below this many problems on which two arms differ, a percentile bootstrap is clearly too narrow: four problems,
 all won, give an interval above 0 and an exact p of 0.125."""
+
+
+MUCH_LOST: Final = 0.01
+"""Share of an arm's answers that may be cut off or failed before a note says so."""
+
+WORST: Final = 3
+"""So many arms that lost answers are named in that note; the table has them all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +102,7 @@ def summarize(results: Results, manifest: dict[str, Any]) -> dict[str, Any]:
         "interaction": _interaction(hinted, students),
         "gap_closed": _gaps_closed(hinted, students, teacher),
         "spending": _spending(results),
+        "pace": [_pace(results, student) for student in students if student in results.pace],
     }
     summary["complete"] = not answers["ungraded"] and answers["graded"] >= answers["expected"]
     summary["notes"] = _notes(summary)
@@ -107,7 +115,7 @@ def _arms(results: Results, manifest: dict[str, Any]) -> list[Arm]:
         return []
     names = ["model", *(tag for tag in results.tags if tag != SAMPLE)]
     frame = results.frame.select(
-        *names, "problem", "verdict", "correct", "output_tokens", "cost_usd", "finish_reason"
+        *names, "problem", "verdict", "correct", "output_tokens", "cost_usd", "truncated", "error"
     ).with_columns(problem=pl.col("problem").rank("dense") - 1)
     problems = int(frame.select(pl.col("problem").max()).item()) + 1
     arms = []
@@ -160,12 +168,19 @@ def _describe(arm: Arm) -> dict[str, Any]:
         "failed": int((verdicts == "failed").sum()),
         "no_answer": int((verdicts == "no_answer").sum()),
         "grader_gave_up": int(verdicts.is_in(["timeout", "error"]).sum()),
-        "truncated": int((rows["finish_reason"] == "length").sum()),
+        "truncated": int(rows["truncated"].sum()),
+        "failures": _by_class(rows["error"]),
         "ungraded": arm.ungraded,
         "mean_output_tokens": rows["output_tokens"].mean(),
         "cost_usd": rows["cost_usd"].sum(),
         "cost_unknown": rows["cost_usd"].null_count(),
     }
+
+
+def _by_class(errors: pl.Series) -> dict[str, int]:
+    """How many there are of each class of failure, the most frequent first."""
+    counts = Counter(error for error in errors if error is not None)
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 def _pass_at(arm: Arm) -> dict[str, Any] | None:
@@ -272,6 +287,24 @@ def _spending(results: Results) -> dict[str, Any]:
     }
 
 
+def _pace(results: Results, student: str) -> dict[str, Any]:
+    """What a student was given to do and in what time, over all starts."""
+    pace = results.pace[student]
+    makespan_s = pace.makespan_s
+    return {
+        "student": student,
+        "calls": sum(part.calls for part in results.spending if part.model == student),
+        "makespan_s": makespan_s,
+        "output_tokens": pace.output_tokens,
+        "tokens_per_s": pace.output_tokens / makespan_s if makespan_s else None,
+    }
+
+
+def _lost(arm: dict[str, Any]) -> int:
+    """Answers of an arm that were cut off, or whose calls failed."""
+    return int(arm["truncated"] + arm["failed"])
+
+
 def _notes(summary: dict[str, Any]) -> list[str]:
     """What a reader must know before the numbers, one sentence each."""
     notes = []
@@ -291,6 +324,14 @@ def _notes(summary: dict[str, Any]) -> list[str]:
     if answers["verdicts_without_a_call"]:
         count = answers["verdicts_without_a_call"]
         notes.append(f"{count:,} verdicts belong to no recorded call and are left out.")
+    lossy = [arm for arm in summary["arms"] if _lost(arm) > MUCH_LOST * arm["answers"]]
+    if lossy:
+        lossy.sort(key=lambda arm: _lost(arm) / arm["answers"], reverse=True)
+        worst = [f"{arm_label(arm)}, {_lost(arm):,} of {arm['answers']:,}" for arm in lossy[:WORST]]
+        notes.append(
+            f"More than {MUCH_LOST:.0%} of the answers are cut off or failed in {len(lossy)} of"
+            f" {len(summary['arms'])} arms: {'; '.join(worst)}{'; ...' if len(lossy) > WORST else ''}."
+        )
     if 0 < summary["problems"] < FEW_PROBLEMS:
         notes.append(f"{summary['problems']} problems are few: take every interval as a sketch.")
     if any(row["differing"] < FEW_DIFFERING for row in summary["contrasts"]):

@@ -5,7 +5,7 @@ Must not know: how the numbers came about, where they are stored.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.box import SIMPLE
 from rich.console import Group
@@ -15,6 +15,7 @@ from rich.text import Text
 from eli5b_batch.report.conditions import CONDITIONS, by_hint, own_size
 from eli5b_batch.report.wording import (
     arm_label,
+    duration,
     hint_label,
     money,
     p_value,
@@ -23,6 +24,7 @@ from eli5b_batch.report.wording import (
     points,
     points_range,
     size_of,
+    speed,
     title,
 )
 
@@ -30,6 +32,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rich.console import RenderableType
+
+
+_SLOTS: Final = 8
+"""So many slots are shown; a cluster's would fill the screen."""
+_FULLY: Final = 0.9995
+"""A share from here on is shown as 100.0%."""
 
 
 def render(summary: dict[str, Any]) -> Group:
@@ -42,6 +50,10 @@ def render(summary: dict[str, Any]) -> Group:
         parts.append(_grid(summary) or _arms(summary["arms"]))
     if summary["contrasts"]:
         parts.append(_contrasts(summary["contrasts"]))
+    if summary["pace"]:
+        parts.append(_pace(summary["pace"]))
+    if summary["slots"]:
+        parts.append(_slots(summary["slots"]))
     total = summary["spending"]["total"]
     parts.append(
         Text(
@@ -115,6 +127,46 @@ def _contrasts(contrasts: Sequence[dict[str, Any]]) -> Table:
         )
         before = row["contrast"]
     return table
+
+
+def _pace(rows: Sequence[dict[str, Any]]) -> Table:
+    table = _narrow("student")
+    for head in ("calls", "makespan", "output tokens/s"):
+        table.add_column(head, justify="right")
+    for row in rows:
+        table.add_row(row["student"], f"{row['calls']:,}", duration(row["makespan_s"]), speed(row["tokens_per_s"]))
+    return table
+
+
+def _slots(rows: Sequence[dict[str, Any]]) -> Table:
+    """What the slots' time went into; of many slots those that were busy least."""
+    few = rows
+    caption = "last start"
+    if len(rows) > _SLOTS:
+        few = sorted(rows, key=lambda row: _share_of(row, "busy_s"))[:_SLOTS]
+        caption = f"last start; the {_SLOTS} least busy of {len(rows)} slots, all are in summary.md"
+    table = _narrow("slot", caption=caption)
+    for head in ("calls", "busy", "loading", "idle", "down", "loads", "tok/s"):
+        table.add_column(head, justify="right", no_wrap=True)
+    several = len({row["provider"] for row in rows}) > 1
+    for row in few:
+        table.add_row(
+            Text.assemble(f"{row['provider']}/{row['slot']}" if several else row["slot"], (_off_gpu(row), "yellow")),
+            f"{row['calls']:,}",
+            *(percent(_share_of(row, part)) for part in ("busy_s", "loading_s", "idle_s", "down_s")),
+            f"{row['loads']:,}",
+            speed(row["tokens_per_s"]),
+        )
+    return table
+
+
+def _off_gpu(row: dict[str, Any]) -> str:
+    partly = row["on_gpu"] is not None and row["on_gpu"] < _FULLY
+    return f", {percent(row['on_gpu'])} on GPU" if partly else ""
+
+
+def _share_of(row: dict[str, Any], part: str) -> float:
+    return float(row[part]) / row["seconds"] if row["seconds"] else 0.0
 
 
 def _narrow(*heads: str, caption: str | None = None) -> Table:

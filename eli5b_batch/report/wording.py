@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _SMALLEST_P = 0.001
+_MINUTE, _HOUR = 60, 3600
 
 
 def percent(share: float | None) -> str:
@@ -47,6 +48,28 @@ def money(usd: float, unknown: int) -> str:
         return known
     calls = "1 call" if unknown == 1 else f"{unknown:,} calls"
     return f"{known} + {calls} unknown" if usd else "unknown"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as `8.1 s`, `12 min 03 s` or `1 h 40 min`; a dash where there are none."""
+    if seconds is None:
+        return "-"
+    if seconds < _MINUTE:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < _HOUR:
+        return f"{whole // _MINUTE} min {whole % _MINUTE:02d} s"
+    return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE:02d} min"
+
+
+def seconds_and_share(seconds: float, total: float) -> str:
+    """Seconds with their share of a total: `12.5 s (3.4%)`."""
+    return f"{duration(seconds)} ({percent(seconds / total)})" if total else duration(seconds)
+
+
+def speed(per_s: float | None) -> str:
+    """A rate, per second."""
+    return "-" if per_s is None else f"{per_s:,.1f}"
 
 
 def count_and_share(count: int, total: int) -> str:

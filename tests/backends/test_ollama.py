@@ -283,10 +283,25 @@ async def test_a_prompt_one_token_short_of_the_window_is_sound(ask: Ask) -> None
     assert (await ask(says({**FILLED, "prompt_eval_count": 255}))).usage["input_tokens"] == 255
 
 
+@pytest.mark.parametrize("reason", ["length", "stop"])
+@pytest.mark.parametrize(("output", "full"), [(231, True), (232, True), (900, True), (230, False)])
+async def test_a_reply_that_reached_the_end_of_the_window_says_so(
+    reason: str,
+    output: int,
+    full: bool,  # noqa: FBT001
+    ask: Ask,
+) -> None:
+    reply = await ask(says({**CHAT, "done_reason": reason, "eval_count": output}))
+    assert reply.extra.get("window_full", False) is full
+    assert reply.finish_reason == reason
+
+
 async def test_without_num_ctx_no_window_is_known(host: Host, connect: Connect) -> None:
     url = await host(says(FILLED))
     request = ChatRequest("k", "llama3.2:1b", [], {"max_tokens": 4}, 7)
-    assert (await backend(connect(), url).chat(request, url)).usage["input_tokens"] == 256
+    reply = await backend(connect(), url).chat(request, url)
+    assert reply.usage["input_tokens"] == 256
+    assert "window_full" not in reply.extra
 
 
 @pytest.mark.parametrize("content", ["", " \n\t\u2028", None, 7, ["text"], {"a": 1}])

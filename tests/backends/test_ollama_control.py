@@ -10,7 +10,7 @@ from aiohttp import web
 
 from eli5b_batch.backends.base import ModelFacts
 from eli5b_batch.backends.ollama import OllamaBackend, pull
-from eli5b_batch.errors import ProviderRefusedError
+from eli5b_batch.errors import ProviderRefusedError, RetryableError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -106,6 +106,13 @@ async def test_the_share_of_a_loaded_model_in_gpu_memory_is_told(
     server = ollama_server(listed("llama3.2:1b"), running=(loaded("llama3.2:1b", size_vram),))
     facts = await reach(connect(), ["llama3.2:1b"], await host(server))
     assert facts["llama3.2:1b"].on_gpu == pytest.approx(share)
+
+
+async def test_of_several_slots_the_least_share_is_told(host: Host, connect: Connect) -> None:
+    shares = (None, 22689152, 11344576, 22689152)
+    running = [() if share is None else (loaded("llama3.2:1b", share),) for share in shares]
+    urls = [await host(ollama_server(listed("llama3.2:1b"), running=there)) for there in running]
+    assert (await reach(connect(), ["llama3.2:1b"], *urls))["llama3.2:1b"].on_gpu == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize(
@@ -321,3 +328,54 @@ async def test_a_model_that_is_there_is_not_pulled_again(host: Host) -> None:
     steps: list[tuple[str, int, int]] = []
     await pulled(await host(handler), steps)
     assert (asked, steps) == (["/api/tags"], [("already there", 1, 1)])
+
+
+async def test_a_slot_that_is_down_is_remarked_on_where_another_serves_its_models(
+    host: Host, connect: Connect, unused_tcp_port: int
+) -> None:
+    up = await host(ollama_server(listed("llama3.2:1b")))
+    down = f"http://127.0.0.1:{unused_tcp_port}"
+    backend = OllamaBackend("gpus", {down: ["llama3.2:1b"], up: ["llama3.2:1b"]}, transport=connect())
+    assert list(await backend.reach(["llama3.2:1b"])) == ["llama3.2:1b"]
+    (remark,) = backend.remarks
+    assert remark.startswith(f"providers.gpus: no Ollama server answers at {down}")
+
+
+async def test_a_slot_that_is_down_and_the_only_one_for_a_model_is_refused(
+    host: Host, connect: Connect, unused_tcp_port: int
+) -> None:
+    up = await host(ollama_server(listed("llama3.2:1b")))
+    down = f"http://127.0.0.1:{unused_tcp_port}"
+    backend = OllamaBackend("gpus", {up: ["llama3.2:1b"], down: ["llama3.2:3b"]}, transport=connect())
+    assert f"no Ollama server answers at {down}" in await refusal(backend.reach(["llama3.2:1b", "llama3.2:3b"]))
+
+
+async def test_what_a_server_has_in_memory_is_told_with_its_share_on_the_gpu(host: Host, connect: Connect) -> None:
+    url = await host(ollama_server(running=[loaded("llama3.2:1b", 11344576), loaded("other:7b", 0)]))
+    backend = OllamaBackend("gpus", {url: ["llama3.2:1b", "llama3.2:3b"]}, transport=connect())
+    assert await backend.loaded(url) == {"llama3.2:1b": 0.5}
+
+
+async def test_a_model_that_was_replaced_during_a_run_ends_it(host: Host, connect: Connect) -> None:
+    url = await host(ollama_server(listed("llama3.2:1b", DIGEST_3B), running=[loaded("llama3.2:1b", 0)]))
+    backend = OllamaBackend("gpus", {url: ["llama3.2:1b"]}, transport=connect())
+    await backend.reach(["llama3.2:1b"])
+    message = await refusal(backend.loaded(url))
+    assert f"has digest {DIGEST_1B[:12]}, the run began with {DIGEST_3B[:12]}" in message
+
+
+async def test_a_server_that_does_not_answer_is_no_empty_memory(connect: Connect, unused_tcp_port: int) -> None:
+    url = f"http://127.0.0.1:{unused_tcp_port}"
+    with pytest.raises(RetryableError) as caught:
+        await OllamaBackend("gpus", {url: []}, transport=connect()).loaded(url)
+    assert caught.value.unsent
+
+
+async def test_a_server_that_lists_no_memory_says_nothing_of_it(host: Host, connect: Connect) -> None:
+    async def handler(request: web.BaseRequest) -> web.Response:
+        if request.path == "/api/version":
+            return web.json_response({"version": "0.33.0"})
+        return web.Response(status=404)
+
+    url = await host(handler)
+    assert await OllamaBackend("gpus", {url: ["llama3.2:1b"]}, transport=connect()).loaded(url) is None

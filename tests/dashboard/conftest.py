@@ -68,6 +68,8 @@ def _step(name: str = "answer", model: str = "1b", total: int = 8463, done: int 
         "replayed": 20,
         "rate_per_s": 9.8,
         "eta_s": 1400.0,
+        "began_s": 2.5,
+        "ended_s": 1199.0,
     }
 
 
@@ -96,12 +98,20 @@ def _slot(number: int = 0, busy: float = 0.97) -> Slot:
         "slot": f"gpu{number}",
         "url": "http://127.0.0.1:11434",
         "model": "llama3.2:1b",
+        "resident": ["llama3.2:1b"],
+        "on_gpu": 1.0,
         "in_flight": 3,
         "parallel": 4,
         "queued": 10,
         "busy_share": busy,
+        "busy_s": 1200 * busy,
+        "loading_s": 1200 * (1 - busy) / 2,
+        "idle_s": 1200 * (1 - busy) / 2,
+        "down_s": 0.0,
+        "down": False,
         "tokens_per_s": 812.0,
         "calls": 120,
+        "loads": 2,
     }
 
 

@@ -122,9 +122,49 @@ def test_slots_that_do_not_fit_are_summed_and_the_idlest_is_named(snapshot: Make
     [rest] = [line for line in lines if "more" in line]
     hidden = 64 - sum("llama3.2:1b" in line for line in lines)
     assert f"+{hidden} more" in rest
+    assert f"{2 * hidden}" in rest
     assert "idlest gpu37 3.0%" in rest
     assert f"{3 * hidden}/{4 * hidden}" in rest
     assert f"{120 * hidden:,}" in rest
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_slots_say_what_their_time_goes_into_and_what_is_wrong(snapshot: Make, width: int) -> None:
+    one = snapshot()["slots"][0]
+    both = ["llama3.2:1b", "llama3.2:3b"]
+    lost: Slot = {**one, "slot": "gpu2", "down": True, "busy_share": 0.25, "busy_s": 300, "idle_s": 582, "down_s": 300}
+    shown: list[Slot] = [
+        {**one, "slot": "gpu0", "resident": both},
+        {**one, "slot": "gpu1", "on_gpu": 0.63, "model": "hf.co/somebody/a-model-with-a-long-name-GGUF:Q8_0"},
+        lost,
+    ]
+    lines = drawn(snapshot(slots=shown), width)
+    head, *rows = (next(line for line in lines if f"│ {name}" in line) for name in ("slot", "gpu0", "gpu1", "gpu2"))
+    for name in ("busy", "loading", "tok/s", "in flight", "queue", "loads"):
+        assert name in head
+    assert "llama3.2:1b +1" in rows[0]
+    assert all(text in rows[0] for text in ("97.0%", "1.5%", "812", "3/4", "10"))
+    assert "63% on GPU: hf" in rows[1]
+    assert "down" in rows[2]
+    wide = width >= 100
+    assert ("calls" in head) == wide
+    assert (rows[2].count("25.0%") == 2) == wide  # busy and, where there is room, down
+
+
+def test_a_slot_that_is_down_is_red_and_one_partly_on_the_gpu_yellow(snapshot: Make) -> None:
+    one = snapshot()["slots"][0]
+    file = io.StringIO()
+    shown = snapshot(slots=[{**one, "down": True}, {**one, "slot": "gpu1", "on_gpu": 0.63}])
+    Console(file=file, width=120, force_terminal=True, color_system="standard").print(render(shown))
+    assert "\x1b[1;31mdown" in file.getvalue()
+    assert "\x1b[33m63% on GPU: " in file.getvalue()
+
+
+def test_slots_that_are_down_are_counted_where_they_do_not_fit(snapshot: Make) -> None:
+    many = slots(snapshot()["slots"][0], 64)
+    many[63]["down"] = True
+    [rest] = [line for line in drawn(snapshot(slots=many)) if "more" in line]
+    assert "1 down" in rest
 
 
 def test_steps_and_providers_that_do_not_fit_are_summed(large: Snapshot) -> None:

@@ -13,7 +13,7 @@ from eli5b_batch.dashboard import PlainProgress, plain_line
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from eli5b_batch.snapshot import Snapshot
+    from eli5b_batch.snapshot import Slot, Snapshot
 
     Make = Callable[..., Snapshot]
 
@@ -40,7 +40,7 @@ def test_a_plain_line_says_it_all_in_plain_characters(snapshot: Make) -> None:
     assert line == (
         "2026-11-21T01:20:00Z omni_full SIMULATED | running for 20m 00s | problems 1,128/2,821 (40.0%)"
         " | hint 7,334/14,105 (52.0%) 9.8/s left 23m 20s | answer 9,591/28,210 (34.0%) 39.2/s left 23m 20s"
-        " | failed 5 | 429s 6 | $4.04 of $25.00 | left 1h 40m"
+        " | failed 5 | 429s 6 | slots busy 97.0%, loading 1.5% | $4.04 of $25.00 | left 1h 40m"
     )
 
 
@@ -50,6 +50,15 @@ def test_a_plain_line_of_an_ended_run(snapshot: Make) -> None:
     assert "failed after 20m 00s, exit code 5" in line
     assert "left" not in line
     assert line.endswith("| key [2J refused: 401 \\xfc")
+
+
+def test_a_plain_line_names_the_slots_that_are_down_and_says_nothing_of_slots_where_there_are_none(
+    snapshot: Make,
+) -> None:
+    one, other = snapshot()["slots"]
+    down: Slot = {**other, "down": True, "busy_share": 0.37, "busy_s": 444.0, "down_s": 720.0}
+    assert "| slots busy 67.0%, loading 1.5%, down: gpu1 |" in plain_line(snapshot(slots=[one, down]))
+    assert "slots" not in plain_line(snapshot(slots=[]))
 
 
 @pytest.mark.looptime

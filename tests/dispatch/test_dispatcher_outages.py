@@ -63,6 +63,7 @@ class Server:
         self.name = name
         self.sent: list[tuple[str, float]] = []
         self.deadlines: list[float] = []
+        self.remarks: list[str] = []
 
     async def chat(self, request: ChatRequest, base_url: str, deadline_s: float = math.inf) -> ChatReply:  # noqa: ARG002
         self.sent.append((request.key, now()))
@@ -157,6 +158,102 @@ async def test_after_an_outage_the_oldest_calls_go_out_first() -> None:
     assert [key for key, at in server.sent if at > 60] == ["0", "1", "2", "3", "4"]
 
 
+async def test_old_problems_are_sent_first_retries_too() -> None:
+    server = Server(lambda _, n: BROKEN if n == 0 else reply())
+    desk = dispatcher(Gate([Account("http://api", Limits(concurrency=1), now)], now), server)
+    first, *later = await asyncio.gather(*(ask(desk, order=order) for order in (0, 9, 9, 9)))
+    assert first.attempts == 2
+    assert first.started < max(outcome.started for outcome in later)
+
+
+async def test_even_the_thousandth_attempt_has_a_wait() -> None:
+    server = Server(lambda _, __: BROKEN, latency_s=0)
+    assert (await ask(dispatcher(one_account(), server, attempts=1200))).attempts == 1200
+
+
+class Fails:
+    """Two slots or accounts; the first two times a call is sent, it fails after a second.
+
+    A moment after the first failure the place where it failed is taken out: the call is waiting to be sent again.
+    """
+
+    def __init__(self, capacity: Capacity, take_out: Callable[[], None] = lambda: None) -> None:
+        self._take_out = take_out
+        self.server = Server(lambda _, n: BROKEN if n < 2 else reply())
+        self.desk = dispatcher(capacity, self.server, attempts=2)
+
+    async def sent(self) -> Outcome:
+        call = asyncio.create_task(ask(self.desk))
+        await asyncio.sleep(1.0001)
+        assert self.desk.retry_waiting == 1
+        self._take_out()
+        return await call
+
+
+def two_slots(*second_serves: str) -> SlotPool:
+    return SlotPool([Slot(gpu=0, url="http://gpu0"), Slot(gpu=1, url="http://gpu1", models=[*second_serves])], now)
+
+
+async def test_a_slot_that_is_taken_out_right_after_a_failure_gives_the_attempt_back() -> None:
+    pool = two_slots()
+    outcome = await Fails(pool, pool._servers[0].take_out).sent()
+    assert outcome.reply is not None
+    assert outcome.attempts == 3
+
+
+async def test_a_slot_that_works_on_gives_nothing_back() -> None:
+    outcome = await Fails(two_slots()).sent()
+    assert (outcome.error, outcome.attempts) == (BROKEN, 2)
+
+
+async def test_the_only_slot_of_a_model_gives_nothing_back() -> None:
+    """Who is at fault can't be told: a call that fells its server must not do so for ever."""
+    pool = two_slots("other")
+    outcome = await Fails(pool, pool._servers[0].take_out).sent()
+    assert (outcome.error, outcome.attempts) == (BROKEN, 2)
+
+
+async def test_an_account_never_gives_an_attempt_back() -> None:
+    accounts = [Account(f"http://m{i}", ALL, now, name=f"m{i}") for i in range(2)]
+    outcome = await Fails(Gate(accounts, now), accounts[0].breaker.trip).sent()
+    assert (outcome.error, outcome.attempts) == (BROKEN, 2)
+
+
+async def test_a_call_that_takes_every_slot_with_it_is_given_up() -> None:
+    """Its attempts, and four times as many that were excused: then it may be at fault after all."""
+    pool = SlotPool([Slot(gpu=i, url=f"http://gpu{i}") for i in range(3)], now)
+    server = Server(lambda request, _: BROKEN if request.key == "bad" else reply(), latency_s=0.1)
+    desk = dispatcher(pool, server, attempts=2)
+    bad = asyncio.create_task(ask(desk, question("bad")))
+    while not bad.done():
+        if desk.retry_waiting:
+            for slot in pool._servers[1:]:
+                slot.take_out()
+        await asyncio.gather(*(ask(desk, question(f"{i}")) for i in range(3)))
+    outcome = await bad
+    assert outcome.error is BROKEN
+    assert outcome.attempts <= 5 * 2
+
+
+async def test_what_a_reply_says_of_loading_reaches_the_slot() -> None:
+    pool = two_slots()
+    server = Server(lambda _, __: ChatReply("x", "stop", {"output_tokens": 40}, load_s=8.0), latency_s=10.0)
+    await ask(dispatcher(pool, server))
+    assert [slot["loading_s"] for slot in pool.snapshot()["slots"]] == [8.0, 0.0]
+
+
+async def test_what_is_under_way_and_how_long_replies_take_is_known() -> None:
+    desk = dispatcher(one_account(), Server(latency_s=3.0))
+    assert (desk.under_way, desk.reply_s) == (0, 0)
+    calls = [asyncio.create_task(ask(desk)) for _ in range(5)]
+    await asyncio.sleep(1)
+    assert desk.under_way == 5
+    calls[0].cancel()
+    await asyncio.gather(*calls[1:])
+    assert desk.under_way == 0
+    assert desk.reply_s == pytest.approx(3)
+
+
 async def test_a_call_that_is_sent_again_keeps_its_place_by_age() -> None:
     server = Server(lambda _, n: RateLimitedError("429", retry_after=1) if n == 0 else reply())
     desk = dispatcher(Gate([Account("http://api", Limits(concurrency=1), now)], now), server)
@@ -218,7 +315,7 @@ async def test_every_member_is_reached_and_slots_share_a_client() -> None:
     assert (await dispatcher(one_account(), backends).reach(["m"]))["m"].server == "b"
     assert (await dispatcher(one_account(), backends["a"]).reach(["m"]))["m"].server == "a"
     slots = SlotPool([Slot(gpu=i, url=f"http://gpu{i}") for i in range(2)], now)
-    outcomes = await asyncio.gather(*(ask(dispatcher(slots, backends["a"])) for _ in range(2)))
+    outcomes = await asyncio.gather(*(ask(dispatcher(slots, backends["a"])) for _ in range(8)))
     assert {outcome.place.slot for outcome in outcomes} == {"gpu0", "gpu1"}
 
 

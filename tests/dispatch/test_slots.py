@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from eli5b_batch.dispatch.capacity import Need
 from eli5b_batch.dispatch.slots import SlotPool
 from eli5b_batch.errors import CallError, ProviderDownError, RetryableError
-from eli5b_batch.job import Slot
+from eli5b_batch.job import PREFETCH, Slot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -43,11 +43,11 @@ def ask(pool: SlotPool, model: str, order: int = 0) -> asyncio.Task[Place]:
     return asyncio.create_task(pool.acquire(Need(model, order, 0.0)))
 
 
-def free(pool: SlotPool, place: Place, failure: CallError | None = None) -> None:
-    pool.release(place, tokens=10, failure=failure)
+def free(pool: SlotPool, place: Place, failure: CallError | None = None, load_s: float = 0.0) -> None:
+    pool.release(place, tokens=10, failure=failure, load_s=load_s)
 
 
-class Watch:
+class Witness:
     """Makes calls, and looks at every place they get."""
 
     def __init__(self, pool: SlotPool) -> None:
@@ -65,19 +65,19 @@ class Watch:
         place = await self.pool.acquire(Need(model, order, 0.0))
         slot = place.slot or ""
         here = self.here[slot]
-        if self.loaded.get(slot) != model:
+        loads = self.loaded.get(slot) != model
+        if loads:
             assert not here.total()
             self.left.add(self.loaded.get(slot, ""))
             self.loaded[slot] = model
             self.loads.append((slot, model))
-            lasts += load_s
         here[model] += 1
         self.most[slot] = max(self.most[slot], here.total())
         self.served.append((slot, model))
         self.served_after_left += model in self.left
-        await asyncio.sleep(lasts)
+        await asyncio.sleep(lasts + loads * load_s)
         here[model] -= 1
-        free(self.pool, place)
+        free(self.pool, place, load_s=loads * load_s)
 
 
 async def test_a_place_names_the_server_and_the_slot() -> None:
@@ -99,19 +99,16 @@ def test_every_call_is_served_by_a_slot_that_has_its_model_and_a_place(
     calls: list[tuple[str, float, float, int]],
 ) -> None:
     async def main() -> None:
-        everywhere: tuple[int, list[str]] = (
-            2,
-            [],
-        )  # one slot serves every model, so that each call has somewhere to go
+        everywhere: tuple[int, list[str]] = (2, [])  # serves every model, so that each call has somewhere to go
         pool = new_pool(*slots, everywhere)
-        watch = Watch(pool)
+        witness = Witness(pool)
         async with asyncio.TaskGroup() as group:
             for model, comes, lasts, order in calls:
-                group.create_task(watch.call(model, lasts, comes=comes, load_s=1.0, order=order))
-        assert len(watch.served) == len(calls)
+                group.create_task(witness.call(model, lasts, comes=comes, load_s=1.0, order=order))
+        assert len(witness.served) == len(calls)
         for i, (parallel, models) in enumerate([*slots, everywhere]):
-            assert watch.most[f"gpu{i}"] <= parallel
-            assert {model for slot, model in watch.served if slot == f"gpu{i}"} <= set(models or MODELS)
+            assert witness.most[f"gpu{i}"] <= parallel + PREFETCH
+            assert {model for slot, model in witness.served if slot == f"gpu{i}"} <= set(models or MODELS)
         assert pool.snapshot()["in_flight"] == pool.snapshot()["queued"] == 0
 
     virtual(main())
@@ -127,32 +124,33 @@ def test_a_slot_leaves_a_model_only_when_nobody_waits_for_it(
 ) -> None:
     async def main() -> None:
         pool = new_pool(*((parallel, []) for parallel in slots))
-        watch = Watch(pool)
+        witness = Witness(pool)
         async with asyncio.TaskGroup() as group:
             for i, model in enumerate(calls):
-                group.create_task(watch.call(model, 1 + i % 7 / 7, load_s=3.0))
-        assert watch.served_after_left == 0  # all ask at once, so what a slot leaves is finished
+                group.create_task(witness.call(model, 1 + i % 7 / 7, load_s=3.0))
+        assert witness.served_after_left == 0  # all ask at once, so what a slot leaves is finished
 
     virtual(main())
 
 
 async def test_a_batch_of_three_models_on_two_slots_is_loaded_four_times() -> None:
     pool = new_pool((4, []), (4, []))
-    watch = Watch(pool)
+    witness = Witness(pool)
     async with asyncio.TaskGroup() as group:
         for i in range(300):  # the models asked for in turn, as the arms of an experiment are
-            group.create_task(watch.call(MODELS[i % 3], 1.0, load_s=5.0, order=i // 3))
-    assert len(watch.loads) == 4
+            group.create_task(witness.call(MODELS[i % 3], 1.0, load_s=5.0, order=i // 3))
+    assert len(witness.loads) == 4
     assert now() < 300 / 8 * 1.0 + 3 * 5.0
 
 
 async def test_calls_that_come_over_time_are_grouped_too() -> None:
     pool = new_pool((4, []), (4, []))
-    watch = Watch(pool)
+    witness = Witness(pool)
     async with asyncio.TaskGroup() as group:
-        for i in range(600):
-            group.create_task(watch.call(MODELS[i % 3], 1.0, comes=i * 0.1, load_s=3.0, order=i // 3))
-    assert len(watch.loads) <= 6
+        for i in range(1200):
+            group.create_task(witness.call(MODELS[i % 3], 1.0, comes=i * 0.08, load_s=3.0, order=i // 3))
+    assert len(witness.loads) <= 10
+    assert now() < 1200 / 10 * 1.0 + 30
 
 
 async def test_models_are_spread_over_the_slots_in_whatever_order_they_come() -> None:
@@ -169,18 +167,49 @@ async def test_a_second_model_gets_a_slot_before_the_first_gets_two() -> None:
     assert {call.result().need.model for call in calls if call.done()} == {"1b", "3b"}
 
 
+async def in_flight_of(pool: SlotPool, calls: int) -> Counter[str | None]:
+    """Calls of one model in flight by slot, when so many are asked for at once; all are answered then."""
+    asked = [ask(pool, "1b") for _ in range(calls)]
+    await asyncio.sleep(0.01)
+    given = Counter(call.result().slot for call in asked if call.done())
+    while asked:
+        for call in [call for call in asked if call.done()]:
+            asked.remove(call)
+            free(pool, call.result())
+        await asyncio.sleep(0.01)
+    return given
+
+
+async def test_a_slot_is_sent_one_call_more_than_it_has_places() -> None:
+    pool = new_pool((2, []))
+    assert await in_flight_of(pool, 10) == {"gpu0": 2 + PREFETCH}
+
+
+async def test_an_empty_slot_helps_where_the_work_lasts_longer_than_a_call() -> None:
+    # A call is taken for 5 s: with 2 places, calls that wait last longer from the third on.
+    assert await in_flight_of(new_pool((2, []), (2, [])), 3 + 2) == {"gpu0": 3}
+    assert await in_flight_of(new_pool((2, []), (2, [])), 3 + 3) == {"gpu0": 3, "gpu1": 3}
+
+
 async def test_slots_with_the_same_model_share_its_calls() -> None:
     pool = new_pool((2, []), (2, []))
-    for place in await asyncio.gather(*(ask(pool, "1b") for _ in range(4))):
-        free(pool, place)
-    places = [await pool.acquire(Need("1b", 0, 0.0)) for _ in range(2)]
-    assert {place.slot for place in places} == {"gpu0", "gpu1"}
+    await in_flight_of(pool, 100)
+    assert await in_flight_of(pool, 2) == {"gpu0": 1, "gpu1": 1}
 
 
-async def test_a_model_with_much_work_takes_a_second_slot() -> None:
-    pool = new_pool((2, []), (2, []))
-    places = await asyncio.gather(*(ask(pool, "1b") for _ in range(4)))
-    assert Counter(place.slot for place in places) == {"gpu0": 2, "gpu1": 2}
+@pytest.mark.parametrize(
+    ("load_s", "waiting", "worth"), [(9.0, 5, False), (9.0, 6, True), (1.0, 1, False), (1.0, 2, True)]
+)
+async def test_a_slot_changes_to_help_by_what_calls_and_loads_were_seen_to_cost(
+    load_s: float, waiting: int, *, worth: bool
+) -> None:
+    pool = new_pool((1, []), (1, []))
+    for model in ("3b", "1b"):
+        for loaded_s in (load_s, 0.0):
+            place = await pool.acquire(Need(model, 0, 0.0))
+            await asyncio.sleep(loaded_s + 2)
+            free(pool, place, load_s=loaded_s)
+    assert len(await in_flight_of(pool, 1 + PREFETCH + waiting)) == 1 + worth
 
 
 async def test_nothing_is_loaded_while_a_slot_that_has_the_model_has_a_free_place() -> None:
@@ -209,6 +238,36 @@ async def test_a_slot_changes_its_model_only_when_it_is_idle() -> None:
     assert (await other).need.model == "3b"
 
 
+async def test_a_call_for_another_model_has_its_turn_however_busy_the_slot_is_kept() -> None:
+    """After four rounds, each 64 times what changing to each model once costs."""
+    pool = new_pool((2, []))
+    for model in ("8b", "1b"):
+        place = await pool.acquire(Need(model, 0, 0.0))
+        await asyncio.sleep(5.0)
+        free(pool, place, load_s=4.0)
+
+    async def keep_busy() -> None:
+        while True:
+            place = await pool.acquire(Need("1b", 0, 0.0))
+            await asyncio.sleep(1.0)
+            free(pool, place)
+
+    async with asyncio.TaskGroup() as group:
+        busy = [group.create_task(keep_busy()) for _ in range(6)]
+        await asyncio.sleep(100)
+        asked = now()
+        place = await pool.acquire(Need("8b", 9, 0.0))
+        patience = 4 * 64 * 2 * (1 + 4)
+        assert patience <= now() - asked <= patience + 2
+        await asyncio.sleep(2)
+        assert pool.snapshot()["in_flight"] == 1  # it has the slot for itself until it is done
+        free(pool, place)
+        await asyncio.sleep(30)  # longer than it hesitates
+        assert pool.snapshot()["slots"][0]["model"] == "1b"
+        for task in busy:
+            task.cancel()
+
+
 async def test_the_oldest_call_of_a_model_comes_first() -> None:
     pool = new_pool((1, []))
     served = []
@@ -231,7 +290,7 @@ async def test_a_slot_that_refuses_a_connection_is_left_alone_and_comes_back() -
     pool = new_pool((1, []), (1, []))
     broken = await pool.acquire(Need("1b", 0, 0.0))
     free(pool, broken, REFUSED)
-    working_one = await pool.acquire(Need("1b", 0, 0.0))
+    working_one, *_ = [await pool.acquire(Need("1b", 0, 0.0)) for _ in range(1 + PREFETCH)]
     assert (broken.slot, working_one.slot, now()) == ("gpu0", "gpu1", 0)
     assert (pool.is_down(broken), pool.is_down(working_one)) == (True, False)
     back = await pool.acquire(Need("1b", 0, 0.0))
@@ -293,7 +352,7 @@ async def test_a_night_of_refused_connections_is_survived() -> None:
 async def test_a_probe_that_no_waiting_call_wants_waits_without_a_stir() -> None:
     pool = new_pool((1, ["1b"]), (1, ["3b"]))
     free(pool, await pool.acquire(Need("1b", 0, 0.0)), REFUSED)
-    busy = await pool.acquire(Need("3b", 0, 0.0))
+    busy, *_ = [await pool.acquire(Need("3b", 0, 0.0)) for _ in range(1 + PREFETCH)]
     waiting = ask(pool, "3b")
     await asyncio.sleep(1000)
     assert not waiting.done()
@@ -365,22 +424,24 @@ async def test_a_slot_that_is_down_while_another_works_ends_nothing() -> None:
 
 async def test_the_dashboard_sees_every_slot() -> None:
     pool = new_pool((2, []), (1, ["8b"]))
-    first = await pool.acquire(Need("1b", 0, 0.0))
-    await pool.acquire(Need("1b", 0, 0.0))
-    waiting = ask(pool, "1b")
+    first, second, _ = [await pool.acquire(Need("1b", 0, 0.0)) for _ in range(3)]
     await asyncio.sleep(5)
-    free(pool, first)
-    await waiting
+    free(pool, first, load_s=4.0)
+    free(pool, second)
     await asyncio.sleep(5)
     ask(pool, "3b").cancel()
-    more = ask(pool, "1b")
-    await asyncio.sleep(0)
+    more = [ask(pool, "1b") for _ in range(3)]
+    for _ in range(2):
+        await asyncio.sleep(0)
     shown = pool.snapshot()
-    more.cancel()
-    assert (shown["in_flight"], shown["concurrency"], shown["queued"]) == (2, 3, 1)
+    for task in more:
+        task.cancel()
+    assert (shown["in_flight"], shown["concurrency"], shown["queued"], shown["down_s"]) == (3, 3, 1, None)
     assert shown["slots"][0] == {
-        "slot": "gpu0", "url": "http://gpu0:11434", "model": "1b", "in_flight": 2, "parallel": 2, "queued": 1,
-        "busy_share": 1.0, "tokens_per_s": 1.1, "calls": 1,
+        "slot": "gpu0", "url": "http://gpu0:11434", "model": "1b", "resident": ["1b"], "in_flight": 3, "parallel": 2,
+        "queued": 1, "busy_s": 3.5, "loading_s": 4.0, "idle_s": 2.5, "down_s": 0.0, "busy_share": 0.35,
+        "tokens_per_s": 2.2, "calls": 2, "loads": 1, "on_gpu": None, "down": False,
     }  # fmt: skip
-    assert shown["slots"][1]["model"] is None
-    assert shown["slots"][1]["busy_share"] == 0
+    assert {n: v for n, v in shown["slots"][1].items() if v} == {
+        "slot": "gpu1", "url": "http://gpu1:11434", "parallel": 1, "idle_s": 10.0,
+    }  # fmt: skip

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from eli5b_batch.errors import RetryableError
-from eli5b_batch.rehearsal.network import ModelledNetwork, Server
+from eli5b_batch.rehearsal.network import ModelledNetwork, Server, TellingServer
 from eli5b_batch.rehearsal.past import Past
 from eli5b_batch.rehearsal.stage import Rehearsal, rehearse
 
@@ -98,9 +98,18 @@ class Outage(ModelledNetwork):
             self._server = server
 
         async def answer(self, request: web.Request) -> web.StreamResponse:
+            self._refuse()
+            return await self._server.answer(request)
+
+        async def tell(self, request: web.Request, path: str) -> web.StreamResponse:
+            self._refuse()
+            assert isinstance(self._server, TellingServer)
+            return await self._server.tell(request, path)
+
+        @staticmethod
+        def _refuse() -> None:
             if Outage.FROM <= asyncio.get_running_loop().time() < Outage.TO:
                 raise RetryableError("connection", "refused", unsent=True)
-            return await self._server.answer(request)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -111,6 +120,17 @@ def test_a_minute_without_servers_costs_a_minute_and_no_call(quickstart: Load, s
     assert_each_call_is_answered_once(rehearsal)
     assert not rehearsal.ending.failures
     assert undisturbed.seconds + 40 <= rehearsal.seconds <= undisturbed.seconds + 120
+
+
+@pytest.mark.parametrize("outage", ["freezes", "refuses"])
+def test_a_slot_that_is_away_for_a_while_costs_no_call(quickstart: Load, outage: str) -> None:
+    experiment = quickstart(SLOW_GPUS, f"providers.gpus.simulation.{outage}={{gpu0: [[10, 70]]}}")
+    rehearsal = rehearse(experiment, Past())
+    assert_each_call_is_answered_once(rehearsal)
+    assert not rehearsal.ending.failures
+    sent = [s for s in rehearsal.sendings if s.place == "gpu0"]
+    assert not any(s.status == 200 and 10 <= s.ended < 70 for s in sent)
+    assert any(s.status == 200 and 10 <= s.ended < 70 for s in rehearsal.sendings if s.place == "gpu1")
 
 
 class Stingy(ModelledNetwork):

@@ -49,6 +49,11 @@ class RunFolder:
         finish_reason: str = "stop",
         simulated: bool = False,
         output_tokens: int = 20,
+        started: float | None = None,
+        latency: float = 0.5,
+        slot: str | None = None,
+        window_full: bool = False,
+        failure: str = "timeout",
         **tags: str | int,
     ) -> str:
         key = make_key(problem, step, model, tags)
@@ -59,13 +64,17 @@ class RunFolder:
             "step": step,
             **tags,
             "model": model,
+            "provider": "gpus",
+            "slot": slot,
             "simulated": simulated,
             "request": {"messages": [{"role": "user", "content": "a\u2028b\u0085c"}]},
-            "reply": {"text": "x", "finish_reason": finish_reason} if ok else None,
+            "reply": {"text": "x", "finish_reason": finish_reason, **({"window_full": True} if window_full else {})}
+            if ok or finish_reason != "stop"
+            else None,
             "usage": {"input_tokens": 10, "output_tokens": output_tokens} if ok else None,
             "cost_usd": cost,
-            "timing": {"latency": 0.5},
-            "error": None if ok else {"class": "timeout", "message": "too slow"},
+            "timing": {"latency": latency} if started is None else {"started": started, "latency": latency},
+            "error": None if ok else {"class": failure, "message": "too slow"},
         }
         self.append("calls.jsonl", orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE))
         return key

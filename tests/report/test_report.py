@@ -12,8 +12,18 @@ import pytest
 from rich.console import Console
 
 from eli5b_batch.errors import RunFolderError
-from eli5b_batch.report import Report, build_report, latest_report
-from eli5b_batch.report.wording import arm_label, count_and_share, money, p_value, percent, points, size_of
+from eli5b_batch.report import Report, _made_from, build_report, latest_report
+from eli5b_batch.report.wording import (
+    arm_label,
+    count_and_share,
+    duration,
+    money,
+    p_value,
+    percent,
+    points,
+    seconds_and_share,
+    size_of,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,6 +72,15 @@ def test_a_damaged_summary_is_made_anew(run: RunFolder, damage: bytes) -> None:
     fill(run)
     summary = latest_report(run.path).summary
     (run.path / "report" / "summary.json").write_bytes(damage)
+    assert latest_report(run.path).summary == summary
+
+
+def test_a_summary_of_an_earlier_version_is_made_anew(run: RunFolder) -> None:
+    fill(run)
+    summary = latest_report(run.path).summary
+    old = {name: value for name, value in summary.items() if name not in {"pace", "slots"}} | {"schema": 1}
+    path = run.path / "report" / "summary.json"
+    path.write_bytes(orjson.dumps({**old, "made_from": _made_from(run.path, old)}))
     assert latest_report(run.path).summary == summary
 
 
@@ -161,6 +180,71 @@ def test_the_page_has_every_table(run: RunFolder) -> None:
     assert "6 problems are few" in page
 
 
+def slots(run: RunFolder, number: int) -> None:
+    """The progress of a run with so many slots, of which the first was busy least and the second was down."""
+    usual = {
+        "provider": "gpus",
+        "calls": 9,
+        "loads": 2,
+        "on_gpu": 0.63,
+        "loading_s": 10.0,
+        "idle_s": 0.0,
+        "down_s": 0.0,
+    }
+    rows = [{**usual, "slot": f"gpu{i}", "busy_s": 30.0 + i} for i in range(number)]
+    rows[1] |= {"down_s": 49.0, "on_gpu": None}
+    (run.path / "progress.json").write_bytes(orjson.dumps({"slots": rows, "providers": []}))
+
+
+def test_slots_and_students_stand_in_every_form_of_the_report(run: RunFolder) -> None:
+    run.manifest(starts=["1970-01-01T00:10:00+00:00"])
+    run.answer(
+        "p1", "1b", "correct", hint="none", hint_for="any", slot="gpu0", started=1000, latency=200, output_tokens=80
+    )
+    slots(run, 2)
+    report = build_report(run.path)
+    page = (run.path / "report" / "summary.md").read_text()
+    assert "| 1b | 1 | 3 min 20 s | 0.4 |" in page
+    assert "| gpus/gpu0 | 9 | 30.0 s (75.0%) | 10.0 s (25.0%) | 0.0 s (0.0%) | 0.0 s (0.0%) | 2 | 2.0 | 63.0% |" in page
+    assert "| gpus/gpu1 | 9 | 31.0 s (34.4%) | 10.0 s (11.1%) | 0.0 s (0.0%) | 49.0 s (54.4%) | 2 | 0.0 | - |" in page
+    text = shown(report)
+    assert re.search(r"1b +1 +3 min 20 s +0\.4", text)
+    assert re.search(r"gpu0, 63\.0% on GPU +9 +75\.0% +25\.0% +0\.0% +0\.0% +2 +2\.0", text)
+    written = orjson.loads((run.path / "report" / "summary.json").read_bytes())
+    assert [row["seconds"] for row in written["slots"]] == [40.0, 90.0]
+
+
+def test_of_many_slots_the_terminal_shows_the_least_busy(run: RunFolder) -> None:
+    fill(run)
+    slots(run, 64)
+    text = shown(build_report(run.path))
+    assert [int(number) for number in re.findall(r"gpu(\d+)", text)] == [1, *(0, 2, 3, 4, 5, 6, 7)]
+    assert "the 8 least busy of 64 slots" in " ".join(text.split())
+    assert (run.path / "report" / "summary.md").read_text().count("| gpus/gpu") == 64
+
+
+def test_a_run_without_slots_says_nothing_of_them(run: RunFolder) -> None:
+    fill(run)
+    build_report(run.path)
+    page = (run.path / "report" / "summary.md").read_text()
+    assert "## Slots" not in page
+    assert "## Students" not in page
+
+
+def test_answers_cut_off_and_failed_are_shown_by_arm_and_class_only_where_there_are_any(run: RunFolder) -> None:
+    run.answer("p1", "1b", "correct", hint="none", hint_for="any")
+    build_report(run.path)
+    assert "cut off or failed" not in (run.path / "report" / "summary.md").read_text()
+    run.answer("p2", "1b", "failed", hint="none", hint_for="any", failure="not_done")
+    run.answer("p2", "1b", "incorrect", hint="generic", hint_for="any", finish_reason="length")
+    report = build_report(run.path)
+    page = (run.path / "report" / "summary.md").read_text()
+    assert "## Answers cut off or failed\n\n| arm | answers | cut off | not_done |" in page
+    assert "| 1b: hint none, hint_for any | 2 | 0 | 1 (50.0%) |" in page
+    assert "| 1b: hint generic, hint_for any | 1 | 1 (100.0%) | 0 |" in page
+    assert "More than 1% of the answers are cut off or failed in 2 of 2 arms" in " ".join(shown(report).split())
+
+
 def test_the_terminal_shows_students_by_conditions_in_80_columns(run: RunFolder) -> None:
     fill(run, hints=("none", "placebo", "generic", "rewritten", "tailored_any", "tailored"))
     text = shown(build_report(run.path))
@@ -229,6 +313,14 @@ def test_numbers_carry_no_more_digits_than_they_have() -> None:
     assert p_value(0.0514) == "0.051"
     assert count_and_share(12, 400) == "12 (3.0%)"
     assert count_and_share(0, 0) == "0"
+
+
+def test_seconds_are_written_by_their_size() -> None:
+    assert [duration(s) for s in (None, 0.04, 59.9, 60, 723, 6000)] == [
+        *("-", "0.0 s", "59.9 s", "1 min 00 s", "12 min 03 s", "1 h 40 min")
+    ]
+    assert seconds_and_share(30, 40) == "30.0 s (75.0%)"
+    assert seconds_and_share(0, 0) == "0.0 s"
 
 
 def test_money_says_what_is_unknown() -> None:

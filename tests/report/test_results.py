@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 COLUMNS = [
     *("problem", "model", "hint", "hint_for", "sample", "verdict", "correct", "answer", "gold"),
-    *("input_tokens", "output_tokens", "cost_usd", "latency_s", "call", "finish_reason", "error"),
+    *("input_tokens", "output_tokens", "cost_usd", "latency_s", "call", "finish_reason", "truncated", "error"),
 ]
 
 
@@ -48,6 +48,7 @@ def test_a_row_has_the_columns_of_the_contract(run: RunFolder) -> None:
         "latency_s": 0.5,
         "call": key,
         "finish_reason": "stop",
+        "truncated": False,
         "error": None,
     }
 
@@ -143,6 +144,35 @@ def test_every_line_of_the_journal_is_paid(run: RunFolder) -> None:
     (spent,) = build(run).spending
     assert (spent.calls, spent.failed, spent.cost_usd, spent.cost_unknown) == (1, 0, 0.75, 1)
     assert (spent.input_tokens, spent.output_tokens) == (20, 40)
+
+
+def test_an_answer_is_truncated_at_max_tokens_or_when_the_window_is_full_and_a_failed_one_is_failed(
+    run: RunFolder,
+) -> None:
+    run.answer("p1", "1b", "correct", sample=0)
+    run.answer("p1", "1b", "no_answer", sample=1, finish_reason="length")
+    run.answer("p1", "1b", "incorrect", sample=2, window_full=True)
+    run.answer("p1", "1b", "failed", sample=3, finish_reason="length", failure="context_overflow")
+    build(run)
+    assert [row["truncated"] for row in run.results()] == [False, True, True, False]
+    assert run.results()[3]["error"] == "context_overflow"
+
+
+def test_the_makespan_leaves_out_the_pauses_between_starts(run: RunFolder) -> None:
+    for number, (started, latency) in enumerate([(102.0, 3.0), (101.0, 9.0), (1000.0, 2.0), (1001.0, 7.0)]):
+        run.call(f"p{number}", "1b", started=started, latency=latency)
+    run.call("p9", "3b")  # says not when it was sent
+    results = build_results(run.path, ["answer"], [100.0, 999.5])
+    assert results.pace["1b"].makespan_s == pytest.approx((110 - 101) + (1008 - 1000))
+    assert results.pace["1b"].output_tokens == 80
+    assert "3b" not in results.pace
+
+
+def test_tokens_of_a_slot_are_those_of_the_last_start(run: RunFolder) -> None:
+    for number, (started, slot) in enumerate([(101.0, "gpu0"), (1000.0, "gpu0"), (1001.0, "gpu0"), (1001.0, "gpu1")]):
+        run.call(f"p{number}", "1b", started=started, slot=slot)
+    results = build_results(run.path, ["answer"], [100.0, 999.5])
+    assert results.slot_tokens == {("gpus", "gpu0"): 40, ("gpus", "gpu1"): 20}
 
 
 def test_a_torn_last_line_is_left_for_later(run: RunFolder) -> None:

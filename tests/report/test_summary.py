@@ -51,6 +51,40 @@ def test_an_arm_counts_failures_as_wrong_answers(run: RunFolder) -> None:
     assert arm["pass_at"] is None
 
 
+def test_every_class_of_failure_is_counted_by_arm(run: RunFolder) -> None:
+    for at, failure in enumerate(["not_done", "not_done", "empty_reply", "context_overflow", "not_done", "timeout"]):
+        run.answer(f"p{at}", "1b", "failed", hint="none", hint_for="any", failure=failure)
+    run.grade("p9|answer|hint:none|hint_for:any|model:1b", "failed")
+    run.answer("p9", "1b", "correct", hint="generic", hint_for="any")
+    none, generic = summary_of(run)["arms"]
+    assert list(none["failures"].items()) == [
+        *(("not_done", 3), ("context_overflow", 1), ("empty_reply", 1), ("not_recorded", 1), ("timeout", 1)),
+    ]
+    assert sum(none["failures"].values()) == none["failed"] == 7
+    assert generic["failures"] == {}
+
+
+def test_arms_that_lost_more_than_one_in_a_hundred_answers_are_named_the_worst_first(run: RunFolder) -> None:
+    for at in range(100):
+        run.answer(f"p{at}", "1b", "correct", hint="none", finish_reason="length" if at < 1 else "stop")
+        run.answer(f"p{at}", "1b", "correct", hint="generic", finish_reason="length" if at < 2 else "stop")
+        run.answer(f"p{at}", "1b", "failed" if at < 3 else "correct", hint="tailored", failure="not_done")
+    (note,) = summary_of(run)["notes"]
+    assert note == (
+        "More than 1% of the answers are cut off or failed in 2 of 3 arms: 1b: hint tailored, 3 of 100; "
+        "1b: hint generic, 2 of 100."
+    )
+
+
+def test_students_are_told_with_their_calls_makespan_and_speed(run: RunFolder) -> None:
+    for at in range(4):
+        run.answer(f"p{at}", "1b", "correct", started=1000.0 + at, latency=1.0, output_tokens=50)
+    run.call("p0", "maverick", step="hint", started=1000.0)
+    assert summary_of(run)["pace"] == [
+        {"student": "1b", "calls": 4, "makespan_s": 4.0, "output_tokens": 200, "tokens_per_s": 50.0}
+    ]
+
+
 def test_samples_of_a_problem_stay_one_problem(run: RunFolder) -> None:
     fill(run, "1b", "generic", "any", "+++-----++++", samples=4)
     summary = summary_of(run)

@@ -35,6 +35,7 @@ class SlotConfig(Section):
 
     name: str
     parallel: int = 1
+    loaded: int | None = None
     models: list[str] = Field(default_factory=list)
 
 
@@ -73,7 +74,7 @@ def apps(server: ServerConfig, book: dict[str, BookEntry], seed: int) -> dict[st
         return {server.name: SimulatedAPI(mind, server.simulation, server.limits, api_key=server.api_key).app()}
     return {
         f"{server.name}/{slot.name}": SimulatedOllama(
-            mind, server.simulation, slot.models or mind.models, slot.parallel
+            mind, server.simulation, slot.models or mind.models, slot.parallel, loaded=slot.loaded, name=slot.name
         ).app()
         for slot in server.slots
     }

@@ -47,7 +47,7 @@ def simulate(job: Job) -> Job:
         if isinstance(provider, OpenAIProvider):
             twin["limits"], _ = provider.shape
         elif isinstance(provider, OllamaProvider):
-            twin["slots"] = [slot.model_copy(update={"url": None}) for slot in provider.slots]
+            twin["slots"] = [slot.model_copy(update={"url": None}) for slot in provider.shape[1]]
         providers[name] = SimulatedProvider(api="simulated", **twin)
     return job.model_copy(update={"name": f"{job.name}.simulated", "providers": providers})
 
@@ -112,7 +112,9 @@ def _server(job: Job, name: str, provider: SimulatedProvider) -> dict[str, Any]:
         "simulation": provider.simulation.model_dump(),
     }
     if provider.slots:
-        server["slots"] = [{"name": s.name, "parallel": s.parallel, "models": s.models} for s in provider.slots]
+        server["slots"] = [
+            {"name": s.name, "parallel": s.parallel, "loaded": s.loaded, "models": s.models} for s in provider.slots
+        ]
     elif provider.limits:
         server["limits"] = provider.limits.model_dump()
     return server

@@ -17,11 +17,11 @@ from statistics import NormalDist
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from eli5b_batch.backends.simulated.phrases import STEPS, WORKING
+from eli5b_batch.job import Simulation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from eli5b_batch.job import Simulation
     from eli5b_batch.records import CallName
 
 CHARS_PER_TOKEN: Final = 4
@@ -106,6 +106,10 @@ class Mind:
         """The ids of the models, each once."""
         return list(self._names)
 
+    def load_s(self, model: str) -> float:
+        """Seconds to load the model with this id; of several names in the job the first one given a time counts."""
+        return self._setting("load_s", self._names.get(model, ()))
+
     def fingerprint(self, call: str, body: bytes) -> bytes:
         """32 bytes that stand for one request; every chance of its reply is drawn from them."""
         return digest_of(self._seed, call.encode(), body)
@@ -129,7 +133,9 @@ class Mind:
             text, cut = self._answer(fingerprint, call, model, prompt, limit)
         else:
             text, cut = _compose("SIMULATED reply", WORKING, fingerprint, self._size(fingerprint), limit=limit)
-        return self._timed(fingerprint, text, prompt, cut=cut)
+        names = self._names.get(model, ())
+        own = call.model if call is not None and call.model in names else ""
+        return self._timed(fingerprint, text, prompt, self._setting("tokens_per_s", (own, *names)), cut=cut)
 
     def _hint(self, fingerprint: bytes, call: CallName, limit: int | None) -> tuple[str, bool]:
         kind, reader = call.tags.get("hint", "generic"), call.tags.get("hint_for", "any")
@@ -158,6 +164,14 @@ class Mind:
         head = f"SIMULATED answer [hint={condition}]"
         return _compose(head, WORKING, fingerprint, self._size(fingerprint), limit=limit, tail=tail)
 
+    def _setting(self, key: Literal["tokens_per_s", "load_s"], names: Sequence[str]) -> float:
+        """What the job gives a model that has these names in it; a model left out gets what holds without a mapping."""
+        given: float | dict[str, float] = getattr(self._simulation, key)
+        if not isinstance(given, dict):
+            return given
+        left_out: float = Simulation.model_fields[key].default
+        return next((given[name] for name in names if name in given), left_out)
+
     def _luck(self, problem: str, student: str, sample: str | int) -> float:
         """Uniform in [0, 1), the same in every arm, so that arms are paired as with a shared seed."""
         return fraction_of(digest_of(self._seed, f"luck|{problem}|{student}|{sample}".encode()))
@@ -168,7 +182,7 @@ class Mind:
         z = _NORMAL.inv_cdf(max(fraction_of(fingerprint), 1e-9))
         return int(CHARS_PER_TOKEN * min(mean * math.exp(_SPREAD * z - _SPREAD**2 / 2), _LONGEST * mean))
 
-    def _timed(self, fingerprint: bytes, text: str, prompt: str, *, cut: bool) -> Reply:
+    def _timed(self, fingerprint: bytes, text: str, prompt: str, tokens_per_s: float, *, cut: bool) -> Reply:
         output = count_tokens(text)
         pace = 1 + _PACE * (fingerprint[-2] / 127.5 - 1)
         return Reply(
@@ -177,7 +191,7 @@ class Mind:
             input_tokens=max(1, count_tokens(prompt)),
             output_tokens=output,
             latency_s=pace * self._simulation.latency_s,
-            generation_s=pace * output / self._simulation.tokens_per_s,
+            generation_s=pace * output / tokens_per_s,
         )
 
 

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import math
+import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
@@ -15,6 +18,7 @@ from aiohttp import web
 
 from eli5b_batch.backends.simulated.library import MODIFIED_AT, LibraryModel, describe, full_name, show
 from eli5b_batch.backends.simulated.mind import CHARS_PER_TOKEN, count_tokens
+from eli5b_batch.backends.simulated.outages import Outages
 from eli5b_batch.backends.simulated.service import (
     Fault,
     Faults,
@@ -27,7 +31,7 @@ from eli5b_batch.backends.simulated.service import (
 from eli5b_batch.backends.simulated.slot import Loaded, Slot
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from aiohttp.typedefs import Handler
 
@@ -41,6 +45,7 @@ DEFAULT_NUM_CTX: Final = 4096
 _JSON: Final = "application/json; charset=utf-8"
 _NDJSON: Final = "application/x-ndjson"
 _NANO: Final = 1e9
+_GIGA: Final = 1e9
 _KEPT: Final = dt.timedelta(minutes=5)
 _NUM_PREDICT_WINDOWS: Final = 10  # without num_predict a reply ends after this many windows
 _INTEGERS: Final = frozenset({"num_ctx", "num_predict", "num_batch", "num_keep", "seed", "top_k", "repeat_last_n"})
@@ -73,20 +78,40 @@ class SimulatedOllama:
 
     Args:
         mind: what its models answer.
-        simulation: its faults, and the time to load a model.
+        simulation: its faults and outages, its memory, and the time to load a model.
         models: ids of the models it holds.
-        parallel: calls at once.
+        parallel: calls at once, per model.
+        loaded: models in memory at once.
+        name: the slot's, by which `simulation` gives outages.
+        clock: seconds, for outages; they are counted from here.
     """
 
-    def __init__(self, mind: Mind, simulation: Simulation, models: Iterable[str], parallel: int) -> None:
+    def __init__(
+        self,
+        mind: Mind,
+        simulation: Simulation,
+        models: Iterable[str],
+        parallel: int,
+        *,
+        loaded: int | None = None,
+        name: str = "",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._mind = mind
         self._faults = Faults(simulation)
+        self._outages = Outages(simulation.freezes.get(name, ()), simulation.refuses.get(name, ()), clock)
         self._models = {full_name(model): model for model in models}
-        self._slot = Slot(parallel, simulation.load_s)
+        self._slot = Slot(
+            parallel,
+            mind.load_s,
+            most=loaded or 1,
+            memory=math.inf if simulation.memory_gb is None else simulation.memory_gb * _GIGA,
+            shared=simulation.shared,
+        )
 
     def app(self) -> web.Application:
         """The server's routes."""
-        app = web.Application(middlewares=[_refusals])
+        app = web.Application(middlewares=[self._outages.middleware, _refusals])
         app.router.add_post("/api/chat", self._chat)
         app.router.add_post("/api/show", self._show)
         app.router.add_post("/api/pull", self._pull)
@@ -98,7 +123,14 @@ class SimulatedOllama:
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Answer one chat request: what the route does, for a caller in this process."""
-        return await _refusals(request, self._chat)
+        if self._outages.none:
+            return await _refusals(request, self._chat)
+        return await self._outages.middleware(request, partial(_refusals, handler=self._chat))
+
+    async def tell(self, request: web.Request, path: str) -> web.StreamResponse:
+        """Answer a GET of `path`, for a caller in this process."""
+        handlers = {"/api/tags": self._tags, "/api/ps": self._ps, "/api/version": _version}
+        return await self._outages.middleware(request, handlers.get(path, _no_such_path))
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         started = asyncio.get_running_loop().time()
@@ -124,19 +156,25 @@ class SimulatedOllama:
         if fault is Fault.DROP:
             return drop_connection(request)
         reply = self._mind.reply(fingerprint, chat.call, model, chat.prompt, chat.max_tokens)
-        async with self._slot.turn(Loaded(model, chat.num_ctx)) as load_s:
-            await asyncio.sleep(reply.latency_s + reply.generation_s)
+        wanted = Loaded(model, chat.num_ctx)
+        async with self._slot.turn(wanted) as load_s:
+            slowdown = self._slot.slowdown(wanted)
+            await asyncio.sleep(slowdown * (reply.latency_s + reply.generation_s))
         spoilt = await self._faults.spoil(request, fingerprint, fault, reply.input_tokens + reply.output_tokens)
         if spoilt is not None:
             return spoilt
+        head = {"model": chat.model, "created_at": _stamp()}
+        if fault is Fault.NOT_DONE:  # as the real one after a token has come thirty times: no reason, no counts
+            message = {"role": "assistant", "content": reply.text[: len(reply.text) // 2]}
+            broken = {**head, "message": message, "done": False}
+            return await _stream(request, [broken]) if chat.stream else json_reply(broken, content_type=_JSON)
         content = "" if fault is Fault.EMPTY else reply.text
         total_s = asyncio.get_running_loop().time() - started
         final = {
             "done_reason": "stop" if fault is Fault.EMPTY else reply.finish_reason,
             "done": True,
-            **_metrics(reply, load_s, total_s, empty=fault is Fault.EMPTY),
+            **_metrics(reply, slowdown, load_s, total_s, empty=fault is Fault.EMPTY),
         }
-        head = {"model": chat.model, "created_at": _stamp()}
         if not chat.stream:
             message = {"role": "assistant", "content": content}
             return json_reply({**head, "message": message, **final}, content_type=_JSON)
@@ -191,12 +229,11 @@ class SimulatedOllama:
         return json_reply({"models": [{**row, "modified_at": MODIFIED_AT} for row in rows]}, content_type=_JSON)
 
     async def _ps(self, _request: web.Request) -> web.Response:
-        loaded = self._slot.loaded
-        if loaded is None:
-            return json_reply({"models": []}, content_type=_JSON)
-        model = describe(loaded.model)
-        row = {**_row(model), "expires_at": _stamp(_KEPT), "size_vram": model.size}
-        return json_reply({"models": [row]}, content_type=_JSON)
+        models = [describe(loaded.model) for loaded in self._slot.residents]
+        rows = [
+            {**_row(m), "expires_at": _stamp(_KEPT), "size_vram": int(min(m.size, self._slot.memory))} for m in models
+        ]
+        return json_reply({"models": rows}, content_type=_JSON)
 
     def _find(self, body: dict[str, Any]) -> str | None:
         """The id of the model that a request names; None where the server holds no such model."""
@@ -223,6 +260,10 @@ async def _unknown_path(request: web.Request) -> web.Response:
     methods = {info.method for info in request.app.router.routes() if _path_of(info) == request.path}
     if methods:
         return text_reply("405 method not allowed", 405, {"Allow": ", ".join(sorted(methods - {"HEAD"}))})
+    return await _no_such_path(request)
+
+
+async def _no_such_path(_request: web.Request) -> web.Response:
     return text_reply("404 page not found", 404)
 
 
@@ -318,15 +359,15 @@ def _read_chat(
     )
 
 
-def _metrics(reply: Reply, load_s: float, total_s: float, *, empty: bool) -> dict[str, int]:
+def _metrics(reply: Reply, slowdown: float, load_s: float, total_s: float, *, empty: bool) -> dict[str, int]:
     """Tokens and nanoseconds; never 0, because a real server leaves a 0 out."""
     return {
         "total_duration": _nanoseconds(total_s),
         "load_duration": _nanoseconds(load_s),
         "prompt_eval_count": reply.input_tokens,
-        "prompt_eval_duration": _nanoseconds(reply.latency_s),
+        "prompt_eval_duration": _nanoseconds(slowdown * reply.latency_s),
         "eval_count": 1 if empty else reply.output_tokens,
-        "eval_duration": _nanoseconds(reply.generation_s),
+        "eval_duration": _nanoseconds(slowdown * reply.generation_s),
     }
 
 

@@ -55,7 +55,7 @@ class SimulatedAPI:
     ) -> None:
         self._mind = mind
         self._models = frozenset(mind.models)
-        self._faults = Faults(simulation)
+        self._faults = Faults(simulation.model_copy(update={"not_done_rate": 0.0}))
         self._authorization = None if api_key is None else f"Bearer {api_key}"
         requests = limits.requests_per_minute if limits else None
         tokens = limits.tokens_per_minute if limits else None

@@ -55,6 +55,8 @@ class Fault(Enum):
     """200, a byte of the body, and then nothing until the client leaves; after the work."""
     LATE = auto()
     """The reply, only later."""
+    NOT_DONE = auto()
+    """The beginning of a reply that the server gives up, after the work; only Ollama does this."""
 
 
 class Faults:
@@ -74,6 +76,7 @@ class Faults:
             (Fault.LOST, simulation.lost_rate),
             (Fault.HANG, simulation.hang_rate),
             (Fault.LATE, simulation.late_rate),
+            (Fault.NOT_DONE, simulation.not_done_rate),
         )
         self._late_s = simulation.late_s
         self._none = not any(rate for _, rate in self._rates)

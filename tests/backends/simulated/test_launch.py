@@ -103,6 +103,27 @@ async def test_the_servers_answer_and_end_with_the_block() -> None:
             await session.get(api)
 
 
+async def test_what_is_said_of_one_slot_reaches_its_server() -> None:
+    slots = [{"gpu": 0, "loaded": 2}, {"gpu": 1}]
+    how = {
+        "refuses": {"gpu1": [[0, 1000]]},
+        "freezes": {"gpu1": [[2000, 2001]]},
+        "load_s": {"1b": 0.01},
+        "memory_gb": 7,
+    }
+    gpus = {"api": "simulated", "slots": slots, "simulation": how}
+    job = Job.model_validate({**JOB, "providers": {**JOB["providers"], "gpus": gpus}})
+    async with simulated_servers(job, [PROBLEM]) as urls, aiohttp.ClientSession() as session:
+        first, second = urls["gpus"]
+        for model in ("llama3.2:1b", "llama3.1:8b"):
+            async with session.post(f"{first}/api/chat", json={"model": model, "messages": []}) as response:
+                assert response.status == 200
+        async with session.get(f"{first}/api/ps") as response:
+            assert [row["name"] for row in (await response.json())["models"]] == ["llama3.2:1b", "llama3.1:8b"]
+        async with session.get(f"{second}/api/version") as response:
+            assert response.status == 503
+
+
 async def test_calls_in_flight_do_not_hold_up_the_end() -> None:
     job = simulate(Job.model_validate(JOB))
     slow = SimulatedProvider(api="simulated", limits=Limits(), simulation=Simulation(latency_s=600))

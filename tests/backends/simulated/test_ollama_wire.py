@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, cast
 
 import aiohttp
 import orjson
@@ -251,6 +252,119 @@ async def test_server_errors(start: Start, status: int) -> None:
         503: "server busy, please try again.  maximum pending requests exceeded",
     }
     assert errors == {real[status]}
+
+
+async def test_a_reply_that_breaks_off_has_no_reason_and_no_counts(start: Start) -> None:
+    post = await serve(start, not_done_rate=1.0)
+    response = await post(CHAT, chat())
+    body = await response.json()
+    assert (response.status, set(body), body["done"]) == (200, {"model", "created_at", "message", "done"}, False)
+    assert body["message"]["content"].startswith("SIMULATED")
+    lines = (await (await post(CHAT, chat(stream=True))).read()).splitlines()
+    assert [orjson.loads(line)["done"] for line in lines] == [False]
+
+
+async def test_models_in_memory_are_listed_with_their_share_on_the_gpu(start: Start) -> None:
+    how = fast(memory_gb=4)
+    models = (ONE_B, "llama3.2:3b", "llama3.1:8b")
+    post = await start(SimulatedOllama(mind(), how, models, 2, loaded=2).app())
+
+    async def listed() -> list[tuple[str, float]]:
+        rows = (await (await post("/api/ps", None)).json())["models"]
+        return [(row["name"], round(row["size_vram"] / row["size"], 2)) for row in rows]
+
+    await post(CHAT, chat())
+    await post(CHAT, chat(model="llama3.2:3b"))
+    assert await listed() == [(ONE_B, 1.0), ("llama3.2:3b", 1.0)]
+    await post(CHAT, chat(model="llama3.1:8b"))
+    assert await listed() == [("llama3.1:8b", 0.82)]  # 4 of 4.9 GB
+
+
+async def told(server: SimulatedOllama, model: str) -> dict[str, float]:
+    """The durations that a reply of a server in this process tells, seconds."""
+    response = await server.answer(cast("web.Request", Asked(orjson.dumps(chat(model=model)))))
+    reply = orjson.loads(cast("bytes", cast("web.Response", response).body))
+    return {name: reply[name] * 1e-9 for name in METRICS if name.endswith("_duration")}
+
+
+class Asked:
+    """What the server reads of a request."""
+
+    transport = None
+    headers: ClassVar[dict[str, str]] = {}
+
+    def __init__(self, body: bytes = b"") -> None:
+        self._body = body
+
+    async def read(self) -> bytes:
+        return self._body
+
+
+@pytest.mark.looptime
+async def test_models_have_speeds_and_loads_of_their_own() -> None:
+    how = fast(tokens_per_s={"1b": 240, "3b": 120}, load_s={"3b": 10})
+    server = SimulatedOllama(
+        Mind({}, {**MODELS, "8b": "llama3.1:8b"}, how, seed=0), how, [*MODELS.values(), "llama3.1:8b"], 1
+    )
+    one, three, eight = [await told(server, m) for m in (ONE_B, "llama3.2:3b", "llama3.1:8b")]
+    assert [round(reply["load_duration"], 3) for reply in (one, three, eight)] == [0, 10, 0]
+    # As many tokens, give or take what other seeds draw; what is left out has the speed of a job that gives none.
+    assert 0.2 < one["eval_duration"] < 3 > three["eval_duration"] > 0.4
+    assert eight["eval_duration"] < 0.05
+
+
+@pytest.mark.looptime
+async def test_models_at_work_on_one_gpu_slow_each_other() -> None:
+    how = fast(tokens_per_s=100)
+
+    async def both(*, shared: bool) -> list[float]:
+        settings = how.model_copy(update={"shared": shared})
+        server = SimulatedOllama(Mind({}, MODELS, settings, seed=0), settings, MODELS.values(), 2, loaded=2)
+        replies = await asyncio.gather(*(told(server, model) for model in MODELS.values()))
+        return [reply["eval_duration"] for reply in replies]
+
+    (first, second), alone = await both(shared=True), await both(shared=False)
+    assert (first, second) == pytest.approx((alone[0], 2 * alone[1]))
+
+
+@pytest.mark.looptime
+async def test_a_model_larger_than_the_memory_is_slow() -> None:
+    async def takes(memory_gb: float | None) -> float:
+        how = fast(tokens_per_s=100, memory_gb=memory_gb)
+        return (await told(SimulatedOllama(Mind({}, MODELS, how, seed=0), how, [ONE_B], 2), ONE_B))["eval_duration"]
+
+    assert await takes(1) == pytest.approx(5 * await takes(None))
+
+
+async def test_an_outage_is_that_of_one_slot_and_covers_every_path(start: Start) -> None:
+    how, now = fast(refuses={"gpu1": [[0, 10]]}), [0.0]
+
+    async def statuses(name: str) -> list[int | None]:
+        now[0] = 0.0
+        post = await start(SimulatedOllama(mind(), how, [ONE_B], 1, name=name, clock=lambda: now[0]).app())
+        found: list[int | None] = []
+        for path, body in (("/api/version", None), ("/api/ps", None), (CHAT, chat()), ("/api/tags", None)):
+            try:
+                found.append((await post(path, body)).status)
+            except aiohttp.ClientError:
+                found.append(None)
+        now[0] = 10.0
+        return [*found, (await post(CHAT, chat())).status]
+
+    assert await statuses("gpu0") == [200] * 5
+    assert await statuses("gpu1") == [503, None, 503, None, 200]
+
+
+@pytest.mark.looptime
+async def test_what_a_get_answers_a_caller_in_this_process_hears_too() -> None:
+    how = fast(freezes={"gpu0": [[0, 7]]})
+    loop = asyncio.get_running_loop()
+    server = SimulatedOllama(mind(), how, [ONE_B], 1, name="gpu0", clock=loop.time)
+    for path, key in (("/api/version", "version"), ("/api/tags", "models"), ("/api/ps", "models")):
+        response = await server.tell(cast("web.Request", Asked()), path)
+        assert key in orjson.loads(cast("bytes", cast("web.Response", response).body))
+    assert loop.time() == pytest.approx(7)
+    assert (await server.tell(cast("web.Request", Asked()), "/api/nope")).status == 404
 
 
 async def test_dropped_garbled_and_empty_replies(start: Start) -> None:

@@ -1,0 +1,67 @@
+"""What a managed server is told: its command's environment, which pins it to a GPU and to a port.
+
+Must not know: processes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from eli5b_batch.job import CPU
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from eli5b_batch.job import OllamaProvider, Slot
+
+TOKEN: Final = "ELI5B_SERVER"  # noqa: S105 (the name of a variable)
+"""Marks a server and every process it starts: a random text, new at each start."""
+LEAST_QUEUE: Final = 512
+"""Ollama's own default; one from the user's shell may be smaller, and fewer places than calls in flight mean 503s."""
+_FOREVER: Final = "-1"
+_NO_GPU: Final = "-1"
+"""An index that is none, as Ollama advises (ollama/ollama, docs/gpu.md)."""
+
+OURS: Final = frozenset(
+    {
+        "CUDA_DEVICE_ORDER",
+        "CUDA_VISIBLE_DEVICES",
+        "OLLAMA_HOST",
+        "OLLAMA_KEEP_ALIVE",
+        "OLLAMA_MAX_LOADED_MODELS",
+        "OLLAMA_MAX_QUEUE",
+        "OLLAMA_MODELS",
+        "OLLAMA_NUM_PARALLEL",
+        TOKEN,
+    }
+)
+"""Variables that follow from other keys of the job."""
+
+
+def own_variables(provider: OllamaProvider, slot: Slot, *, port: int, token: str) -> dict[str, str]:
+    """The variables that make a server the one of this slot.
+
+    GPUs are counted in the order of their PCI addresses, as `nvidia-smi` counts them; CUDA by itself puts the fastest
+    first.
+    """
+    variables = {
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+        "CUDA_VISIBLE_DEVICES": _NO_GPU if slot.gpu == CPU else str(slot.gpu),
+        "OLLAMA_HOST": f"127.0.0.1:{port}",
+        "OLLAMA_NUM_PARALLEL": str(slot.parallel),
+        "OLLAMA_KEEP_ALIVE": _FOREVER,
+        "OLLAMA_MAX_QUEUE": str(max(LEAST_QUEUE, 2 * slot.parallel)),
+        TOKEN: token,
+    }
+    if slot.loaded is not None:
+        variables["OLLAMA_MAX_LOADED_MODELS"] = str(slot.loaded)
+    if provider.models_dir is not None:
+        variables["OLLAMA_MODELS"] = str(provider.models_dir.absolute())
+    return variables
+
+
+def whole_environment(
+    inherited: Mapping[str, str], provider: OllamaProvider, own: Mapping[str, str], *, secrets: frozenset[str]
+) -> dict[str, str]:
+    """All that the server finds in its environment: what we have, the job's `env`, its own; no API key."""
+    return {name: value for name, value in inherited.items() if name not in secrets} | provider.env | dict(own)

@@ -1,0 +1,214 @@
+"""All managed servers of a run: started together, watched over, stopped together; leftovers of a killed run ended.
+
+Must not know: how one server lives. A run folder's `servers/` is touched only by who holds the folder's lock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from eli5b_batch.errors import JobError, StorageError
+from eli5b_batch.files import write_atomically
+from eli5b_batch.job import OllamaProvider, OpenAIProvider
+from eli5b_batch.log import log
+from eli5b_batch.servers import sessions
+from eli5b_batch.servers.managed import Patience, Server
+from eli5b_batch.servers.ports import free_ports
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+
+    from eli5b_batch.job import Job
+
+SERVERS: Final = "servers"
+"""The folder of the servers' logs in a run folder."""
+RUNNING: Final = "running.json"
+LEFTOVER_PATIENCE_S: Final = 5.0
+
+
+class Fleet:
+    """The servers that are up.
+
+    Args:
+        job: the job with the address of each in its slot.
+        servers: all of them.
+    """
+
+    def __init__(self, job: Job, servers: list[Server]) -> None:
+        self.job = job
+        self._servers = servers
+
+    @property
+    def restarts(self) -> dict[tuple[str, str], int]:
+        """By provider and slot: how often its server was started again."""
+        return {(server.provider, server.slot.name): server.restarts for server in self._servers}
+
+
+def managed(job: Job, names: Collection[str]) -> dict[str, OllamaProvider]:
+    """Those of the named providers whose servers the run starts itself."""
+    chosen = {name: job.providers[name] for name in names}
+    return {name: p for name, p in chosen.items() if isinstance(p, OllamaProvider) and p.manage}
+
+
+def find_program(name: str, provider: OllamaProvider) -> str:
+    """The absolute path of a provider's executable.
+
+    Raises:
+        JobError: there is none.
+    """
+    wanted = str(Path(provider.executable).expanduser())
+    found = shutil.which(wanted)
+    if found is None:
+        where = "there" if os.sep in wanted else "in PATH"
+        raise JobError(
+            f"providers.{name}.executable: no `{provider.executable}` found {where}; "
+            "install it from https://ollama.com/download or name its path"
+        )
+    return str(Path(found).absolute())
+
+
+@asynccontextmanager
+async def managed_servers(
+    job: Job, names: Collection[str], folder: Path, patience: Patience | None = None
+) -> AsyncIterator[Fleet]:
+    """Run the servers of every managed provider among `names` for as long as the block runs.
+
+    Args:
+        job: the resolved job.
+        names: the providers that are needed.
+        folder: for the servers' logs and running.json; made if a server is started.
+        patience: how long servers are waited for.
+
+    Raises:
+        JobError: an executable is missing.
+        ProviderRefusedError: a server does not come up; the others are stopped.
+        StorageError: the disk refuses.
+    """
+    providers = managed(job, names)
+    servers = _servers(job, providers, folder, patience or Patience()) if providers else []
+    watches: list[asyncio.Task[None]] = []
+    try:
+        await _start(servers, folder)
+        watches.extend(asyncio.create_task(server.supervise()) for server in servers)
+        for watch in watches:
+            watch.add_done_callback(_tell_if_broken)
+        yield Fleet(_with_addresses(job, servers), servers)
+    finally:
+        for watch in watches:
+            watch.cancel()
+        await asyncio.gather(*watches, return_exceptions=True)  # what broke one has been logged
+        try:
+            await asyncio.gather(*(server.stop() for server in servers))
+        finally:
+            (folder / RUNNING).unlink(missing_ok=True)
+        if servers:
+            log("servers stopped", restarts=sum(server.restarts for server in servers))
+
+
+def _servers(job: Job, providers: Mapping[str, OllamaProvider], folder: Path, patience: Patience) -> list[Server]:
+    """A server for every slot, not yet started, and the folder for their logs."""
+    programs = {name: find_program(name, provider) for name, provider in providers.items()}
+    places = [(name, slot) for name, provider in providers.items() for slot in provider.shape[1]]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        ports = free_ports(len(places))
+    except OSError as error:
+        raise StorageError(f"{folder}: servers can't be started: {error.strerror or error}") from None
+    servers: list[Server] = []
+
+    def record() -> None:
+        rows = [row for server in servers if (row := server.record())]
+        try:
+            write_atomically(folder / RUNNING, orjson.dumps({"servers": rows}, option=orjson.OPT_INDENT_2))
+        except StorageError as error:  # a run goes on; on Linux, servers need no record to end with it
+            log("servers not recorded", level=logging.WARNING, reason=str(error))
+
+    for (name, slot), port in zip(places, ports, strict=True):
+        log_name = f"{slot.name}.log" if len(providers) == 1 else f"{name}-{slot.name}.log"
+        servers.append(
+            Server(
+                name,
+                providers[name],
+                slot,
+                program=programs[name],
+                port=port,
+                log_path=folder / log_name,
+                secrets=_key_variables(job),
+                patience=patience,
+                changed=record,
+            )
+        )
+    return servers
+
+
+async def _start(servers: Sequence[Server], folder: Path) -> None:
+    """Start all of them at once, and wait for all; the first that failed is the one that is told."""
+    for outcome in await asyncio.gather(*(server.start() for server in servers), return_exceptions=True):
+        if isinstance(outcome, OSError):
+            raise StorageError(f"{folder}: a server can't be started: {outcome}") from outcome
+        if isinstance(outcome, BaseException):
+            raise outcome
+
+
+async def end_leftovers(folder: Path, patience_s: float = LEFTOVER_PATIENCE_S) -> int:
+    """End the servers that a killed run has left behind, if any; call it with the run folder's lock held.
+
+    Returns:
+        How many processes were ended.
+    """
+    record = folder / RUNNING
+    found = [process for row in _read(record) for process in _of_row(row)]
+    stubborn = await sessions.end(found, patience_s)
+    if found:
+        log("leftover servers ended", level=logging.WARNING, processes=len(found), killed=len(stubborn))
+    record.unlink(missing_ok=True)
+    return len(found)
+
+
+def _read(record: Path) -> list[Any]:
+    try:
+        rows = orjson.loads(record.read_bytes())["servers"]
+    except FileNotFoundError:
+        return []
+    except (OSError, orjson.JSONDecodeError, KeyError, TypeError) as error:
+        log("leftover servers unknown", level=logging.WARNING, reason=f"{record} can't be read: {error}")
+        return []
+    return rows if isinstance(rows, list) else []
+
+
+def _of_row(row: Any) -> list[Any]:  # noqa: ANN401 (JSON; psutil has no types)
+    """The processes of one row of running.json; none for a row that no run wrote."""
+    match row:
+        case {"pid": int(pid), "started": float(started), "token": str(token)} if token:
+            return sessions.members(pid, started, token)
+    return []
+
+
+def _key_variables(job: Job) -> frozenset[str]:
+    """Environment variables with API keys, which are none of a local server's business."""
+    accounts = [a for p in job.providers.values() if isinstance(p, OpenAIProvider) for a in p.accounts]
+    return frozenset(account.api_key_env for account in accounts if account.api_key_env)
+
+
+def _with_addresses(job: Job, servers: list[Server]) -> Job:
+    urls = {(server.provider, server.slot.name): server.url for server in servers}
+    providers = dict(job.providers)
+    for name in {server.provider for server in servers}:
+        slots = job.providers[name].shape[1]
+        placed = [slot.model_copy(update={"url": urls[name, slot.name]}) for slot in slots]
+        providers[name] = job.providers[name].model_copy(update={"slots": placed})
+    return job.model_copy(update={"providers": providers})
+
+
+def _tell_if_broken(watch: asyncio.Task[None]) -> None:
+    """Nobody watches over a server any more, by a mistake of ours; the run can go on without."""
+    if not watch.cancelled() and (error := watch.exception()):
+        log("server no longer watched", level=logging.ERROR, error=error)

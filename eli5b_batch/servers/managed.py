@@ -1,0 +1,287 @@
+"""One managed server's life: started, waited for, started again when it dies, stopped.
+
+Must not know: the other servers, what is asked of it. Every process is started from the thread of the event loop,
+since that is what the kernel ties it to, see `leash.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import logging
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from eli5b_batch.backends.transport import Transport
+from eli5b_batch.errors import ProviderRefusedError, RetryableError
+from eli5b_batch.log import log
+from eli5b_batch.servers import leash, sessions
+from eli5b_batch.servers.environment import TOKEN, own_variables, whole_environment
+from eli5b_batch.servers.ports import HOST, free_ports, is_free
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import psutil  # type: ignore[import-untyped]
+
+    from eli5b_batch.job import OllamaProvider, Slot
+
+_POLL_S: Final = 0.1
+_PORTS_TO_TRY: Final = 3
+_ANSWER_S: Final = 5.0
+_LONGEST_LINE: Final = 300
+_TAIL_BYTES: Final = 8192
+
+
+class Patience(NamedTuple):
+    """How long a server is waited for, seconds, and how often it is started again."""
+
+    start_s: float = 60.0
+    stop_s: float = 10.0
+    first_pause_s: float = 1.0
+    longest_pause_s: float = 30.0
+    restarts: int = 10
+    settled_s: float = 60.0
+    """A server that worked for so long has recovered: its restarts count from the beginning."""
+
+    def pause_s(self, restarts: int) -> float:
+        """How long to wait after so many restarts in a row: 1, 2, 4 ... 30 s."""
+        return min(self.first_pause_s * 2.0**restarts, self.longest_pause_s)
+
+
+class Server:
+    """The server of one slot.
+
+    Args:
+        provider: its name in the job.
+        settings: what the job says of it.
+        slot: whose server it is.
+        program: the executable, as an absolute path.
+        port: where it is to listen, for the whole run; on the first start another one, if that is taken.
+        log_path: the file that its output is appended to.
+        secrets: variables of our environment that it must not see.
+        patience: how long it is waited for.
+        changed: called whenever another process is the server.
+    """
+
+    def __init__(
+        self,
+        provider: str,
+        settings: OllamaProvider,
+        slot: Slot,
+        *,
+        program: str,
+        port: int,
+        log_path: Path,
+        secrets: frozenset[str],
+        patience: Patience,
+        changed: Callable[[], None],
+    ) -> None:
+        self.provider = provider
+        self.slot = slot
+        self.restarts = 0
+        """How often it was started again."""
+        self._settings = settings
+        self._program = program
+        self._port = port
+        self._log_path = log_path
+        self._secrets = secrets
+        self._patience = patience
+        self._changed = changed
+        self._process: subprocess.Popen[bytes] | None = None
+        self._token = ""
+        self._started = 0.0
+        self._log_from = 0
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+        return f"http://{HOST}:{self._port}"
+
+    def record(self) -> dict[str, Any] | None:
+        """What another run needs to find its processes: a row of running.json; None before it has been started."""
+        if self._process is None:
+            return None
+        return {
+            "provider": self.provider,
+            "slot": self.slot.name,
+            "pid": self._process.pid,
+            "started": self._started,
+            "token": self._token,
+            "url": self.url,
+        }
+
+    async def start(self) -> None:
+        """Start it and wait until it answers; where somebody else has taken its port, on another one.
+
+        Raises:
+            ProviderRefusedError: it ends, or does not answer in time.
+        """
+        for _ in range(_PORTS_TO_TRY - 1):
+            try:
+                await self._launch()
+            except ProviderRefusedError:
+                if is_free(self._port):
+                    raise
+                (self._port,) = free_ports(1)
+            else:
+                return
+        await self._launch()
+
+    async def supervise(self) -> None:
+        """Start it again whenever it dies, after growing pauses; ends when it has died too often."""
+        loop = asyncio.get_running_loop()
+        answered_at = loop.time()
+        failures = 0
+        while True:
+            await self._ended()
+            if loop.time() - answered_at >= self._patience.settled_s:
+                failures = 0
+            while True:
+                if failures == self._patience.restarts:
+                    self._log("server given up", level=logging.ERROR, after_restarts=failures, log=str(self._log_path))
+                    return
+                await asyncio.sleep(self._patience.pause_s(failures))
+                failures += 1
+                try:
+                    if not is_free(self._port):
+                        raise ProviderRefusedError(f"port {self._port} has been taken by another program")  # noqa: TRY301
+                    await self._launch()
+                except (ProviderRefusedError, OSError) as error:
+                    self._log("server not restarted", level=logging.WARNING, reason=str(error))
+                else:
+                    break
+            self.restarts += 1
+            answered_at = loop.time()
+            self._log("server restarted", level=logging.WARNING, restarts=self.restarts)
+
+    async def stop(self) -> None:
+        """SIGTERM, and SIGKILL for all that is left of it after a while, or at once if we are cancelled."""
+        process = self._process
+        if process is None:
+            return
+        try:
+            if process.poll() is None:
+                process.terminate()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._patience.stop_s):
+                        await self._exit_code(process)
+        finally:
+            self._kill()
+
+    async def _launch(self) -> None:
+        self._spawn()
+        answered = False
+        try:
+            await self._answer()
+            answered = True
+        finally:
+            if not answered:
+                self._kill()
+
+    def _spawn(self) -> None:
+        self._token = uuid.uuid4().hex
+        own = own_variables(self._settings, self.slot, port=self._port, token=self._token)
+        with self._log_path.open("ab") as output:
+            told = " ".join(f"{name}={value}" for name, value in own.items() if name != TOKEN)
+            now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+            output.write(f"--- eli5b_batch {now}: {told} {self._program} serve\n".encode())
+            output.flush()
+            self._log_from = output.tell()
+            self._process = subprocess.Popen(  # noqa: S603 (the program that the job names)
+                # -I and -S: the leash needs nothing but the standard library, and starts in 20 ms without the rest.
+                [sys.executable, "-I", "-S", leash.__file__, str(os.getpid()), self._program, "serve"],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=whole_environment(os.environ, self._settings, own, secrets=self._secrets),
+                start_new_session=True,
+            )
+        self._started = sessions.started_at(self._process.pid)
+        self._log("server started", pid=self._process.pid, url=self.url, gpu=self.slot.gpu, parallel=self.slot.parallel)
+        self._changed()
+
+    async def _answer(self) -> None:
+        """Wait until the server, and nobody else, answers at its address."""
+        assert self._process is not None
+        transport = Transport(1, _ANSWER_S)
+        try:
+            async with asyncio.timeout(self._patience.start_s):
+                while not (sessions.listens(self._members(), self._port) and await _is_served(transport, self.url)):
+                    code = self._process.poll()
+                    if code is not None:
+                        raise ProviderRefusedError(
+                            f"providers.{self.provider}: the server of {self.slot.name} {_how(code)} before it "
+                            f"answered: {self._last_line()} (its log: {self._log_path})"
+                        )
+                    await asyncio.sleep(_POLL_S)
+        except TimeoutError:
+            raise ProviderRefusedError(
+                f"providers.{self.provider}: the server of {self.slot.name} does not answer at {self.url} within "
+                f"{self._patience.start_s:g} s; see its log, {self._log_path}"
+            ) from None
+        finally:
+            await transport.close()
+
+    async def _ended(self) -> None:
+        """Wait until the server has died, and take what is left of it down."""
+        assert self._process is not None
+        code = await self._exit_code(self._process)
+        self._log("server died", level=logging.WARNING, how=_how(code), last_line=self._last_line())
+        self._kill()  # its runner outlives a SIGKILL, and holds the GPU's memory
+
+    async def _exit_code(self, process: subprocess.Popen[bytes]) -> int:
+        while (code := process.poll()) is None:  # noqa: ASYNC110 (looking costs next to nothing, on every kind of loop)
+            await asyncio.sleep(_POLL_S)
+        return code
+
+    def _members(self) -> list[psutil.Process]:
+        assert self._process is not None
+        return sessions.members(self._process.pid, self._started, self._token)
+
+    def _kill(self) -> None:
+        assert self._process is not None
+        sessions.kill(self._members())
+        if self._process.poll() is None:
+            self._process.kill()
+            with suppress(subprocess.TimeoutExpired):  # a driver that hangs lets no process go
+                self._process.wait(2)
+
+    def _last_line(self) -> str:
+        """The last thing the server said since it was started."""
+        try:
+            with self._log_path.open("rb") as file:
+                end = file.seek(0, os.SEEK_END)
+                file.seek(max(self._log_from, end - _TAIL_BYTES))
+                lines = file.read().decode(errors="replace").split("\n")
+        except OSError as error:  # somebody has tidied up
+            return f"its log can't be read: {error.strerror}"
+        said = next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+        return said[:_LONGEST_LINE]
+
+    def _log(self, event: str, *, level: int = logging.INFO, **fields: str | float) -> None:
+        log(event, level=level, error=None, provider=self.provider, slot=self.slot.name, **fields)
+
+
+def _how(code: int) -> str:
+    """How a process ended."""
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        return f"was ended by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was ended by signal {-code}"
+
+
+async def _is_served(transport: Transport, url: str) -> bool:
+    try:
+        response = await transport.get(f"{url}/api/version")
+        return "version" in response.json()
+    except (RetryableError, TypeError):
+        return False

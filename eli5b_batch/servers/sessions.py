@@ -1,0 +1,101 @@
+"""The processes of a server: everything in its session that carries its token, found and ended by that alone.
+
+Must not know: what the processes do. Nothing is ever found by name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+import psutil  # type: ignore[import-untyped]
+
+from eli5b_batch.servers.environment import TOKEN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+POLL_S: Final = 0.05
+_DEATH_S: Final = 2.0
+"""The dying give their memory back, which takes a moment; one that hangs in a driver never does."""
+_DEATH_POLL_S: Final = 0.005
+_SLACK_S: Final = 5.0
+"""Start times are told relative to the clock of the machine, which may be corrected in between."""
+
+
+def started_at(pid: int) -> float:
+    """When a process was started, unix time; one that has ended must not have been waited for yet."""
+    return float(psutil.Process(pid).create_time())
+
+
+def members(leader: int, started: float, token: str) -> list[psutil.Process]:
+    """The processes of a server's session.
+
+    Args:
+        leader: the server's pid, which is its session's id. It may be another's by now.
+        started: when the server was started, unix time; what is older is not the server's.
+        token: what its environment, and that of all it starts, holds.
+    """
+    return [process for process in psutil.process_iter() if _belongs(process, leader, started, token)]
+
+
+def _belongs(process: psutil.Process, leader: int, started: float, token: str) -> bool:
+    try:
+        return bool(
+            os.getsid(process.pid) == leader
+            and process.create_time() >= started - _SLACK_S
+            and process.environ().get(TOKEN) == token
+        )
+    except (psutil.Error, OSError):  # gone, or somebody else's
+        return False
+
+
+def listens(processes: Iterable[psutil.Process], port: int) -> bool:
+    """Whether one of them accepts connections on this port."""
+    for process in processes:
+        try:
+            connections = process.net_connections(kind="tcp")
+        except psutil.Error:
+            continue
+        if any(c.status == psutil.CONN_LISTEN and c.laddr.port == port for c in connections):
+            return True
+    return False
+
+
+def kill(processes: Iterable[psutil.Process]) -> None:
+    """SIGKILL, and a short wait for the end of all of them.
+
+    One that is gone is no matter, and one whose pid is another's by now is left alone.
+    """
+    left = list(processes)
+    for process in left:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    deadline = time.monotonic() + _DEATH_S
+    while (left := [p for p in left if is_running(p)]) and time.monotonic() < deadline:
+        time.sleep(_DEATH_POLL_S)  # not awaited: this must come to its end in a run that is being cancelled
+
+
+async def end(processes: Iterable[psutil.Process], patience_s: float) -> list[psutil.Process]:
+    """SIGTERM, and SIGKILL for what is left after `patience_s`; those that needed it are returned."""
+    left = list(processes)
+    for process in left:
+        with suppress(psutil.NoSuchProcess):
+            process.terminate()
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + patience_s
+    while (left := [p for p in left if is_running(p)]) and loop.time() < deadline:  # noqa: ASYNC110 (nobody tells)
+        await asyncio.sleep(POLL_S)
+    kill(left)
+    return left
+
+
+def is_running(process: psutil.Process) -> bool:
+    """Whether it does anything: one that has ended and was not waited for does not."""
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False

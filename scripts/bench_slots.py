@@ -1,0 +1,355 @@
+"""How well GPU slots are kept working: on modelled servers, on simulated ones, and on a real Ollama.
+
+    python scripts/bench_slots.py schedule                       # virtual clock: 1, 2, 4 and 8 slots
+    python scripts/bench_slots.py feed --slots 64 --parallel 8   # simulated servers, our own CPU and memory
+    python scripts/bench_slots.py real --executable ollama       # against alternation and grouping by hand
+
+`schedule` compares the makespan with its lower bound: all work shared evenly, each model loaded once. `real` starts one
+server that may keep one model, sends it the same 300 requests in three orders, and counts loads in the server's log.
+What the figures mean: docs/performance.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import aiohttp
+import orjson
+from bench_stage import SCRIPTS, watch
+from rich.console import Console
+from rich.table import Table
+
+from eli5b_batch.jobfile import parse_job
+from eli5b_batch.plan import load_experiment
+from eli5b_batch.rehearsal.network import ModelledNetwork, ModelledTransport
+from eli5b_batch.rehearsal.past import Past
+from eli5b_batch.rehearsal.stage import rehearse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from eli5b_batch.backends.transport import Response, Transport
+
+CONSOLE: Final = Console()
+STUDENTS: Final = {"1b": "llama3.2:1b", "3b": "llama3.2:3b", "8b": "llama3.1:8b"}
+LOADS_S: Final = {"1b": 5.0, "3b": 10.0, "8b": 20.0}
+SPEEDS: Final = {
+    "skewed": {"1b": 240.0, "3b": 120.0, "8b": 60.0},
+    "equal": {"1b": 90.0, "3b": 90.0, "8b": 90.0},
+}
+STEADY: Final = (0.1, 0.9)
+"""The part of a run in which it is neither beginning nor ending."""
+
+
+class Worked(NamedTuple):
+    """One answered call by the server's own word: `work_s` seconds until `ended`, after `load_s` of loading."""
+
+    ended: float
+    work_s: float
+    load_s: float
+
+
+def problems(path: Path, count: int) -> Path:
+    """So many problems."""
+    rows = ({"problem": f"Problem {n}. What is {n} + 7 - {n}?", "answer": "7"} for n in range(count))
+    path.write_bytes(b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows))
+    return path
+
+
+def simulated_job(
+    data: Path, slots: int, parallel: int, speeds: Mapping[str, float], loads: Mapping[str, float]
+) -> dict[str, Any]:
+    """The experiment, four hints and nine answers a problem, with a teacher that is fast enough for the slots."""
+    gpus = {"latency_s": 0.2, "tokens_per_s": speeds, "load_s": loads, "mean_output_tokens": 400}
+    teacher = {"latency_s": 0.5, "tokens_per_s": 60.0, "mean_output_tokens": 300}
+    return {
+        "name": "slots",
+        "data": {"reader": "jsonl", "path": str(data)},
+        "providers": {
+            "api": {"api": "simulated", "limits": {"concurrency": 512}, "simulation": teacher},
+            "gpus": {
+                "api": "simulated",
+                "slots": [{"gpu": n, "parallel": parallel} for n in range(slots)],
+                "simulation": gpus,
+            },
+        },
+        "models": {
+            "teacher": {"provider": "api", "model": "teacher", "price": "unknown"},
+            **{name: {"provider": "gpus", "model": model} for name, model in STUDENTS.items()},
+        },
+        "params": {"teacher": "teacher", "students": list(STUDENTS), "hints": ["none", "generic", "tailored"]},
+    }
+
+
+class _Books(ModelledTransport):
+    """A modelled network that writes down what its servers say of their work."""
+
+    books: list[Worked]
+
+    async def post(
+        self,
+        url: str,
+        body: Mapping[str, Any],
+        headers: Mapping[str, str] | None = None,
+        deadline_s: float = float("inf"),
+    ) -> Response:
+        response = await super().post(url, body, headers, deadline_s)
+        if url.endswith("/api/chat"):
+            told = orjson.loads(response.body)
+            work_s = (told["prompt_eval_duration"] + told["eval_duration"]) / 1e9
+            now = asyncio.get_running_loop().time()
+            self.books.append(Worked(now, work_s, told["load_duration"] / 1e9))
+        return response
+
+
+class _Network(ModelledNetwork):
+    books: list[Worked]
+
+    def transport(self, provider: str, account: str) -> Transport:
+        transport = super().transport(provider, account)
+        transport.__class__ = _Books
+        transport.books = self.books  # type: ignore[attr-defined] (it is of that class now)
+        return transport
+
+
+def schedule(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Makespan by its lower bound and busy share, on a virtual clock."""
+    table = Table("students", "slots", "calls", "makespan", "by lower bound", "busy in the steady state", "loads")
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for kind, speeds in SPEEDS.items():
+            for slots in args.slots or (1, 2, 4, 8):
+                data = problems(Path(folder) / "problems.jsonl", args.problems * slots)
+                job = simulated_job(data, slots, 4, speeds, LOADS_S)
+                books: list[Worked] = []
+                network = type("Network", (_Network,), {"books": books})
+                ran = rehearse(load_experiment(parse_job(job, "bench"), "bench"), Past(), network=network)
+                row = {"students": kind, "slots": slots, **_judge(books, ran.seconds, slots, 4)}
+                rows.append(row)
+                table.add_row(
+                    kind,
+                    str(slots),
+                    f"{row['calls']:,}",
+                    f"{row['makespan_s']:,.0f} s",
+                    f"{row['by_bound']:.3f}",
+                    f"{row['busy']:.1%}",
+                    str(row["loads"]),
+                )
+    CONSOLE.print(table)
+    return rows
+
+
+def _judge(books: Sequence[Worked], seconds: float, slots: int, parallel: int) -> dict[str, Any]:
+    loads = sorted(LOADS_S.values())
+    least_loading = sum(loads) + loads[0] * max(0, slots - len(loads))
+    bound = (sum(w.work_s for w in books) / parallel + least_loading) / slots
+    begin, end = (share * seconds for share in STEADY)
+    busy = sum(max(0.0, min(w.ended, end) - max(w.ended - w.work_s, begin)) for w in books)
+    return {
+        "calls": len(books),
+        "makespan_s": seconds,
+        "by_bound": seconds / bound,
+        "busy": busy / ((end - begin) * slots * parallel),
+        "loads": sum(w.load_s > 1 for w in books),
+    }
+
+
+def feed(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Many slots on simulated servers, through real sockets: busy share, our CPU for each call, our memory."""
+    slots = (args.slots or [64])[0]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        data = problems(folder / "problems.jsonl", args.problems)
+        job = folder / "job.yaml"
+        job.write_bytes(orjson.dumps(simulated_job(data, slots, args.parallel, SPEEDS["skewed"], LOADS_S)))
+        command = [sys.executable, "-m", "eli5b_batch", str(job), "--output", str(folder / "run"), "--display", "none"]
+        seen: list[dict[str, Any]] = []
+        with subprocess.Popen(command, cwd=SCRIPTS.parent, stdout=subprocess.DEVNULL) as process:  # noqa: S603
+            while process.poll() is None:
+                time.sleep(1)
+                look = _look(folder / "run", process.pid)
+                if look is not None and (not seen or look["elapsed_s"] > seen[-1]["elapsed_s"]):
+                    seen.append(look)
+    if process.returncode:
+        raise SystemExit(f"the run ended with exit code {process.returncode}")
+    last = seen[-1]["elapsed_s"]
+    first, then = (min(seen, key=lambda s: abs(s["elapsed_s"] - share * last)) for share in (0.25, 0.85))
+    span = {key: then[key] - first[key] for key in ("busy_s", "loading_s", "idle_s", "calls", "cpu_s", "elapsed_s")}
+    slot_s = span["busy_s"] + span["loading_s"] + span["idle_s"]
+    row = {
+        "slots": slots,
+        "parallel": args.parallel,
+        "calls": then["calls"],
+        "busy": span["busy_s"] / slot_s,
+        "loading": span["loading_s"] / slot_s,
+        "calls_per_s": span["calls"] / span["elapsed_s"],
+        "cpu_ms_per_call": 1000 * span["cpu_s"] / span["calls"],
+        "memory_mb": max(s["memory_mb"] for s in seen[:-2]),
+        "problems_in_flight": max(s["problems"] for s in seen),
+    }
+    CONSOLE.print(row)
+    return [row]
+
+
+def _look(run: Path, pid: int) -> dict[str, Any] | None:
+    """What progress.json says, and the runner's own CPU seconds and memory."""
+    try:
+        progress = orjson.loads((run / "progress.json").read_bytes())
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        status = Path(f"/proc/{pid}/status").read_text()
+    except (OSError, ValueError):
+        return None  # not there yet, or just gone
+    slots = progress["slots"]
+    return {
+        "elapsed_s": progress["elapsed_s"],
+        **{key: sum(s[key] for s in slots) for key in ("busy_s", "loading_s", "idle_s")},
+        "calls": sum(step["done"] for step in progress["steps"]),
+        "problems": progress["problems"]["active"],
+        "cpu_s": (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"),
+        "memory_mb": int(status.partition("VmRSS:")[2].split()[0]) / 1024,
+    }
+
+
+def real(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """The same requests on one real server that keeps one model: ours, in strict alternation, grouped by hand."""
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        ours = folder / "run"
+        with _server(args, folder / "ours.log") as url:
+            ran = watch(
+                [
+                    *(sys.executable, "-m", "eli5b_batch", str(_real_job(folder, url, args))),
+                    *("--output", str(ours), "--display", "none"),
+                ],
+                SCRIPTS.parent,
+            )
+        if ran.exit_code not in (0, 3):
+            raise SystemExit(f"the run ended with exit code {ran.exit_code}:\n{ran.output}")
+        lines = (ours / "calls.jsonl").read_bytes().splitlines()
+        records = sorted((orjson.loads(line) for line in lines), key=lambda r: (r["problem"], r["model"]))
+        began = min(r["timing"]["started"] for r in records)
+        seconds = max(r["timing"]["started"] + r["timing"]["latency"] for r in records) - began
+        rows.append(_row("ours", len(records), seconds, folder / "ours.log"))
+        requests = [r["request"] for r in records]
+        grouped = sorted(requests, key=lambda r: str(r["model"]))
+        for order, asked in (("grouped by hand", grouped), ("strict alternation", requests)):
+            log = folder / f"{order}.log"
+            with _server(args, log) as url:
+                seconds = asyncio.run(_ask_all(url, asked, args.parallel))
+            rows.append(_row(order, len(asked), seconds, log))
+    best = next(row["seconds"] for row in rows if row["order"] == "grouped by hand")
+    table = Table("order", "calls", "seconds", "by the best grouping", "loads in the server's log")
+    for row in rows:
+        row["by_best"] = row["seconds"] / best
+        table.add_row(
+            row["order"], str(row["calls"]), f"{row['seconds']:.1f}", f"{row['by_best']:.2f}", str(row["loads"])
+        )
+    CONSOLE.print(table)
+    return rows
+
+
+def _row(order: str, calls: int, seconds: float, log: Path) -> dict[str, Any]:
+    loads = log.read_text(errors="replace").count("llama runner started")
+    return {"order": order, "calls": calls, "seconds": seconds, "loads": loads}
+
+
+def _real_job(folder: Path, url: str, args: argparse.Namespace) -> Path:
+    sampling = {"temperature": 0.7, "max_tokens": args.max_tokens, "num_ctx": 1024}
+    job = {
+        "name": "real",
+        "data": {"reader": "jsonl", "path": str(problems(folder / "problems.jsonl", args.problems))},
+        "providers": {
+            "api": {"api": "simulated", "limits": {}},
+            "gpus": {"api": "ollama", "slots": [{"gpu": 0, "url": url, "parallel": args.parallel}]},
+        },
+        "models": {
+            "teacher": {"provider": "api", "model": "teacher"},
+            **{n: {"provider": "gpus", "model": m, "sampling": sampling} for n, m in STUDENTS.items()},
+        },
+        "params": {"teacher": "teacher", "students": list(STUDENTS), "hints": ["none"]},
+    }
+    path = folder / "job.yaml"
+    path.write_bytes(orjson.dumps(job))
+    return path
+
+
+@contextmanager
+def _server(args: argparse.Namespace, log: Path) -> Iterator[str]:
+    """A fresh server that may keep one model."""
+    url = f"http://127.0.0.1:{random.randint(20_000, 30_000)}"
+    limits = {"OLLAMA_MAX_LOADED_MODELS": "1", "OLLAMA_NUM_PARALLEL": str(args.parallel)}
+    env = {**os.environ, "OLLAMA_HOST": url.removeprefix("http://"), **limits}
+    program = shutil.which(args.executable)
+    if program is None:
+        raise SystemExit(f"--executable: there is no program {args.executable}")
+    with log.open("wb") as out, subprocess.Popen([program, "serve"], env=env, stdout=out, stderr=out) as process:  # noqa: S603
+        try:
+            asyncio.run(_until_it_answers(url))
+            yield url
+        finally:
+            process.terminate()
+
+
+async def _until_it_answers(url: str) -> None:
+    async with aiohttp.ClientSession() as session, asyncio.timeout(60):
+        while True:
+            try:
+                async with session.get(f"{url}/api/version"):
+                    return
+            except aiohttp.ClientError:
+                await asyncio.sleep(0.1)
+
+
+async def _ask_all(url: str, requests: Sequence[Mapping[str, Any]], parallel: int) -> float:
+    """Send requests in this order, so many at a time; the seconds it took."""
+    left = iter(requests)
+
+    async def work(session: aiohttp.ClientSession) -> None:
+        for request in left:
+            sampling = dict(request["sampling"])
+            options = {"num_predict": sampling.pop("max_tokens"), **sampling, "seed": request["seed"]}
+            body = {"model": request["model"], "messages": request["messages"], "stream": False, "options": options}
+            async with session.post(f"{url}/api/chat", json=body) as response:
+                await response.read()
+
+    began = time.monotonic()
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=600)) as session:
+        await asyncio.gather(*(work(session) for _ in range(parallel)))
+    return time.monotonic() - began
+
+
+def main() -> None:
+    """Read the command line and run one scenario."""
+    about, _, examples = (__doc__ or "").partition("\n")
+    parser = argparse.ArgumentParser(
+        description=about, epilog=examples, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("scenario", choices=("schedule", "feed", "real"))
+    parser.add_argument("--slots", type=int, nargs="+", help="schedule: 1 2 4 8; feed: 64")
+    parser.add_argument("--parallel", type=int, default=4, help="calls at once on a slot (feed, real)")
+    parser.add_argument("--problems", type=int, help="schedule: for each slot, 500; feed: 4000; real: 100")
+    parser.add_argument("--max-tokens", type=int, default=16, help="of a reply (real)")
+    parser.add_argument("--executable", default="ollama", help="the server's program (real)")
+    parser.add_argument("--json", type=Path, help="write the figures there, too")
+    args = parser.parse_args()
+    scenario, usual = {"schedule": (schedule, 500), "feed": (feed, 4000), "real": (real, 100)}[args.scenario]
+    args.problems = args.problems or usual
+    rows = scenario(args)
+    if args.json:
+        args.json.write_bytes(orjson.dumps(rows, option=orjson.OPT_INDENT_2))
+
+
+if __name__ == "__main__":
+    main()
