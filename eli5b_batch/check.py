@@ -11,9 +11,7 @@ import os
 import shutil
 from collections import Counter
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from rich.box import SIMPLE_HEAD
@@ -21,7 +19,7 @@ from rich.table import Table
 
 from eli5b_batch.dispatch.budget import Budget, cost
 from eli5b_batch.dispatch.stop import Stop
-from eli5b_batch.errors import Eli5bError, JobError, JournalDamagedError, RunFolderError
+from eli5b_batch.errors import Eli5bError, JobError, JournalDamagedError, ProviderRefusedError, RunFolderError
 from eli5b_batch.folder import CALLS, check_same_job, check_same_models, read_manifest
 from eli5b_batch.job import CPU, OllamaProvider, OpenAIProvider
 from eli5b_batch.journal import read_records
@@ -29,10 +27,12 @@ from eli5b_batch.money import dollars
 from eli5b_batch.plan import count_calls, providers_left
 from eli5b_batch.providers import open_dispatchers
 from eli5b_batch.pulling import pull_all
-from eli5b_batch.servers.fleet import managed, managed_servers
+from eli5b_batch.servers.fleet import managed, servers_for_a_look
+from eli5b_batch.servers.gpus import with_slots_found
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping
+    from pathlib import Path
 
     from rich.console import Console
 
@@ -117,9 +117,11 @@ async def check_job(experiment: Experiment, run_dir: Path, console: Console, *, 
     plan = await count_calls(
         experiment, on_record=past.answered.__contains__, reply_length=_reply_lengths(experiment.job, past.seen)
     )
-    job = experiment.job
-    needed = providers_left(job, plan)
-    async with _with_servers(job, [*job.providers] if pull else needed, findings) as up:
+    needed = providers_left(experiment.job, plan)
+    reached = [*experiment.job.providers] if pull else needed
+    job = with_slots_found(experiment.job, reached)
+    experiment = replace(experiment, job=job)
+    async with _with_servers(job, reached, findings) as up:
         if pull:
             await pull_all(up, console)
         await _reach(up, [name for name in needed if name in up.providers], plan, findings)
@@ -221,13 +223,13 @@ def _seconds_in_all(job: Job, estimates: Mapping[Slot, Estimate]) -> float:
 async def _with_servers(job: Job, names: Collection[str], findings: Findings) -> AsyncIterator[Job]:
     """The job with the addresses of managed servers, which run for as long; without those that do not come up."""
     async with AsyncExitStack() as stack:
-        folder = Path(stack.enter_context(TemporaryDirectory(prefix="eli5b-")))
         for name in managed(job, names):
-            servers = managed_servers(job, [name], folder / name)
             try:
-                job = (await stack.enter_async_context(servers)).job
+                job = (await stack.enter_async_context(servers_for_a_look(job, name))).job
             except Eli5bError as error:
                 findings.stops.append(error)
+                if isinstance(error, ProviderRefusedError):
+                    findings.remarks.append(f"providers.{name}: its servers' logs are kept; delete them once read")
                 job = job.model_copy(update={"providers": {n: p for n, p in job.providers.items() if n != name}})
         yield job
 
@@ -272,7 +274,8 @@ def _judge_models(job: Job, manifest: Mapping[str, Any] | None, findings: Findin
                 "it will be slow; lower num_ctx or the slot's parallel, or use a smaller quantisation"
             )
     for name, provider in job.providers.items():
-        if isinstance(provider, OllamaProvider) and provider.manage and any(s.gpu == CPU for s in provider.shape[1]):
+        started = isinstance(provider, OllamaProvider) and provider.manage and provider.slots != "auto"
+        if started and any(slot.gpu == CPU for slot in provider.shape[1]):
             findings.remarks.append(f"providers.{name}: a server runs on the CPU, without a GPU: it will be slow")
     for name, model in job.models.items():
         if isinstance(job.provider_of(name), OpenAIProvider) and model.sampling.num_ctx:

@@ -164,13 +164,15 @@ def check_same_job(run_dir: Path, manifest: Mapping[str, Any], experiment: Exper
 
 
 def check_same_models(manifest: Mapping[str, Any], job: Job, facts: Mapping[str, ModelFacts]) -> None:
-    """Refuse models that are no longer those the run began with: one name may come to mean other weights.
+    """Refuse models that are no longer those the run began with: one id may come to mean other weights.
+
+    A name that has been given another id means other weights on purpose: that is for `--redo`.
 
     Raises:
         RunFolderError: naming what differs.
     """
     for name, told in facts.items():
-        known = manifest.get("models", {}).get(name, {})
+        known = _known(manifest, job, name)
         pairs = {
             "digest": (told.digest[:12], known.get("digest", "")[:12]),
             "quantisation": (told.quantization, known.get("quantization", "")),
@@ -182,6 +184,12 @@ def check_same_models(manifest: Mapping[str, Any], job: Job, facts: Mapping[str,
                 f"models.{name}: {job.models[name].model} is not the model this run began with ({differing}); "
                 "put the old one back, or give the job a new name"
             )
+
+
+def _known(manifest: Mapping[str, Any], job: Job, name: str) -> dict[str, Any]:
+    """What the manifest says of the model that the job means by `name`; nothing where it meant another id."""
+    known: dict[str, Any] = manifest.get("models", {}).get(name, {})
+    return known if known.get("model") == job.models[name].model else {}
 
 
 @contextmanager
@@ -240,7 +248,7 @@ def write_manifest(
     check_same_models(earlier, job, facts)
     models = {}
     for name, model in job.models.items():
-        known = earlier.get("models", {}).get(name, {})
+        known = _known(earlier, job, name)
         told = {k: v for k, v in facts[name]._asdict().items() if v not in ("", None)} if name in facts else {}
         price = (
             model.price if isinstance(model.price, str) or model.price is None else model.price.model_dump(mode="json")

@@ -287,8 +287,8 @@ class OllamaProvider(_Provider):
 
     @property
     def shape(self) -> tuple[Limits | None, list[Slot]]:
-        """No limits, slots; none before `auto` has been resolved."""
-        return None, [] if isinstance(self.slots, str) else self.slots
+        """No limits, slots; before a real run looks for GPUs (`servers/gpus.py`), `auto` is one on the CPU."""
+        return None, [Slot(gpu=CPU, parallel=self.parallel or 4)] if isinstance(self.slots, str) else self.slots
 
 
 class SimulatedProvider(_Provider):

@@ -18,7 +18,6 @@ from eli5b_batch.errors import JobError
 from eli5b_batch.job import CPU, Job, OllamaProvider, OpenAIProvider, SimulatedProvider
 from eli5b_batch.mistakes import explain, kind_of, nearest
 from eli5b_batch.servers.environment import OURS
-from eli5b_batch.servers.gpus import auto_slots
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -86,12 +85,11 @@ def load_job(path: Path, *, overrides: Sequence[str] = (), limit: int | None = N
 
 
 def parse_job(tree: Mapping[str, Any], where: str) -> Job:
-    """Check a job given as plain data; `where` is what messages call it. `slots: auto` becomes the slots there are."""
+    """Check a job given as plain data; `where` is what messages call it."""
     try:
         job = Job.model_validate(tree)
     except ValidationError as error:
         raise JobError(explain(error, where, Job)) from None
-    job = _with_slots(job, where)
     _check_references(job, where)
     return _with_defaults(job)
 
@@ -219,26 +217,6 @@ def _check_references(job: Job, where: str) -> None:
             )
 
 
-def _with_slots(job: Job, where: str) -> Job:
-    """Find the slots where the job leaves it to the machine, and check what goes with `manage` only."""
-    providers = dict(job.providers)
-    for name, provider in job.providers.items():
-        if not isinstance(provider, OllamaProvider):
-            continue
-        place = f"{where}: providers.{name}"
-        if provider.manage:
-            _check_managed(provider, place)
-        else:
-            _check_unmanaged(provider, place)
-        if isinstance(provider.slots, str):
-            try:
-                slots = auto_slots(provider.parallel)
-            except JobError as error:
-                raise JobError(f"{place}.slots: {error}") from None
-            providers[name] = provider.model_copy(update={"slots": slots, "parallel": None})
-    return job.model_copy(update={"providers": providers})
-
-
 def _check_managed(provider: OllamaProvider, place: str) -> None:
     for i, slot in enumerate(provider.shape[1]):
         if slot.url is not None:
@@ -265,6 +243,10 @@ def _check_unmanaged(provider: OllamaProvider, place: str) -> None:
 
 def _check_provider(job: Job, name: str, place: str) -> None:
     provider = job.providers[name]
+    if isinstance(provider, OllamaProvider) and provider.manage:
+        _check_managed(provider, place)
+    elif isinstance(provider, OllamaProvider):
+        _check_unmanaged(provider, place)
     gpus: dict[str, int] = {}
     urls: dict[str, int] = {}
     for i, slot in enumerate(provider.shape[1]):

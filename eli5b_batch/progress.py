@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from eli5b_batch.dispatch.capacity import RateMeter
-from eli5b_batch.snapshot import SCHEMA
+from eli5b_batch.snapshot import SCHEMA, Provider, Slot
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -22,7 +22,17 @@ if TYPE_CHECKING:
     from eli5b_batch.grading.book import Arm
     from eli5b_batch.plan import Plan
     from eli5b_batch.snapshot import Arm as ArmShown
-    from eli5b_batch.snapshot import Provider, Slot, Snapshot, State, Step
+    from eli5b_batch.snapshot import Snapshot, State, Step
+
+_NO_LIMITS: Final = {
+    "requests_per_minute": 0.0,
+    "requests_limit": None,
+    "tokens_per_minute": 0.0,
+    "tokens_limit": None,
+    "rate_limited": 0,
+    "limit_history": (),
+}
+"""What slots do not tell of themselves."""
 
 
 class Progress:
@@ -139,6 +149,7 @@ class Progress:
             "steps": steps,
             "providers": [_provider(p, began) for p in providers],
             "slots": [_slot(p["provider"], s) for p in providers for s in p.get("slots", ())],
+            "earlier_slots": [],
             "accuracy": [_arm(arm, *counts) for arm, counts in sorted(arms.items(), key=str)],
             "cost": {
                 "spent_usd": round(self._budget.spent, 6),
@@ -181,46 +192,15 @@ def _iso(moment: dt.datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _provider(p: Mapping[str, Any], began: float) -> Provider:
-    return {
-        "provider": p["provider"],
-        "in_flight": p["in_flight"],
-        "concurrency": p["concurrency"],
-        "queued": p["queued"],
-        "requests_per_minute": p.get("requests_per_minute", 0.0),
-        "requests_limit": p.get("requests_limit"),
-        "tokens_per_minute": p.get("tokens_per_minute", 0.0),
-        "tokens_limit": p.get("tokens_limit"),
-        "rate_limited": p.get("rate_limited", 0),
-        "retry_waiting": p["retry_waiting"],
-        "retries": p["retries"],
-        "last_error": p["last_error"],
-        "down_s": p.get("down_s"),
-        "limit_history": [[round(at - began, 1), round(limit, 1)] for at, limit in p.get("limit_history", ())],
-    }
+def _provider(told: Mapping[str, Any], began: float) -> Provider:
+    figures = {**_NO_LIMITS, **told}
+    figures["limit_history"] = [[round(at - began, 1), round(limit, 1)] for at, limit in figures["limit_history"]]
+    return cast("Provider", {name: figures[name] for name in Provider.__annotations__})
 
 
-def _slot(provider: str, s: Mapping[str, Any]) -> Slot:
-    return {
-        "provider": provider,
-        "slot": s["slot"],
-        "url": s["url"],
-        "model": s["model"],
-        "resident": list(s.get("resident", ())),
-        "on_gpu": s.get("on_gpu"),
-        "in_flight": s["in_flight"],
-        "parallel": s["parallel"],
-        "queued": s["queued"],
-        "busy_share": s["busy_share"],
-        "busy_s": s.get("busy_s", 0.0),
-        "loading_s": s.get("loading_s", 0.0),
-        "idle_s": s.get("idle_s", 0.0),
-        "down_s": s.get("down_s", 0.0),
-        "down": s.get("down", False),
-        "tokens_per_s": s["tokens_per_s"],
-        "calls": s["calls"],
-        "loads": s.get("loads", 0),
-    }
+def _slot(provider: str, told: Mapping[str, Any]) -> Slot:
+    figures = {"provider": provider, **told}
+    return cast("Slot", {name: figures[name] for name in Slot.__annotations__})
 
 
 def _arm(arm: Arm, n: int, correct: int) -> ArmShown:

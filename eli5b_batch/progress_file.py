@@ -13,7 +13,7 @@ import orjson
 from eli5b_batch.errors import RunFolderError
 from eli5b_batch.files import write_atomically
 from eli5b_batch.periodic import Periodic
-from eli5b_batch.snapshot import SCHEMA, Snapshot
+from eli5b_batch.snapshot import SCHEMA, SLOT_SECONDS, Provider, Slot, Snapshot, Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,21 +22,27 @@ if TYPE_CHECKING:
 PROGRESS: Final = "progress.json"
 """Its name in the run folder."""
 
-_SINCE: Final[dict[str, dict[str, Any]]] = {
-    "steps": {"began_s": None, "ended_s": None},
-    "slots": {
-        "resident": [],
-        "on_gpu": None,
-        "down": False,
-        "loads": 0,
-        **dict.fromkeys(("busy_s", "loading_s", "idle_s", "down_s"), 0.0),
-    },
+_SLOT_SINCE: Final[dict[str, Any]] = {
+    "resident": [],
+    "on_gpu": None,
+    "down": False,
+    "loads": 0,
+    **dict.fromkeys(SLOT_SECONDS, 0.0),
 }
-"""Fields that earlier versions of the same schema did not write, and what they are taken to be."""
+_ROWS: Final[dict[str, tuple[Any, dict[str, Any]]]] = {
+    "steps": (Step, {"began_s": None, "ended_s": None}),
+    "providers": (Provider, {"down_s": None, "limit_history": []}),
+    "slots": (Slot, _SLOT_SINCE),
+    "earlier_slots": (Slot, _SLOT_SINCE),
+}
+"""By part that is a list: the type of its rows, and fields of them that earlier versions of the same schema did not
+write, with what they are taken to be."""
 
 
 class ProgressFile(Periodic):
     """Rewrites the file with the newest snapshot on entry, every second, and on exit.
+
+    What the last start that had slots left of them is kept in it by those that have none, for the report.
 
     Args:
         path: the file; its folder must exist.
@@ -57,11 +63,19 @@ class ProgressFile(Periodic):
         super().__init__(interval_s, on_error)
         self._path = path
         self._snapshot = snapshot
+        self._earlier_slots: list[Slot] = []
+
+    def _open(self) -> None:
+        try:
+            self._earlier_slots = slots_used_last(read_progress(self._path.parent))
+        except RunFolderError:  # the first start, or a file that can't be read: there is nothing to keep
+            return
 
     def _tick(self) -> None:
-        write_atomically(
-            self._path, orjson.dumps(self._snapshot(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-        )
+        snapshot = self._snapshot()
+        if self._earlier_slots and not snapshot["slots"]:
+            snapshot = {**snapshot, "earlier_slots": self._earlier_slots}
+        write_atomically(self._path, orjson.dumps(snapshot, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
 
     def _close(self) -> None:
         self._tick()
@@ -97,14 +111,25 @@ def _parsed(path: Path, data: bytes) -> Snapshot:
             f"{path}: not progress of schema {SCHEMA}: another version of eli5b_batch wrote it;"
             " resume the run to rewrite it"
         )
-    missing = sorted(Snapshot.__required_keys__ - snapshot.keys())
+    snapshot.setdefault("earlier_slots", [])  # as the fields of rows
+    missing = set(Snapshot.__required_keys__ - snapshot.keys())
+    for part, (kind, since) in _ROWS.items():
+        rows = snapshot.get(part)
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            missing.add(part)
+            continue
+        snapshot[part] = [{**since, **row} for row in rows]
+        missing |= {f"{part}.{key}" for row in snapshot[part] for key in kind.__required_keys__ - row.keys()}
     if missing:
         raise RunFolderError(
-            f"{path}: lacks {', '.join(missing)}: something else changed it; resume the run to rewrite it"
+            f"{path}: lacks {', '.join(sorted(missing))}: something else changed it; resume the run to rewrite it"
         )
-    for part, since in _SINCE.items():
-        snapshot[part] = [{**since, **row} for row in snapshot[part]]
     return cast("Snapshot", snapshot)
+
+
+def slots_used_last(snapshot: Snapshot) -> list[Slot]:
+    """The slots of the last start that had any."""
+    return snapshot["slots"] or snapshot["earlier_slots"]
 
 
 def is_alive(snapshot: Snapshot) -> bool:

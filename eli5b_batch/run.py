@@ -11,6 +11,7 @@ import gc
 import logging
 import math
 from contextlib import AsyncExitStack, closing, contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,7 @@ from eli5b_batch.plan import Plan, count_calls, providers_left, remembered_plan
 from eli5b_batch.progress_file import PROGRESS, ProgressFile
 from eli5b_batch.providers import open_dispatchers, read_keys
 from eli5b_batch.servers.fleet import SERVERS, end_leftovers, find_program, managed, managed_servers
+from eli5b_batch.servers.gpus import with_slots_found
 from eli5b_batch.spending import Spending
 from eli5b_batch.store import CHECKPOINT_INTERVAL_S, open_store
 
@@ -85,6 +87,7 @@ async def execute(
         store = await _open(stack, run_dir, experiment, fingerprint) if manifest is not None else None
         plan = await _plan(experiment, fingerprint, manifest, store)
         needed = providers_left(experiment.job, plan)
+        experiment = replace(experiment, job=with_slots_found(experiment.job, needed))
         if store is None and _can_start_servers(experiment.job, needed):  # their logs go into the folder
             store = await _open(stack, run_dir, experiment, fingerprint)
         fleet = await stack.enter_async_context(managed_servers(experiment.job, needed, run_dir / SERVERS))

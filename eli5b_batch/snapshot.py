@@ -101,9 +101,13 @@ class Slot(TypedDict):
     loads: int
 
 
-def slot_seconds(slot: Slot) -> tuple[float, float, float, float]:
-    """What a slot's time went into, seconds: busy, loading, idle, down. All 0 where it was not measured."""
-    return slot["busy_s"], slot["loading_s"], slot["idle_s"], slot["down_s"]
+SLOT_SECONDS: Final = ("busy_s", "loading_s", "idle_s", "down_s")
+"""What a slot's time goes into; all 0 where it was not measured."""
+
+
+def slot_seconds(slot: Slot) -> float:
+    """A slot's time so far, seconds."""
+    return sum(slot[part] for part in SLOT_SECONDS)
 
 
 class Arm(TypedDict):
@@ -131,7 +135,10 @@ class Grading(TypedDict):
 
 
 class Snapshot(TypedDict):
-    """One look at a run; `reason` is one sentence on why it ended or drains, where there is one."""
+    """One look at a run; `reason` is one sentence on why it ended or drains, where there is one.
+
+    `earlier_slots` are told by the file alone, where this start has no slots: as the last one that had some left them.
+    """
 
     schema: int
     run: str
@@ -148,6 +155,7 @@ class Snapshot(TypedDict):
     steps: list[Step]
     providers: list[Provider]
     slots: list[Slot]
+    earlier_slots: list[Slot]
     accuracy: list[Arm]
     cost: Cost
     failures: dict[str, int]

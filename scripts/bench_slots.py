@@ -50,6 +50,8 @@ SPEEDS: Final = {
 }
 STEADY: Final = (0.1, 0.9)
 """The part of a run in which it is neither beginning nor ending."""
+LEARNT: Final = (0.5, 0.9)
+"""The same where many slots begin with a share of each model and change once their costs are known."""
 
 
 class Worked(NamedTuple):
@@ -184,7 +186,7 @@ def feed(args: argparse.Namespace) -> list[dict[str, Any]]:
     if process.returncode:
         raise SystemExit(f"the run ended with exit code {process.returncode}")
     last = seen[-1]["elapsed_s"]
-    first, then = (min(seen, key=lambda s: abs(s["elapsed_s"] - share * last)) for share in (0.25, 0.85))
+    first, then = (min(seen, key=lambda s: abs(s["elapsed_s"] - share * last)) for share in LEARNT)
     span = {key: then[key] - first[key] for key in ("busy_s", "loading_s", "idle_s", "calls", "cpu_s", "elapsed_s")}
     slot_s = span["busy_s"] + span["loading_s"] + span["idle_s"]
     row = {
@@ -208,7 +210,8 @@ def _look(run: Path, pid: int) -> dict[str, Any] | None:
         progress = orjson.loads((run / "progress.json").read_bytes())
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         status = Path(f"/proc/{pid}/status").read_text()
-    except (OSError, ValueError):
+        memory_kb = int(status.partition("VmRSS:")[2].split()[0])
+    except (OSError, ValueError, IndexError):
         return None  # not there yet, or just gone
     slots = progress["slots"]
     return {
@@ -217,7 +220,7 @@ def _look(run: Path, pid: int) -> dict[str, Any] | None:
         "calls": sum(step["done"] for step in progress["steps"]),
         "problems": progress["problems"]["active"],
         "cpu_s": (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"),
-        "memory_mb": int(status.partition("VmRSS:")[2].split()[0]) / 1024,
+        "memory_mb": memory_kb / 1024,
     }
 
 

@@ -22,7 +22,7 @@ from eli5b_batch.problems import Problem
 from eli5b_batch.prompts import Prompts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from eli5b_batch.job import Job
@@ -50,7 +50,7 @@ class Backend:
     def __init__(self, *outcomes: Exception | str) -> None:
         self.outcomes = list(outcomes)
         self.requests: list[ChatRequest] = []
-        self.remarks: list[str] = []
+        self.silent: dict[str, str] = {}
         self.waiting = asyncio.Event()
         self.waiting.set()
 
@@ -86,11 +86,15 @@ class Capacity:
         failure: CallError | None = None,  # noqa: ARG002
         advice: Advice | None = None,  # noqa: ARG002
         load_s: float = 0.0,  # noqa: ARG002
+        work_s: float = 0.0,  # noqa: ARG002
     ) -> None:
         self.events.append("released")
 
     def is_down(self, place: Place) -> bool:  # noqa: ARG002 (the interface)
         return False
+
+    def take_out(self, urls: Collection[str]) -> None:
+        raise NotImplementedError
 
     def was_at_fault(self, place: Place) -> bool:  # noqa: ARG002 (the interface)
         return False

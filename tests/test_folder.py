@@ -79,6 +79,21 @@ def test_other_weights_under_the_same_name_are_refused_by_what_differs(
     )
 
 
+def test_another_id_under_a_name_is_another_model_and_inherits_nothing(tmp_path: Path) -> None:
+    facts = {"1b": ModelFacts("abc", "Q8_0", "1B", "ollama 1"), "3b": ModelFacts("def")}
+    write_manifest(tmp_path, experiment(), Plan(), facts, FIRST)
+    other = experiment("models.1b.model=qwen2.5:1.5b")
+    write_manifest(tmp_path, other, Plan(), {}, SECOND)
+    manifest = read_manifest(tmp_path)
+    assert manifest is not None
+    shown = ("model", "digest", "quantization", "parameter_size", "server", "on_gpu")
+    assert [manifest["models"]["1b"][key] for key in shown] == ["qwen2.5:1.5b", "", "", "", "", None]
+    assert manifest["models"]["3b"]["digest"] == "def"
+    write_manifest(tmp_path, other, Plan(), {"1b": ModelFacts("xyz", "Q4_K_M")}, SECOND)
+    with pytest.raises(RunFolderError, match="digest other now, xyz on record"):
+        write_manifest(tmp_path, other, Plan(), {"1b": ModelFacts("other")}, SECOND)
+
+
 def test_a_server_that_tells_less_or_is_newer_is_no_other_model(tmp_path: Path) -> None:
     write_manifest(tmp_path, experiment(), Plan(), {"1b": ModelFacts("abc", "Q8_0", "1B", "ollama 1")}, FIRST)
     write_manifest(tmp_path, experiment(), Plan(), {"1b": ModelFacts("", "", "", "ollama 2")}, SECOND)

@@ -14,7 +14,7 @@ from eli5b_batch.grading.book import Arm
 from eli5b_batch.plan import Plan
 from eli5b_batch.problems import Problem
 from eli5b_batch.progress import Progress
-from eli5b_batch.snapshot import Slot, slot_seconds
+from eli5b_batch.snapshot import Provider, Slot, slot_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -142,28 +142,27 @@ class Gpus:
             "parallel": 4,
             "queued": 10,
             "busy_share": 0.6,
+            "busy_s": 60.0,
+            "loading_s": 10.0,
+            "idle_s": 20.0,
+            "down_s": 10.0,
             "tokens_per_s": 812.0,
             "calls": 120,
+            "not_for_display": True,
         }
         figures = dict.fromkeys(("in_flight", "concurrency", "queued", "retry_waiting", "retries"), 0)
-        return {"provider": "gpus", **figures, "last_error": None, "slots": [usual | self._slot]}
+        return {"provider": "gpus", **figures, "last_error": None, "down_s": None, "slots": [usual | self._slot]}
 
 
 def test_a_slots_figures_are_shown_as_they_are_told() -> None:
-    told = {
-        "resident": ["llama3.2:1b", "llama3.2:3b"],
-        "on_gpu": 0.9,
-        "down": True,
-        "loads": 2,
-        "busy_s": 60.0,
-        "loading_s": 10.0,
-        "idle_s": 20.0,
-        "down_s": 10.0,
-    }
-    [slot] = progress(Clock(), dispatchers=[Gpus(**told)]).snapshot()["slots"]
+    told = {"resident": ["llama3.2:1b", "llama3.2:3b"], "on_gpu": 0.9, "down": True, "loads": 2}
+    shown = progress(Clock(), dispatchers=[Gpus(**told)]).snapshot()
+    [slot], [provider] = shown["slots"], shown["providers"]
+    assert set(provider) == Provider.__required_keys__
+    assert (provider["requests_limit"], provider["rate_limited"], provider["limit_history"]) == (None, 0, [])
     assert told.items() <= slot.items()
     assert set(slot) == Slot.__required_keys__
-    assert slot_seconds(slot) == (60.0, 10.0, 20.0, 10.0)
+    assert slot_seconds(slot) == 100.0
 
 
 def test_a_snapshot_says_when_and_who() -> None:

@@ -11,8 +11,8 @@ import orjson
 import pytest
 
 from eli5b_batch.errors import RunFolderError, StorageError
-from eli5b_batch.progress_file import ProgressFile, is_alive, read_progress
-from eli5b_batch.snapshot import slot_seconds
+from eli5b_batch.progress_file import ProgressFile, is_alive, read_progress, slots_used_last
+from eli5b_batch.snapshot import SLOT_SECONDS, Provider, Slot, Step, slot_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -155,6 +155,9 @@ async def test_written_also_when_the_run_is_cancelled(tmp_path: Path) -> None:
         (b"[1]", "schema 1"),
         (b'{"schema": 2}', "schema 1"),
         (b'{"schema": 1, "run": "quick"}', "lacks accuracy, cost"),
+        (orjson.dumps({**snapshot(), "slots": 3}), "lacks slots: something"),
+        (orjson.dumps({**snapshot(), "slots": [3]}), "lacks slots: something"),
+        (orjson.dumps({**snapshot(), "providers": [{}]}), "lacks providers.concurrency, providers.in_flight"),
     ],
 )
 def test_what_can_not_be_read_is_one_sentence(tmp_path: Path, content: bytes | None, words: str) -> None:
@@ -168,12 +171,37 @@ def test_what_can_not_be_read_is_one_sentence(tmp_path: Path, content: bytes | N
 
 def test_what_an_earlier_version_did_not_write_is_filled_in(tmp_path: Path) -> None:
     old = snapshot()
-    step, slot = {"step": "answer", "model": "1b", "done": 1}, {"slot": "gpu0", "busy_share": 0.5}
-    (tmp_path / "progress.json").write_bytes(orjson.dumps({**old, "steps": [step], "slots": [slot]}))
+    later = {"began_s", "ended_s", "down_s", "limit_history", "resident", "on_gpu", "down", "loads", *SLOT_SECONDS}
+    step, provider, slot = (
+        {key: 0.5 for key in kind.__required_keys__ if key not in later} for kind in (Step, Provider, Slot)
+    )
+    rows = {"steps": [step], "providers": [provider], "slots": [slot]}
+    (tmp_path / "progress.json").write_bytes(orjson.dumps({**old, **rows}))
     read = read_progress(tmp_path)
+    assert read["providers"][0]["limit_history"] == []
     assert read["steps"][0]["began_s"] is None
     assert read["slots"][0]["busy_share"] == 0.5
-    assert slot_seconds(read["slots"][0]) == (0, 0, 0, 0)
+    assert slot_seconds(read["slots"][0]) == 0
+
+
+async def test_what_the_last_start_with_slots_left_of_them_outlives_starts_without(tmp_path: Path) -> None:
+    path = tmp_path / "progress.json"
+    slot = cast("Slot", dict.fromkeys(Slot.__required_keys__, 0.5))
+
+    async def start(*slots: Slot) -> Snapshot:
+        async with ProgressFile(path, lambda: snapshot(slots=list(slots)), on_error=unexpected):
+            return read_progress(tmp_path)
+
+    assert slots_used_last(await start()) == []
+    assert slots_used_last(await start(slot)) == [slot]
+    for _ in range(2):
+        now = await start()
+        assert now["slots"] == []
+        assert slots_used_last(now) == [slot]
+    other: Slot = {**slot, "calls": 7}
+    now = await start(other)
+    assert slots_used_last(now) == [other]
+    assert now["earlier_slots"] == []
 
 
 def test_no_such_folder(tmp_path: Path) -> None:

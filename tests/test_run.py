@@ -21,6 +21,7 @@ from eli5b_batch.folder import locked
 from eli5b_batch.jobfile import load_job
 from eli5b_batch.journal import read_records
 from eli5b_batch.plan import count_calls, load_experiment
+from eli5b_batch.progress_file import read_progress, slots_used_last
 from eli5b_batch.report.results import build_results
 from eli5b_batch.run import execute
 from eli5b_batch.store import redo_steps, repair_run
@@ -111,6 +112,9 @@ async def test_a_finished_run_run_again_makes_no_call(tmp_path: Path) -> None:
     assert (tmp_path / "grades.jsonl").read_bytes() == grades
     assert watch.last is not None
     assert sum(step["replayed"] for step in watch.last["steps"]) == 42
+    assert watch.last["slots"] == []
+    slots = slots_used_last(read_progress(tmp_path))
+    assert sum(slot["calls"] for slot in slots) == sum(r["slot"] is not None for r in calls(tmp_path)) > 0
 
 
 async def test_an_interrupted_run_drains_and_the_same_command_finishes_it(tmp_path: Path) -> None:
@@ -345,6 +349,19 @@ async def test_redo_asks_a_step_again_keeps_the_old_records_and_counts_the_newes
     assert redo_steps(tmp_path, experiment, ["answer"]) == ["answer"]
     with pytest.raises(RunFolderError, match="no such step; its steps are: answer, hint"):
         redo_steps(tmp_path, experiment, ["answr"])
+
+
+async def test_redo_asks_another_model_under_the_same_name(tmp_path: Path) -> None:
+    await run(tmp_path)
+    other = "models.8b.model=qwen2.5:7b"
+    assert "--redo answer" in str((await run(tmp_path, other)).reason)
+    experiment = load_experiment(load_job(QUICKSTART, overrides=[other], limit=3), "q")
+    assert redo_steps(tmp_path, experiment, ["answer"]) == ["answer"]
+    # The hints of quickstart say for whom they are: they are asked again as well.
+    redo_steps(tmp_path, experiment, ["hint"])
+    assert (await run(tmp_path, other)).exit_code == 0
+    newest = {r["key"]: r for r in calls(tmp_path) if r["step"] == "answer" and r["model"] == "8b"}
+    assert {r["request"]["model"] for r in newest.values()} == {"qwen2.5:7b"}
 
 
 async def test_hints_asked_again_have_the_answers_built_on_them_asked_again_once_whatever_is_killed(

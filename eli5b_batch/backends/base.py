@@ -39,7 +39,10 @@ class Advice(NamedTuple):
 
 @dataclass(slots=True)
 class ChatReply:
-    """One answer. `usage` holds tokens (`input_tokens`, `output_tokens`, by class where told); `load_s` seconds."""
+    """One answer. `usage` holds tokens (`input_tokens`, `output_tokens`, by class where told).
+
+    `load_s` and `work_s` are seconds that the server spent on loading and on the call itself, 0 where it does not tell.
+    """
 
     text: str
     finish_reason: str
@@ -47,6 +50,7 @@ class ChatReply:
     load_s: float = 0.0
     extra: dict[str, Any] = field(default_factory=dict)
     advice: Advice | None = None
+    work_s: float = 0.0
 
 
 def keepable(extra: dict[str, Any]) -> dict[str, Any]:
@@ -71,8 +75,8 @@ class ModelFacts(NamedTuple):
 class Backend(Protocol):
     """A client of one wire protocol; one per provider."""
 
-    remarks: list[str]
-    """What `reach` found worth knowing, a sentence each."""
+    silent: dict[str, str]
+    """Addresses that `reach` got no answer from and can do without, each with one sentence."""
 
     async def chat(self, request: ChatRequest, base_url: str, deadline_s: float = math.inf) -> ChatReply:
         """Send one request; no answer within `deadline_s` seconds is a failure of class `timeout`.

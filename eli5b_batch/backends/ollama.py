@@ -6,6 +6,7 @@ Facts about the server's behaviour are listed in `docs/providers.md`.
 
 from __future__ import annotations
 
+import asyncio
 import math
 import re
 from contextlib import asynccontextmanager
@@ -56,7 +57,7 @@ class OllamaBackend:
         self._transport = transport
         self._trace = trace
         self._digests: dict[str, str] = {}
-        self.remarks: list[str] = []
+        self.silent: dict[str, str] = {}
 
     async def chat(self, request: ChatRequest, base_url: str, deadline_s: float = math.inf) -> ChatReply:
         """Send one request; see `Backend.chat`.
@@ -86,15 +87,16 @@ class OllamaBackend:
         A slot that does not answer is remarked on where others can do its work: it may come back during the run.
         `on_gpu` is that of the slot where it is least.
         """
+        asked = {url: [model for model in wanted if model in models] for url, wanted in self._slots.items()}
+        told = await asyncio.gather(*(self._inspect(url, here) for url, here in asked.items()), return_exceptions=True)
         facts: dict[str, ModelFacts] = {}
-        silent: list[NoServerError] = []
-        for url, wanted in self._slots.items():
-            here = [model for model in wanted if model in models]
-            try:
-                inspected = await self._inspect(url, here)
-            except NoServerError as error:
-                silent.append(error)
+        silent: dict[str, NoServerError] = {}
+        for url, inspected in zip(asked, told, strict=True):
+            if isinstance(inspected, NoServerError):
+                silent[url] = inspected
                 continue
+            if isinstance(inspected, BaseException):
+                raise inspected
             for model, found in inspected.items():
                 known = facts.get(model, found)
                 if known.digest != found.digest:
@@ -104,9 +106,10 @@ class OllamaBackend:
                     )
                 shares = [share for share in (known.on_gpu, found.on_gpu) if share is not None]
                 facts[model] = found._replace(on_gpu=min(shares, default=None))
-        if silent and any(model not in facts for model in models):
-            raise silent[0]
-        self.remarks = [f"{error}; until it does, the other slots do its work" for error in silent]
+        for url, error in silent.items():
+            if not facts.keys() >= set(asked[url]):
+                raise error
+        self.silent = {url: f"{error}; until it does, the other slots do its work" for url, error in silent.items()}
         self._digests = {model: found.digest for model, found in facts.items()}
         return facts
 
@@ -164,27 +167,36 @@ class OllamaBackend:
     async def loaded(self, url: str) -> dict[str, float] | None:
         """The models of the job in a server's memory, each with its share in GPU memory; None where it does not say.
 
+        Also makes sure that the server, which may have been away, still has the models that the run began with.
+
         Raises:
             RetryableError: it does not answer.
             ProviderRefusedError: one of them is no longer the model that the run began with.
         """
         await self._transport.get(f"{url}/api/version", HEALTH_TIMEOUT_S)
+        for model, row in (await self._rows(url, "tags") or {}).items():
+            self._check_digest(url, model, as_text(row.get("digest")))
+        running = await self._rows(url, "ps")
+        if running is None:
+            return None
+        shares = {}
+        for model, row in running.items():
+            size = as_count(row.get("size"))
+            shares[model] = min(1.0, as_count(row.get("size_vram")) / size) if size else 1.0
+        return shares
+
+    async def _rows(self, url: str, what: str) -> dict[str, dict[str, Any]] | None:
+        """What a server lists, by the job's model ids; None where it does not: some are too busy while they load."""
         try:
-            response = await self._transport.get(f"{url}/api/ps", HEALTH_TIMEOUT_S)
+            response = await self._transport.get(f"{url}/api/{what}", HEALTH_TIMEOUT_S)
             rows = as_object(response.json()).get("models")
         except RetryableError:
-            return None  # it is alive, and busy: some versions list nothing while they load
+            return None
         if response.status != HTTPStatus.OK or not isinstance(rows, list):
             return None
         listed = {as_text(row.get("model")): row for row in rows if isinstance(row, dict)}
-        shares = {}
-        for model in self._slots.get(url, ()):
-            row = listed.get(_listed_name(model, listed) or "")
-            if row is not None:
-                self._check_digest(url, model, as_text(row.get("digest")))
-                size = as_count(row.get("size"))
-                shares[model] = min(1.0, as_count(row.get("size_vram")) / size) if size else 1.0
-        return shares
+        names = {model: _listed_name(model, listed) for model in self._slots.get(url, ())}
+        return {model: listed[name] for model, name in names.items() if name is not None}
 
     def _check_digest(self, url: str, model: str, digest: str) -> None:
         known = self._digests.get(model)
@@ -293,7 +305,8 @@ def _read_reply(response: Response, num_ctx: int | None) -> ChatReply:
         # Servers stop there; those before 0.12.6 go on without the first half of what they have read. Either way the
         # text is not what a larger window had given.
         extra["window_full"] = True
-    return ChatReply(text, reason, usage, load_s=load_s, extra=extra)
+    work_s = seconds["prompt_eval"] + seconds["eval"]
+    return ChatReply(text, reason, usage, load_s=load_s, work_s=work_s, extra=extra)
 
 
 def _error_text(response: Response) -> str:

@@ -72,7 +72,7 @@ class OpenAIBackend:
         self._key = key
         self._key_env = key_env or "the provider's api_key_env"
         self._transport = transport
-        self.remarks: list[str] = []
+        self.silent: dict[str, str] = {}
         self._trace = trace
 
     async def chat(self, request: ChatRequest, base_url: str, deadline_s: float = math.inf) -> ChatReply:

@@ -8,46 +8,25 @@ fit becomes one line "+n more" that stands for the rest.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from rich.console import Group
-from rich.progress_bar import ProgressBar
-from rich.table import Column, Table
+from rich.table import Column
 from rich.text import Text
 
+from eli5b_batch.dashboard.block import LEFT, Block, bar, column, grid, rows_drawn
+from eli5b_batch.dashboard.slots import slots_block
 from eli5b_batch.dashboard.text import NONE, amount, clean, count, duration, percent, speed
-from eli5b_batch.snapshot import slot_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from rich.console import RenderableType
+    from rich.table import Table
 
-    from eli5b_batch.snapshot import Arm, Provider, Slot, Snapshot, Step
-
-FLOOR: Final = 3
-"""Lines in which every block can be drawn: its column heads, one row, one line for the rest."""
+    from eli5b_batch.snapshot import Arm, Provider, Snapshot, Step
 
 _LABEL_WIDTH: Final = 28
-_ROOMY: Final = 94
-"""Width from which slots show every figure."""
-_WITH_BAR: Final = 108
-"""Width from which they show a bar as well."""
-_FIGURES: Final = 84
-"""Columns that the figures of a slot and the least of its bar take."""
-_HALF: Final = 0.5
-"""A slot that is busy less than this is worth a look."""
-_FULLY: Final = 0.995
-"""A share from here on is shown as 100%."""
-_LEFT, _RIGHT = "left", "right"
-
-
-class Block(NamedTuple):
-    """One part of the screen; `build(lines)` fits into `lines`, of which it needs `min(want, FLOOR)`."""
-
-    title: str
-    want: int
-    build: Callable[[int], RenderableType]
 
 
 def blocks(snapshot: Snapshot, width: int) -> list[Block]:
@@ -58,40 +37,10 @@ def blocks(snapshot: Snapshot, width: int) -> list[Block]:
     if snapshot["providers"]:
         made.append(_providers(snapshot["providers"]))
     if snapshot["slots"]:
-        made.append(_slots(snapshot["slots"], width))
+        made.append(slots_block(snapshot["slots"], width))
     if snapshot["accuracy"]:
         made.append(_accuracy(snapshot["accuracy"], width))
     return made
-
-
-def bar(done: float, total: float, style: str = "cyan") -> ProgressBar:
-    """A bar that is full when `done` reaches `total`, and when there is nothing to do."""
-    return ProgressBar(total=total, completed=done, complete_style=style, finished_style="green")
-
-
-def grid(*columns: Column, head: bool = True) -> Table:
-    """A table without rules over the whole width, a line per row; columns with a ratio take what is left."""
-    table = Table(
-        *columns,
-        box=None,
-        expand=True,
-        pad_edge=False,
-        padding=(0, 2, 0, 0),
-        show_header=head,
-        header_style="dim",
-    )
-    for column in columns:
-        column.no_wrap = True
-    return table
-
-
-def _column(name: str, justify: str = _RIGHT, *, ratio: int | None = None) -> Column:
-    return Column(name, justify="left" if justify == _LEFT else "right", ratio=ratio)
-
-
-def _kept(rows: int, room: int) -> int:
-    """How many of `rows` are drawn one by one in `room` lines; the last line stands for the others."""
-    return rows if rows <= room else max(room - 1, 0)
 
 
 def _alarm(number: int, style: str) -> Text:
@@ -104,17 +53,17 @@ def _alarm(number: int, style: str) -> Text:
 def _steps(steps: Sequence[Step]) -> Block:
     def build(lines: int) -> RenderableType:
         table = grid(
-            _column("step", _LEFT),
-            _column("model", _LEFT),
-            _column("", _LEFT, ratio=1),
-            _column("done"),
-            _column(""),
-            _column("rate"),
-            _column("left"),
-            _column("failed"),
-            _column("journal"),
+            column("step", LEFT),
+            column("model", LEFT),
+            column("", LEFT, ratio=1),
+            column("done"),
+            column(""),
+            column("rate"),
+            column("left"),
+            column("failed"),
+            column("journal"),
         )
-        kept = _kept(len(steps), lines - 1)
+        kept = rows_drawn(len(steps), lines - 1)
         for step in steps[:kept]:
             _add_step(table, step)
         if rest := steps[kept:]:
@@ -164,18 +113,18 @@ def _providers(providers: Sequence[Provider]) -> Block:
 
     def build(lines: int) -> RenderableType:
         table = grid(
-            _column("provider", _LEFT),
-            _column("", _LEFT, ratio=1),
-            _column("req/min"),
-            _column("tok/min"),
-            _column("in flight"),
-            _column("waiting"),
-            _column("429s"),
-            _column("retries"),
+            column("provider", LEFT),
+            column("", LEFT, ratio=1),
+            column("req/min"),
+            column("tok/min"),
+            column("in flight"),
+            column("waiting"),
+            column("429s"),
+            column("retries"),
         )
         room = lines - 1
         told = errors[: max(room - min(len(providers), 2), 0)]
-        kept = _kept(len(providers), room - len(told))
+        kept = rows_drawn(len(providers), room - len(told))
         for provider in providers[:kept]:
             _add_provider(table, provider)
         if rest := providers[kept:]:
@@ -187,7 +136,7 @@ def _providers(providers: Sequence[Provider]) -> Block:
 
 def _trouble(provider: Provider) -> str:
     """The last error and, while nothing works, for how long."""
-    down_s = provider.get("down_s")
+    down_s = provider["down_s"]
     down = f"down for {down_s:.0f} s, probing; " if down_s else ""
     return f"{down}{provider['last_error']}"
 
@@ -242,99 +191,6 @@ def _sum_of_providers(providers: Sequence[Provider]) -> Provider:
     }
 
 
-# GPU slots
-
-
-def _slots(slots: Sequence[Slot], width: int) -> Block:
-    several = len({slot["provider"] for slot in slots}) > 1
-    roomy, with_bar = width >= _ROOMY, width >= _WITH_BAR
-
-    def build(lines: int) -> RenderableType:
-        table = grid(
-            _column("slot", _LEFT),
-            Column("model loaded", max_width=width - _FIGURES) if with_bar else Column("model loaded", ratio=1),
-            *([_column("", _LEFT, ratio=1)] if with_bar else []),
-            _column("busy"),
-            _column("loading"),
-            *([_column("down")] if roomy else []),
-            _column("tok/s"),
-            _column("in flight"),
-            _column("queue"),
-            _column("loads"),
-            *([_column("calls")] if roomy else []),
-        )
-        kept = _kept(len(slots), lines - 1)
-        for slot in slots[:kept]:
-            name = f"{slot['provider']}/{slot['slot']}" if several else slot["slot"]
-            _add_slot(table, name, _loaded(slot), slot, roomy=roomy, with_bar=with_bar)
-        if rest := slots[kept:]:
-            more = f"+{len(rest)} more"
-            _add_slot(table, more, _worst(rest), _sum_of_slots(rest), roomy=roomy, with_bar=with_bar)
-        return table
-
-    return Block("GPU slots", len(slots) + 1, build)
-
-
-def _loaded(slot: Slot) -> Text:
-    """What is wrong with a slot, the model it works on, and how many more it has in memory."""
-    if slot["down"]:
-        return Text("down", style="bold red")
-    text = Text()
-    if slot["on_gpu"] is not None and slot["on_gpu"] < _FULLY:
-        text.append(f"{slot['on_gpu']:.0%} on GPU: ", style="yellow")
-    text.append(clean(slot["model"] or "none"), style="" if slot["model"] else "dim")
-    others = len(set(slot["resident"]) - {slot["model"]})
-    return text.append(f" +{others}" if slot["model"] and others else "", style="dim")
-
-
-def _worst(slots: Sequence[Slot]) -> Text:
-    """What is worth knowing of slots that are not shown one by one."""
-    if down := sum(slot["down"] for slot in slots):
-        return Text(f"{down} down", style="bold red")
-    idlest = min(slots, key=lambda slot: slot["busy_share"])
-    return Text(f"idlest {clean(idlest['slot'])} {percent(idlest['busy_share'], 1)}", style="dim")
-
-
-def _add_slot(table: Table, name: str, loaded: Text, slot: Slot, *, roomy: bool, with_bar: bool) -> None:
-    share, in_all = slot["busy_share"], sum(slot_seconds(slot))
-    table.add_row(
-        Text(clean(name), style="bold red" if slot["down"] else "bold"),
-        loaded,
-        *([bar(share, 1, "green" if share >= _HALF else "yellow")] if with_bar else []),
-        Text(percent(share, 1)),
-        Text(percent(slot["loading_s"], in_all)),
-        *([Text(percent(slot["down_s"], in_all), style="red" if slot["down_s"] else "dim")] if roomy else []),
-        Text(amount(slot["tokens_per_s"])),
-        Text(f"{count(slot['in_flight'])}/{count(slot['parallel'])}"),
-        Text(count(slot["queued"])),
-        Text(count(slot["loads"])),
-        *([Text(count(slot["calls"]))] if roomy else []),
-    )
-
-
-def _sum_of_slots(slots: Sequence[Slot]) -> Slot:
-    return {
-        "provider": "",
-        "slot": "",
-        "url": "",
-        "model": None,
-        "resident": [],
-        "on_gpu": None,
-        "in_flight": sum(slot["in_flight"] for slot in slots),
-        "parallel": sum(slot["parallel"] for slot in slots),
-        "queued": sum(slot["queued"] for slot in slots),
-        "busy_share": sum(slot["busy_share"] for slot in slots) / len(slots),
-        "busy_s": sum(slot["busy_s"] for slot in slots),
-        "loading_s": sum(slot["loading_s"] for slot in slots),
-        "idle_s": sum(slot["idle_s"] for slot in slots),
-        "down_s": sum(slot["down_s"] for slot in slots),
-        "down": any(slot["down"] for slot in slots),
-        "tokens_per_s": sum(slot["tokens_per_s"] for slot in slots),
-        "calls": sum(slot["calls"] for slot in slots),
-        "loads": sum(slot["loads"] for slot in slots),
-    }
-
-
 # Accuracy
 
 
@@ -369,10 +225,10 @@ def _accuracy(arms: Sequence[Arm], width: int) -> Block:
         unseen = len(models) - len(shown)
         table = grid(
             Column("accuracy", max_width=_LABEL_WIDTH),
-            *(_column(clean(model)) for model in shown),
-            *([_column(f"+{unseen} more")] if unseen else []),
+            *(column(clean(model)) for model in shown),
+            *([column(f"+{unseen} more")] if unseen else []),
         )
-        kept = _kept(len(labels), lines - 1)
+        kept = rows_drawn(len(labels), lines - 1)
         for label in labels[:kept]:
             row = cells[label]
             table.add_row(Text(label), *(_cell(row.get(model), with_counts=counted) for model in shown))

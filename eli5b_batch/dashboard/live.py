@@ -14,6 +14,7 @@ from rich.live import Live
 
 from eli5b_batch.dashboard.frame import render
 from eli5b_batch.periodic import Periodic, takes_writes
+from eli5b_batch.snapshot import SLOT_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,9 +38,7 @@ _CLOCK_FIELDS: Final = frozenset(
         "tokens_per_minute",
         "tokens_per_s",
         "busy_share",
-        "busy_s",
-        "loading_s",
-        "idle_s",
+        *SLOT_SECONDS,  # providers have a `down_s` as well
     }
 )
 """Fields that move with the clock even when nothing happens."""

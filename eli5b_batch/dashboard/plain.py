@@ -101,7 +101,7 @@ def _slots(slots: list[Slot]) -> list[str]:
     if not slots:
         return []
     busy = percent(sum(slot["busy_share"] for slot in slots), len(slots))
-    in_all = sum(sum(slot_seconds(slot)) for slot in slots)
+    in_all = sum(slot_seconds(slot) for slot in slots)
     text = f"slots busy {busy}, loading {percent(sum(slot['loading_s'] for slot in slots), in_all)}"
     down = [slot["slot"] for slot in slots if slot["down"]]
     return [f"{text}, down: {' '.join(down)}" if down else text]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from eli5b_batch.backends.base import Advice
     from eli5b_batch.errors import CallError
@@ -62,8 +62,12 @@ class Capacity(Protocol):
         failure: CallError | None = None,
         advice: Advice | None = None,
         load_s: float = 0.0,
+        work_s: float = 0.0,
     ) -> None:
-        """Give a place back, with what it came to; neither tokens nor a failure: nothing was sent."""
+        """Give a place back, with what it came to; neither tokens nor a failure: nothing was sent.
+
+        `load_s` and `work_s` are what the server says of loading and of working on the call; 0 where it does not.
+        """
         ...
 
     def is_hungry(self, lead_s: float, coming: Mapping[str, float]) -> bool:
@@ -81,6 +85,10 @@ class Capacity(Protocol):
 
     def is_down(self, place: Place) -> bool:
         """Whether the server of this place is taken to be down, so that a failure there is not the call's own."""
+        ...
+
+    def take_out(self, urls: Collection[str]) -> None:
+        """Do without the servers at these addresses, which do not answer, until they do."""
         ...
 
     def was_at_fault(self, place: Place) -> bool:

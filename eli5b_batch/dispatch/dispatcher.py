@@ -142,7 +142,8 @@ class Dispatcher:
         facts: dict[str, ModelFacts] = {}
         for backend in self.backends.values():
             facts |= await backend.reach(models)
-            self.remarks += backend.remarks
+            self.remarks += backend.silent.values()
+            self.capacity.take_out(backend.silent)
         self.last_error = self.remarks[-1] if self.remarks else None
         return facts
 
@@ -218,7 +219,9 @@ class Dispatcher:
             self.capacity.release(place, tokens=outcome.tokens, failure=outcome.error)
         else:
             reply = outcome.reply
-            self.capacity.release(place, tokens=outcome.tokens, advice=reply.advice, load_s=reply.load_s)
+            self.capacity.release(
+                place, tokens=outcome.tokens, advice=reply.advice, load_s=reply.load_s, work_s=reply.work_s
+            )
 
     async def _attempt(
         self, request: ChatRequest, place: Place, price: Price | None, worst: float, deadline_s: float

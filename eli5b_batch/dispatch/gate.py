@@ -13,7 +13,7 @@ from eli5b_batch.dispatch.pace import TICK_S
 from eli5b_batch.dispatch.pump import Pump
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from eli5b_batch.backends.base import Advice
     from eli5b_batch.dispatch.account import Account
@@ -53,6 +53,7 @@ class Gate(Pump):
         failure: CallError | None = None,
         advice: Advice | None = None,
         load_s: float = 0.0,  # noqa: ARG002 (part of the interface; an API loads nothing)
+        work_s: float = 0.0,  # noqa: ARG002 (part of the interface)
     ) -> None:
         """Give a place back; see `Capacity`."""
         account: Account = place.owner.account
@@ -76,6 +77,9 @@ class Gate(Pump):
         """Whether the account of this place is taken to be down; see `Capacity`."""
         account: Account = place.owner.account
         return account.breaker.is_open
+
+    def take_out(self, urls: Collection[str]) -> None:
+        """Nothing: an API that does not answer at the start ends the run; see `Capacity`."""
 
     def was_at_fault(self, place: Place) -> bool:  # noqa: ARG002 (part of the interface)
         """Accounts of one host fail together: a failure there is never told apart from the call's own."""

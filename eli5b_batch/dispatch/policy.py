@@ -48,16 +48,20 @@ class Backlog(NamedTuple):
 
 
 class SlotView(NamedTuple):
-    """One slot: the models in its memory, the ones it may serve (none: all), calls in flight of at most `parallel`."""
+    """One slot: the models in its memory, the ones it may serve (none: all), calls in flight of at most `parallel`.
+
+    `unfit` are models that it could not load and is not to try now.
+    """
 
     resident: Collection[str]
     models: Collection[str]
     in_flight: int
     parallel: int
+    unfit: Collection[str] = ()
 
     def serves(self, model: str) -> bool:
         """Whether it may take calls of `model`."""
-        return not self.models or model in self.models
+        return (not self.models or model in self.models) and model not in self.unfit
 
     def work_s(self, backlog: Backlog) -> float:
         """Seconds this slot would need for the whole backlog alone."""
@@ -116,7 +120,7 @@ def runs_dry(slot: SlotView, backlogs: Backlogs, lead_s: float) -> bool:
     """Whether the work for what the slot has loaded ends before new problems become work for it; see `is_hungry`."""
     mine = longest = 0.0
     for model in slot.resident:
-        if model in backlogs:
+        if model in backlogs and slot.serves(model):
             backlog = backlogs[model]
             mine += slot.work_s(backlog) / max(1, backlog.holders)
             longest = max(longest, backlog.call_s)

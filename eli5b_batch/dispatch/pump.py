@@ -9,6 +9,7 @@ import asyncio
 import math
 from typing import TYPE_CHECKING
 
+from eli5b_batch.dispatch.pace import TICK_S
 from eli5b_batch.errors import ProviderDownError
 
 if TYPE_CHECKING:
@@ -62,11 +63,18 @@ class Pump:
         if math.isfinite(seconds):
             self._timer = asyncio.get_running_loop().call_later(seconds, self._pump)
 
-    def _give_up_on(self, down_since: Sequence[float | None], model: str = "") -> None:
-        """End the run where every server (of `model`) has been down for too long, None standing for one that works."""
+    def _give_up_on(self, down_since: Sequence[float | None], model: str = "") -> float:
+        """End the run where every server (of `model`) has been down for too long, None standing for one that works.
+
+        Returns:
+            Seconds until that would be; infinite where it would not.
+        """
         downs = [since for since in down_since if since is not None]
         if self._over is None or self._over.done() or len(downs) < len(down_since):
-            return
+            return math.inf
         down_s = self._clock() - max(downs)
-        if down_s >= self._give_up_after_s:
-            self._over.set_exception(ProviderDownError(down_s, self._last_failure, model))
+        left = self._give_up_after_s - down_s
+        if left > TICK_S:
+            return left
+        self._over.set_exception(ProviderDownError(down_s, self._last_failure, model))
+        return math.inf

@@ -7,20 +7,21 @@ here are the queues, one per model, and what has been learnt of each model's cos
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from eli5b_batch.dispatch.breaker import is_stall
 from eli5b_batch.dispatch.capacity import Need, Place, Waiting, granted
 from eli5b_batch.dispatch.policy import Backlog, hesitates_s, is_full, is_hungry, next_model, runs_dry
 from eli5b_batch.dispatch.pump import Pump
-from eli5b_batch.dispatch.server import LOAD_S, Server
-from eli5b_batch.dispatch.watch import Watch
+from eli5b_batch.dispatch.server import LOAD_S, Server, is_fault
+from eli5b_batch.dispatch.watch import MISSES, Watch
+from eli5b_batch.log import log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from eli5b_batch.backends.base import Advice
     from eli5b_batch.dispatch.server import Mark
@@ -74,12 +75,14 @@ class SlotPool(Pump):
         look: Look | None = None,
     ) -> None:
         super().__init__(clock, give_up_after_s)
-        self._servers = [Server(slot, clock) for slot in slots]
+        self._servers = [Server(slot, clock, watched=look is not None) for slot in slots]
         self._models: dict[str, _Model] = {}
         self._watch = Watch(self._servers, look, self._pump_soon) if look else None
 
     async def run(self) -> None:
         """Watch over the servers until cancelled; see `Capacity`."""
+        for server in self._servers:
+            server.time.begin()
         works = [asyncio.create_task(super().run())]
         if self._watch is not None:
             works.append(asyncio.create_task(self._watch.run()))
@@ -112,28 +115,46 @@ class SlotPool(Pump):
         failure: CallError | None = None,
         advice: Advice | None = None,  # noqa: ARG002 (part of the interface; a GPU has no limits to tell)
         load_s: float = 0.0,
+        work_s: float = 0.0,
     ) -> None:
         """Give a place back; see `Capacity`."""
         mark: Mark = place.owner
+        worked = self._works(mark.server, place.need.model)
         mark.server.finish(place, tokens, failure, load_s)
-        if is_stall(failure):
+        if is_fault(failure):
             self._last_failure = failure
+            if worked and not self._works(mark.server, place.need.model):
+                event = "slot taken out" if mark.server.breaker.is_open else "model can't be loaded"
+                slot, model = mark.server.name, place.need.model
+                log(event, level=logging.WARNING, slot=slot, model=model, reason=str(failure))
         elif failure is None and tokens is not None:
-            self._models[place.need.model].learn(max(0.0, self._clock() - mark.at - load_s), load_s)
+            self._models[place.need.model].learn(work_s or max(0.0, self._clock() - mark.at - load_s), load_s)
             if self._watch is not None and load_s >= LOAD_S:
                 self._watch.look_at(mark.server)
         self._pump_soon()
+
+    @staticmethod
+    def _works(server: Server, model: str) -> bool:
+        return server.down_since(model) is None
 
     def is_down(self, place: Place) -> bool:
         """Whether the slot of this place is taken to be down; see `Capacity`."""
         mark: Mark = place.owner
         return mark.server.breaker.is_open
 
+    def take_out(self, urls: Collection[str]) -> None:
+        """Servers that did not answer at the start; see `Capacity`."""
+        for server in self._servers:
+            if server.url in urls:
+                server.missed = MISSES
+                server.take_out()
+
     def was_at_fault(self, place: Place) -> bool:
         """Whether the slot is down and another serves its models; see `Capacity`."""
         mark: Mark = place.owner
-        return mark.server.breaker.is_open and any(
-            s.serves(place.need.model) and not s.breaker.is_open for s in self._servers
+        model = place.need.model
+        return not self._works(mark.server, model) and any(
+            s.serves(model) and self._works(s, model) for s in self._servers
         )
 
     def is_hungry(self, lead_s: float, coming: Mapping[str, float]) -> bool:
@@ -171,11 +192,12 @@ class SlotPool(Pump):
         wanted = {name: b for name, b in self._backlogs({}).items() if b.waiting}
         if not wanted:
             return
-        down = [s for s in self._servers if s.breaker.is_open]
-        for name in wanted if down else ():
-            self._give_up_on([s.breaker.down_since for s in self._servers if s.serves(name)], name)
         # A probe that is due now and was not sent is not wanted by any call: the next call to come asks again.
-        later = [s.breaker.due_in() for s in down]
+        later = [due for s in self._servers for due in s.due_in()]
+        later += [
+            self._give_up_on([s.down_since(name) for s in self._servers if s.serves(name)], name)
+            for name in (wanted if later else ())
+        ]
         if any(not s.in_flight for s in self._servers):
             later += [hesitates_s(b) for b in wanted.values() if not b.holders]
         self._pump_in(min((seconds for seconds in later if seconds > 0), default=math.inf))
@@ -189,12 +211,16 @@ class SlotPool(Pump):
         free.sort(key=_load)
         loading: tuple[Server, str] | None = None
         for server in free:
+            if server.breaker.is_open and loading is not None:
+                break  # no call probes a server that is down while another has room for it
             model = self._choose(server, backlogs)
             if model is not None and model in server.resident:
                 self._grant(server, model)
                 return True
             if model is not None and loading is None:
                 loading = server, model
+            if server.turning_to is not None:
+                backlogs = self._backlogs({})  # the others are to know
         if loading is not None:
             self._grant(*loading)
         return loading is not None
@@ -230,5 +256,5 @@ class SlotPool(Pump):
         }
 
 
-def _load(server: Server) -> tuple[float, bool]:
-    return server.in_flight / server.parallel, bool(server.resident)
+def _load(server: Server) -> tuple[bool, float, bool]:
+    return server.breaker.is_open, server.in_flight / server.parallel, bool(server.resident)

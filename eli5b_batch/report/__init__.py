@@ -16,6 +16,7 @@ import orjson
 from eli5b_batch.errors import RunFolderError, StorageError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from rich.console import RenderableType
@@ -69,6 +70,22 @@ def _made_from(run_dir: Path, summary: dict[str, Any]) -> str:
     return hashlib.blake2b(orjson.dumps(seen, option=orjson.OPT_SORT_KEYS), digest_size=8).hexdigest()
 
 
+def _use(run_dir: Path, tokens: Mapping[tuple[str, str], int]) -> dict[str, list[dict[str, Any]]]:
+    """How slots and limits were used, from progress.json; nothing is said of them where that can't be read."""
+    from eli5b_batch.progress_file import read_progress, slots_used_last  # noqa: PLC0415
+    from eli5b_batch.report.limits import limit_row  # noqa: PLC0415
+    from eli5b_batch.report.slots import slot_row  # noqa: PLC0415
+
+    try:
+        progress = read_progress(run_dir)
+    except RunFolderError:
+        return {"slots": [], "limits": []}
+    return {
+        "slots": [slot_row(slot, tokens) for slot in slots_used_last(progress)],
+        "limits": [limit_row(provider) for provider in progress["providers"] if provider["limit_history"]],
+    }
+
+
 def build_report(run_dir: Path) -> Report:
     """Rebuild every derived file of a run folder: results.jsonl, results.parquet and report/.
 
@@ -86,10 +103,8 @@ def build_report(run_dir: Path) -> Report:
     from eli5b_batch.files import write_atomically  # noqa: PLC0415
     from eli5b_batch.folder import read_manifest  # noqa: PLC0415
     from eli5b_batch.report.charts import draw  # noqa: PLC0415
-    from eli5b_batch.report.limits import limits_used  # noqa: PLC0415
     from eli5b_batch.report.markdown import markdown  # noqa: PLC0415
     from eli5b_batch.report.results import build_results  # noqa: PLC0415
-    from eli5b_batch.report.slots import slots_used  # noqa: PLC0415
     from eli5b_batch.report.summary import summarize  # noqa: PLC0415
 
     manifest = read_manifest(run_dir)
@@ -97,12 +112,7 @@ def build_report(run_dir: Path) -> Report:
         raise RunFolderError(f"{run_dir} is not a run folder: it has no manifest.json")
     starts = [dt.datetime.fromisoformat(start).timestamp() for start in manifest["starts"]]
     results = build_results(run_dir, manifest["graded_steps"], starts)
-    progress = run_dir / "progress.json"
-    summary = {
-        **summarize(results, manifest),
-        "slots": slots_used(progress, results.slot_tokens),
-        "limits": limits_used(progress),
-    }
+    summary = {**summarize(results, manifest), **_use(run_dir, results.slot_tokens)}
     folder = run_dir / "report"
     files = {
         "summary.json": orjson.dumps(

@@ -1,34 +1,24 @@
-"""How fast each provider was used, and what its 429s taught: from the progress of the last start.
+"""How fast a provider was used, and what its 429s taught.
 
-Must not know: calls, answers. Without progress.json there is nothing to say, and the report says nothing.
+Must not know: calls, answers, files.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 if TYPE_CHECKING:
-    from pathlib import Path
+    from eli5b_batch.snapshot import Provider
 
 
-def limits_used(progress: Path) -> list[dict[str, Any]]:
-    """By provider that was ever bounded: 429s, and the requests per minute decided on.
+def limit_row(provider: Provider) -> dict[str, Any]:
+    """One provider's 429s, and the requests per minute decided on; it must have a `limit_history`.
 
     Returns:
-        Rows of `provider`, `rate_limited`, `first`, `lowest`, `highest`, `last` and `history` ([seconds since the
-        start, requests per minute]); none where the file is missing or is not what this version writes.
+        `provider`, `rate_limited`, `first`, `lowest`, `highest`, `last` and `history` ([seconds since the start,
+        requests per minute]).
     """
-    try:
-        providers = orjson.loads(progress.read_bytes())["providers"]
-        return [_row(p) for p in providers if p["limit_history"]]
-    except (OSError, orjson.JSONDecodeError, KeyError, TypeError, ValueError):
-        return []
-
-
-def _row(provider: dict[str, Any]) -> dict[str, Any]:
-    limits = [float(limit) for _, limit in provider["limit_history"]]
+    limits = [limit for _, limit in provider["limit_history"]]
     return {
         "provider": provider["provider"],
         "rate_limited": provider["rate_limited"],

@@ -22,6 +22,7 @@ from eli5b_batch.report.wording import (
     speed,
     title,
 )
+from eli5b_batch.snapshot import SLOT_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -50,7 +51,7 @@ def markdown(summary: dict[str, Any]) -> str:
         ("Gap to the teacher closed by tailored hints", summary["gap_closed"], _gaps),
         ("Calls, tokens and cost", summary["spending"] if summary["spending"]["by_step"] else None, _spending),
         ("Students, all starts", summary["pace"], _pace),
-        ("Slots, last start", summary["slots"], _slots),
+        ("Slots, last start that used them", summary["slots"], _slots),
         ("Request limits in use, last start", summary["limits"], _limits),
     )
     for heading, found, write in sections:
@@ -172,7 +173,7 @@ def _slots(rows: Sequence[dict[str, Any]]) -> str:
         (
             f"{row['provider']}/{row['slot']}",
             f"{row['calls']:,}",
-            *(seconds_and_share(row[part], row["seconds"]) for part in ("busy_s", "loading_s", "idle_s", "down_s")),
+            *(seconds_and_share(row[part], row["seconds"]) for part in SLOT_SECONDS),
             f"{row['loads']:,}",
             speed(row["tokens_per_s"]),
             "-" if row["on_gpu"] is None else percent(row["on_gpu"]),

@@ -92,7 +92,7 @@ class Results(NamedTuple):
         tags: the names of the tag columns, sorted.
         spending: by step and model, in that order.
         pace: by model, how long it was at work.
-        slot_tokens: output tokens by (provider, slot), of calls sent in the last start.
+        slot_tokens: output tokens by (provider, slot), of the calls of the last start that made any on slots.
         simulated: whether any call says that it was simulated.
         orphans: verdicts of no recorded call; left out.
     """
@@ -132,6 +132,7 @@ class _Journal:
         self.pace: defaultdict[str, Pace] = defaultdict(Pace)
         self.slot_tokens: Counter[tuple[str, str]] = Counter()
         self._starts = sorted(starts)
+        self._slots_start = 0
         self.answers: dict[str, _Answer] = {}
         self.succeeded: dict[str, bool] = {}
         self.spending: dict[tuple[str, str], Spending] = {}
@@ -177,7 +178,10 @@ class _Journal:
         pace = self.pace[model]
         pace.output_tokens += output_tokens
         pace.add(start, sent, timing.get("latency") or 0.0)
-        if record.get("slot") is not None and start == len(self._starts):
+        if record.get("slot") is not None and start >= self._slots_start:
+            if start > self._slots_start:
+                self._slots_start = start
+                self.slot_tokens.clear()
             self.slot_tokens[record["provider"], record["slot"]] += output_tokens
 
     def add_grade(self, name: CallName, grade: dict[str, Any]) -> None:

@@ -1,43 +1,33 @@
-"""What the time of each GPU slot went into: from the progress of the last start.
+"""What the time of each GPU slot went into, in the last start that had slots.
 
-Must not know: calls, answers. Without progress.json there is nothing to say, and the report says nothing.
+Must not know: calls, answers, files.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-import orjson
+from eli5b_batch.snapshot import SLOT_SECONDS, slot_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
-_PARTS: Final = ("busy_s", "loading_s", "idle_s", "down_s")
+    from eli5b_batch.snapshot import Slot
 
 
-def slots_used(progress: Path, tokens: Mapping[tuple[str, str], int]) -> list[dict[str, Any]]:
-    """By slot: calls, models loaded, and what its time went into, in the last start.
+def slot_row(slot: Slot, tokens: Mapping[tuple[str, str], int]) -> dict[str, Any]:
+    """One slot's calls, models loaded, and what its time went into.
 
     Args:
-        progress: the run's progress.json.
-        tokens: output tokens of that start by (provider, slot).
+        slot: as its start left it.
+        tokens: output tokens by (provider, slot) of the last start that made calls on slots.
 
     Returns:
-        Rows of `provider`, `slot`, `calls`, `loads`, `on_gpu` (0..1 or None), `seconds` (in all), `busy_s`,
-        `loading_s`, `idle_s`, `down_s`, and `tokens_per_s` (output, over all the seconds); none where the file is
-        missing or is not what this version writes.
+        `provider`, `slot`, `calls`, `loads`, `on_gpu` (0..1 or None), `seconds` (in all), `busy_s`, `loading_s`,
+        `idle_s`, `down_s`, and `tokens_per_s` (output, over all the seconds; None where there were none).
     """
-    try:
-        return [_row(slot, tokens) for slot in orjson.loads(progress.read_bytes())["slots"]]
-    except (OSError, orjson.JSONDecodeError, KeyError, TypeError, ValueError):
-        return []
-
-
-def _row(slot: dict[str, Any], tokens: Mapping[tuple[str, str], int]) -> dict[str, Any]:
-    parts = {name: float(slot[name]) for name in _PARTS}
-    seconds = sum(parts.values())
-    made = tokens.get((slot["provider"], slot["slot"]), 0)
+    seconds = slot_seconds(slot)
+    made = tokens.get((slot["provider"], slot["slot"]), 0) if slot["calls"] else 0  # else they are of an earlier start
     return {
         "provider": slot["provider"],
         "slot": slot["slot"],
@@ -45,6 +35,6 @@ def _row(slot: dict[str, Any], tokens: Mapping[tuple[str, str], int]) -> dict[st
         "loads": slot["loads"],
         "on_gpu": slot["on_gpu"],
         "seconds": round(seconds, 3),
-        **parts,
+        **{part: slot[part] for part in SLOT_SECONDS},
         "tokens_per_s": round(made / seconds, 1) if seconds else None,
     }

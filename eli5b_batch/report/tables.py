@@ -27,6 +27,7 @@ from eli5b_batch.report.wording import (
     speed,
     title,
 )
+from eli5b_batch.snapshot import SLOT_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -141,10 +142,10 @@ def _pace(rows: Sequence[dict[str, Any]]) -> Table:
 def _slots(rows: Sequence[dict[str, Any]]) -> Table:
     """What the slots' time went into; of many slots those that were busy least."""
     few = rows
-    caption = "last start"
+    caption = "last start that used them"
     if len(rows) > _SLOTS:
         few = sorted(rows, key=lambda row: _share_of(row, "busy_s"))[:_SLOTS]
-        caption = f"last start; the {_SLOTS} least busy of {len(rows)} slots, all are in summary.md"
+        caption = f"last start that used them; the {_SLOTS} least busy of {len(rows)} slots, all are in summary.md"
     table = _narrow("slot", caption=caption)
     for head in ("calls", "busy", "loading", "idle", "down", "loads", "tok/s"):
         table.add_column(head, justify="right", no_wrap=True)
@@ -153,7 +154,7 @@ def _slots(rows: Sequence[dict[str, Any]]) -> Table:
         table.add_row(
             Text.assemble(f"{row['provider']}/{row['slot']}" if several else row["slot"], (_off_gpu(row), "yellow")),
             f"{row['calls']:,}",
-            *(percent(_share_of(row, part)) for part in ("busy_s", "loading_s", "idle_s", "down_s")),
+            *(percent(_share_of(row, part)) for part in SLOT_SECONDS),
             f"{row['loads']:,}",
             speed(row["tokens_per_s"]),
         )

@@ -56,7 +56,7 @@ def own_variables(provider: OllamaProvider, slot: Slot, *, port: int, token: str
     if slot.loaded is not None:
         variables["OLLAMA_MAX_LOADED_MODELS"] = str(slot.loaded)
     if provider.models_dir is not None:
-        variables["OLLAMA_MODELS"] = str(provider.models_dir.absolute())
+        variables["OLLAMA_MODELS"] = str(provider.models_dir.expanduser().absolute())
     return variables
 
 

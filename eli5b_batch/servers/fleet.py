@@ -9,13 +9,14 @@ import asyncio
 import logging
 import os
 import shutil
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from eli5b_batch.errors import JobError, StorageError
+from eli5b_batch.errors import JobError, ProviderRefusedError, RunFolderError, StorageError
 from eli5b_batch.files import write_atomically
 from eli5b_batch.job import OllamaProvider, OpenAIProvider
 from eli5b_batch.log import log
@@ -62,7 +63,7 @@ def find_program(name: str, provider: OllamaProvider) -> str:
     """The absolute path of a provider's executable.
 
     Raises:
-        JobError: there is none.
+        JobError: there is none, or no folder of models where the job says.
     """
     wanted = str(Path(provider.executable).expanduser())
     found = shutil.which(wanted)
@@ -71,6 +72,11 @@ def find_program(name: str, provider: OllamaProvider) -> str:
         raise JobError(
             f"providers.{name}.executable: no `{provider.executable}` found {where}; "
             "install it from https://ollama.com/download or name its path"
+        )
+    if provider.models_dir is not None and not provider.models_dir.expanduser().is_dir():
+        raise JobError(
+            f"providers.{name}.models_dir: there is no folder {provider.models_dir}; "
+            "make it, or leave the key out to use Ollama's own"
         )
     return str(Path(found).absolute())
 
@@ -111,6 +117,26 @@ async def managed_servers(
             (folder / RUNNING).unlink(missing_ok=True)
         if servers:
             log("servers stopped", restarts=sum(server.restarts for server in servers))
+
+
+@asynccontextmanager
+async def servers_for_a_look(job: Job, name: str) -> AsyncIterator[Fleet]:
+    """The servers of one provider, with logs that are removed at the end; not those of one that does not come up.
+
+    Raises:
+        JobError: an executable is missing.
+        ProviderRefusedError: a server does not come up; the log that this names stays where it is.
+        StorageError: the disk refuses.
+    """
+    async with AsyncExitStack() as stack:
+        folder = Path(mkdtemp(prefix="eli5b-"))
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        try:
+            fleet = await stack.enter_async_context(managed_servers(job, [name], folder))
+        except ProviderRefusedError:
+            stack.pop_all()
+            raise
+        yield fleet
 
 
 def _servers(job: Job, providers: Mapping[str, OllamaProvider], folder: Path, patience: Patience) -> list[Server]:
@@ -169,7 +195,10 @@ async def end_leftovers(folder: Path, patience_s: float = LEFTOVER_PATIENCE_S) -
     stubborn = await sessions.end(found, patience_s)
     if found:
         log("leftover servers ended", level=logging.WARNING, processes=len(found), killed=len(stubborn))
-    record.unlink(missing_ok=True)
+    try:
+        record.unlink(missing_ok=True)
+    except OSError as error:
+        raise RunFolderError(f"{record}: can't be removed: {error.strerror}; it is no file that a run made") from None
     return len(found)
 
 

@@ -1,4 +1,4 @@
-"""Which GPUs there are: `slots: auto` becomes one slot for each.
+"""Which GPUs there are: where a real run or check needs them, `slots: auto` becomes one slot for each.
 
 Must not know: servers. Asks `nvidia-smi`, which comes with the driver; where there is none there is no GPU for us.
 """
@@ -6,20 +6,23 @@ Must not know: servers. Asks `nvidia-smi`, which comes with the driver; where th
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from eli5b_batch.errors import JobError
-from eli5b_batch.job import CPU, Slot
+from eli5b_batch.job import CPU, OllamaProvider
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
+
+    from eli5b_batch.job import Job
 
 QUERY: Final = ("--query-gpu=index,uuid,name,memory.total", "--format=csv,noheader,nounits")
 DEADLINE_S: Final = 30.0
 """A driver that nobody uses is loaded first, which takes seconds."""
-DEFAULT_PARALLEL: Final = 4
 _NO_DEVICE: Final = "No devices were found"
+_MIG: Final = re.compile(r"MIG-[0-9A-Za-z-]+")
 
 
 class Gpu(NamedTuple):
@@ -30,14 +33,33 @@ class Gpu(NamedTuple):
     uuid: str
 
 
-def auto_slots(parallel: int | None) -> list[Slot]:
-    """A slot for each GPU that we may use, with all models on each; one on the CPU where there is none.
+def with_slots_found(job: Job, names: Collection[str]) -> Job:
+    """The job with a slot for each GPU that we may use where one of the named providers leaves its slots to us.
+
+    Every model may go to each; where there is no GPU it stays at one slot on the CPU.
 
     Raises:
         JobError: the driver's tool is there and does not tell the GPUs.
     """
-    places = visible(find_gpus(), os.environ.get("CUDA_VISIBLE_DEVICES")) or [CPU]
-    return [Slot(gpu=place, parallel=parallel or DEFAULT_PARALLEL) for place in places]
+    providers = dict(job.providers)
+    for name in names:
+        provider = job.providers[name]
+        if not (isinstance(provider, OllamaProvider) and isinstance(provider.slots, str)):
+            continue
+        try:
+            places = _places(find_gpus(), os.environ.get("CUDA_VISIBLE_DEVICES"))
+        except JobError as error:
+            raise JobError(f"providers.{name}.slots: {error}") from None
+        slots = [slot.model_copy(update={"gpu": place}) for slot in provider.shape[1] for place in places]
+        providers[name] = provider.model_copy(update={"slots": slots, "parallel": None})
+    return job.model_copy(update={"providers": providers})
+
+
+def _places(gpus: Sequence[Gpu], variable: str | None) -> list[int | str]:
+    places = visible(gpus, variable)
+    if gpus and variable and variable.strip() != "-1" and not places:
+        raise JobError(f"CUDA_VISIBLE_DEVICES is {variable[:60]!r}, which names none of the {len(gpus)} GPUs; mend it")
+    return places or [CPU]
 
 
 def find_gpus(executable: str = "nvidia-smi", *, deadline_s: float = DEADLINE_S) -> list[Gpu]:
@@ -94,7 +116,7 @@ def visible(gpus: Sequence[Gpu], variable: str | None) -> list[int | str]:
         return [gpu.number for gpu in gpus]
     places: list[int | str] = []
     for entry in filter(None, (part.strip() for part in variable.split(","))):
-        if entry.startswith("MIG-") and "/" not in entry:
+        if _MIG.fullmatch(entry):
             place: int | str = entry
         else:
             found = [

@@ -173,7 +173,7 @@ class Server:
                     async with asyncio.timeout(self._patience.stop_s):
                         await self._exit_code(process)
         finally:
-            self._kill()
+            self._kill_at_once()
 
     async def _launch(self) -> None:
         self._spawn()
@@ -183,7 +183,7 @@ class Server:
             answered = True
         finally:
             if not answered:
-                self._kill()
+                await self._kill()
 
     def _spawn(self) -> None:
         self._token = uuid.uuid4().hex
@@ -213,7 +213,8 @@ class Server:
         transport = Transport(1, _ANSWER_S)
         try:
             async with asyncio.timeout(self._patience.start_s):
-                while not (sessions.listens(self._members(), self._port) and await _is_served(transport, self.url)):
+                # Who it is that answers is looked up last: that takes a walk over all processes of the machine.
+                while not (await _is_served(transport, self.url) and sessions.listens(self._members(), self._port)):
                     code = self._process.poll()
                     if code is not None:
                         raise ProviderRefusedError(
@@ -234,7 +235,7 @@ class Server:
         assert self._process is not None
         code = await self._exit_code(self._process)
         self._log("server died", level=logging.WARNING, how=_how(code), last_line=self._last_line())
-        self._kill()  # its runner outlives a SIGKILL, and holds the GPU's memory
+        await self._kill()  # its runner outlives a SIGKILL, and holds the GPU's memory
 
     async def _exit_code(self, process: subprocess.Popen[bytes]) -> int:
         while (code := process.poll()) is None:  # noqa: ASYNC110 (looking costs next to nothing, on every kind of loop)
@@ -245,13 +246,22 @@ class Server:
         assert self._process is not None
         return sessions.members(self._process.pid, self._started, self._token)
 
-    def _kill(self) -> None:
+    async def _kill(self) -> None:
+        """Take down what is left of it; calls to the other servers go on meanwhile."""
         assert self._process is not None
-        sessions.kill(self._members())
-        if self._process.poll() is None:
-            self._process.kill()
-            with suppress(subprocess.TimeoutExpired):  # a driver that hangs lets no process go
-                self._process.wait(2)
+        await sessions.kill(self._members())
+        self._process.kill()
+        with suppress(TimeoutError):  # a driver that hangs lets no process go
+            async with asyncio.timeout(sessions.DEATH_S):
+                await self._exit_code(self._process)
+
+    def _kill_at_once(self) -> None:
+        """The same where the run ends, however often it is told to hurry."""
+        assert self._process is not None
+        sessions.kill_at_once(self._members())
+        self._process.kill()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(sessions.DEATH_S)
 
     def _last_line(self) -> str:
         """The last thing the server said since it was started."""

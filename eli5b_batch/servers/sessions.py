@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 POLL_S: Final = 0.05
-_DEATH_S: Final = 2.0
+DEATH_S: Final = 2.0
 """The dying give their memory back, which takes a moment; one that hangs in a driver never does."""
 _DEATH_POLL_S: Final = 0.005
 _SLACK_S: Final = 5.0
@@ -65,18 +65,31 @@ def listens(processes: Iterable[psutil.Process], port: int) -> bool:
     return False
 
 
-def kill(processes: Iterable[psutil.Process]) -> None:
+async def kill(processes: Iterable[psutil.Process]) -> None:
     """SIGKILL, and a short wait for the end of all of them.
 
     One that is gone is no matter, and one whose pid is another's by now is left alone.
     """
-    left = list(processes)
-    for process in left:
+    left = _shot(processes)
+    deadline = time.monotonic() + DEATH_S
+    while (left := [p for p in left if is_running(p)]) and time.monotonic() < deadline:  # noqa: ASYNC110 (nobody tells)
+        await asyncio.sleep(_DEATH_POLL_S)
+
+
+def kill_at_once(processes: Iterable[psutil.Process]) -> None:
+    """The same without a pause in which a run that is being cancelled could be cancelled again."""
+    left = _shot(processes)
+    deadline = time.monotonic() + DEATH_S
+    while (left := [p for p in left if is_running(p)]) and time.monotonic() < deadline:
+        time.sleep(_DEATH_POLL_S)
+
+
+def _shot(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
+    shot = list(processes)
+    for process in shot:
         with suppress(psutil.NoSuchProcess):
             process.kill()
-    deadline = time.monotonic() + _DEATH_S
-    while (left := [p for p in left if is_running(p)]) and time.monotonic() < deadline:
-        time.sleep(_DEATH_POLL_S)  # not awaited: this must come to its end in a run that is being cancelled
+    return shot
 
 
 async def end(processes: Iterable[psutil.Process], patience_s: float) -> list[psutil.Process]:
@@ -89,7 +102,7 @@ async def end(processes: Iterable[psutil.Process], patience_s: float) -> list[ps
     deadline = loop.time() + patience_s
     while (left := [p for p in left if is_running(p)]) and loop.time() < deadline:  # noqa: ASYNC110 (nobody tells)
         await asyncio.sleep(POLL_S)
-    kill(left)
+    await kill(left)
     return left
 
 

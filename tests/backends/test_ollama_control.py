@@ -337,7 +337,7 @@ async def test_a_slot_that_is_down_is_remarked_on_where_another_serves_its_model
     down = f"http://127.0.0.1:{unused_tcp_port}"
     backend = OllamaBackend("gpus", {down: ["llama3.2:1b"], up: ["llama3.2:1b"]}, transport=connect())
     assert list(await backend.reach(["llama3.2:1b"])) == ["llama3.2:1b"]
-    (remark,) = backend.remarks
+    (remark,) = backend.silent.values()
     assert remark.startswith(f"providers.gpus: no Ollama server answers at {down}")
 
 
@@ -357,10 +357,13 @@ async def test_what_a_server_has_in_memory_is_told_with_its_share_on_the_gpu(hos
 
 
 async def test_a_model_that_was_replaced_during_a_run_ends_it(host: Host, connect: Connect) -> None:
-    url = await host(ollama_server(listed("llama3.2:1b", DIGEST_3B), running=[loaded("llama3.2:1b", 0)]))
-    backend = OllamaBackend("gpus", {url: ["llama3.2:1b"]}, transport=connect())
-    await backend.reach(["llama3.2:1b"])
-    message = await refusal(backend.loaded(url))
+    before = await host(ollama_server(listed("llama3.2:1b", DIGEST_3B)))
+    after = await host(ollama_server(listed("llama3.2:1b", DIGEST_1B)))  # and not loaded
+    backend = OllamaBackend("gpus", {before: ["llama3.2:1b"], after: ["llama3.2:1b"]}, transport=connect())
+    await backend._inspect(after, [])
+    backend._digests = {"llama3.2:1b": DIGEST_3B}
+    assert await backend.loaded(before) == {}
+    message = await refusal(backend.loaded(after))
     assert f"has digest {DIGEST_1B[:12]}, the run began with {DIGEST_3B[:12]}" in message
 
 

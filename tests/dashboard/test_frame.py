@@ -10,7 +10,8 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from eli5b_batch.dashboard import render
-from eli5b_batch.dashboard.blocks import FLOOR, arm_label
+from eli5b_batch.dashboard.block import FLOOR
+from eli5b_batch.dashboard.blocks import arm_label
 from eli5b_batch.dashboard.frame import share
 
 if TYPE_CHECKING:
@@ -158,6 +159,15 @@ def test_a_slot_that_is_down_is_red_and_one_partly_on_the_gpu_yellow(snapshot: M
     Console(file=file, width=120, force_terminal=True, color_system="standard").print(render(shown))
     assert "\x1b[1;31mdown" in file.getvalue()
     assert "\x1b[33m63% on GPU: " in file.getvalue()
+
+
+def test_calls_that_wait_for_all_slots_together_are_not_added_up_where_slots_do_not_fit(snapshot: Make) -> None:
+    many = [{**slot, "queued": 7} for slot in slots(snapshot()["slots"][0], 64)]
+    lines = drawn(snapshot(slots=many))
+    [rest] = [line for line in lines if "more" in line]
+    hidden = 64 - sum("llama3.2:1b" in line for line in lines)
+    in_flight, loads, *_ = rest.split(f"/{4 * hidden}", 1)[1].split()
+    assert (in_flight, loads) == (f"{2 * hidden}", f"{120 * hidden:,}")
 
 
 def test_slots_that_are_down_are_counted_where_they_do_not_fit(snapshot: Make) -> None:

@@ -42,11 +42,16 @@ def moving(snapshot: Make) -> Callable[[], Snapshot]:
 
 @pytest.fixture
 def waiting(snapshot: Make) -> Callable[[], Snapshot]:
-    """A run in which only the clock moves."""
+    """A run in which only the clock moves, while nothing of its GPUs works."""
 
     def look() -> Snapshot:
         now = asyncio.get_running_loop().time()
-        return snapshot(elapsed_s=now, eta_s=9000 - now, updated_at=str(now))
+        usual = snapshot()
+        down = {
+            "slots": [{**slot, "down": True, "down_s": now} for slot in usual["slots"]],
+            "providers": [{**provider, "down_s": now} for provider in usual["providers"]],
+        }
+        return snapshot(elapsed_s=now, eta_s=9000 - now, updated_at=str(now), **down)
 
     return look
 

@@ -32,7 +32,7 @@ from eli5b_batch.errors import (
 from eli5b_batch.job import Limits, Price, Slot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 
     from eli5b_batch.backends.base import ModelFacts
     from eli5b_batch.dispatch.capacity import Capacity, Need
@@ -68,7 +68,7 @@ class Scripted:
         self._script = itertools.chain(script, itertools.repeat(good()))
         self._latency = latency
         self.sent: list[float] = []
-        self.remarks: list[str] = []
+        self.silent: dict[str, str] = {}
 
     async def chat(self, request: ChatRequest, base_url: str, deadline_s: float = math.inf) -> ChatReply:  # noqa: ARG002
         self.sent.append(now())
@@ -106,12 +106,16 @@ class Open:
         failure: CallError | None = None,
         advice: Advice | None = None,
         load_s: float = 0.0,  # noqa: ARG002
+        work_s: float = 0.0,  # noqa: ARG002
     ) -> None:
         self.events.append("release")
         self.released.append((tokens, failure, advice))
 
     def is_down(self, place: Place) -> bool:  # noqa: ARG002 (the protocol's)
         return False
+
+    def take_out(self, urls: Collection[str]) -> None:
+        raise NotImplementedError
 
     def was_at_fault(self, place: Place) -> bool:  # noqa: ARG002 (the protocol's)
         return False

@@ -63,7 +63,7 @@ class Server:
         self.name = name
         self.sent: list[tuple[str, float]] = []
         self.deadlines: list[float] = []
-        self.remarks: list[str] = []
+        self.silent: dict[str, str] = {}
 
     async def chat(self, request: ChatRequest, base_url: str, deadline_s: float = math.inf) -> ChatReply:  # noqa: ARG002
         self.sent.append((request.key, now()))

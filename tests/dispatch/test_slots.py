@@ -445,3 +445,26 @@ async def test_the_dashboard_sees_every_slot() -> None:
     assert {n: v for n, v in shown["slots"][1].items() if v} == {
         "slot": "gpu1", "url": "http://gpu1:11434", "parallel": 1, "idle_s": 10.0,
     }  # fmt: skip
+
+
+async def test_slots_that_turn_in_the_same_moment_turn_to_different_models() -> None:
+    pool = new_pool((2, []), (2, []), (2, []), (2, []))
+    calls = [ask(pool, "1b", i) for i in range(60)]
+    await asyncio.sleep(1)
+    held = [call.result() for call in calls if call.done()]
+    assert {place.slot for place in held} == {"gpu0", "gpu1", "gpu2", "gpu3"}
+    for call in calls:
+        call.cancel()
+    waiting = [ask(pool, model, 100 + i) for i in range(300) for model in ("3b", "8b")]
+    await asyncio.sleep(1)
+    for n in range(4):  # each slot has room, and calls of the old model in flight: it decides now and loads later
+        held.remove(first := next(place for place in held if place.slot == f"gpu{n}"))
+        free(pool, first)
+    await asyncio.sleep(1)
+    for place in held:
+        free(pool, place)
+    await asyncio.sleep(1)
+    models = Counter(call.result().need.model for call in waiting if call.done())
+    assert models == dict.fromkeys(("3b", "8b"), 2 * (2 + PREFETCH))
+    for call in waiting:
+        call.cancel()

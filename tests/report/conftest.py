@@ -8,6 +8,7 @@ import orjson
 import pytest
 
 from eli5b_batch.records import make_key
+from eli5b_batch.snapshot import Provider, Slot, Snapshot, Step
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -97,6 +98,16 @@ class RunFolder:
     def append(self, name: str, data: bytes) -> None:
         with (self.path / name).open("ab") as file:
             file.write(data)
+
+    def progress(self, **parts: Any) -> None:  # noqa: ANN401 - any JSON value
+        """What the newest start wrote of itself; rows of slots and providers need only what matters to the test."""
+        usual: dict[str, Any] = dict.fromkeys(Snapshot.__required_keys__, 0)
+        kinds = {"steps": Step, "providers": Provider, "slots": Slot, "earlier_slots": Slot}
+        rows = {
+            part: [{**dict.fromkeys(kinds[part].__annotations__, 0), "limit_history": [], **row} for row in found]
+            for part, found in (dict.fromkeys(kinds, ()) | parts).items()
+        }
+        (self.path / "progress.json").write_bytes(orjson.dumps({**usual, "schema": 1, **rows}))
 
     def results(self) -> list[dict[str, Any]]:
         lines = (self.path / "results.jsonl").read_bytes().split(b"\n")

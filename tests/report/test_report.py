@@ -193,7 +193,7 @@ def slots(run: RunFolder, number: int) -> None:
     }
     rows = [{**usual, "slot": f"gpu{i}", "busy_s": 30.0 + i} for i in range(number)]
     rows[1] |= {"down_s": 49.0, "on_gpu": None}
-    (run.path / "progress.json").write_bytes(orjson.dumps({"slots": rows, "providers": []}))
+    run.progress(slots=rows)
 
 
 def test_slots_and_students_stand_in_every_form_of_the_report(run: RunFolder) -> None:
@@ -221,6 +221,33 @@ def test_of_many_slots_the_terminal_shows_the_least_busy(run: RunFolder) -> None
     assert [int(number) for number in re.findall(r"gpu(\d+)", text)] == [1, *(0, 2, 3, 4, 5, 6, 7)]
     assert "the 8 least busy of 64 slots" in " ".join(text.split())
     assert (run.path / "report" / "summary.md").read_text().count("| gpus/gpu") == 64
+
+
+def test_a_start_with_nothing_left_for_slots_takes_nothing_from_the_report(run: RunFolder) -> None:
+    run.manifest(starts=["1970-01-01T00:10:00+00:00", "1970-01-01T01:00:00+00:00"])
+    run.answer("p1", "1b", "correct", hint="none", hint_for="any", slot="gpu0", started=1000, output_tokens=80)
+    gpu = {"provider": "gpus", "slot": "gpu0", "calls": 1, "busy_s": 30.0, "loading_s": 10.0, "on_gpu": None}
+    run.progress(slots=[], earlier_slots=[gpu])
+    build_report(run.path)
+    page = (run.path / "report" / "summary.md").read_text()
+    assert "## Slots, last start that used them" in page
+    assert "| gpus/gpu0 | 1 | 30.0 s (75.0%) | 10.0 s (25.0%) | 0.0 s (0.0%) | 0.0 s (0.0%) | 0 | 2.0 | - |" in page
+
+
+def test_limits_are_told_of_providers_that_had_any(run: RunFolder) -> None:
+    fill(run)
+    run.progress(providers=[{"provider": "api", "limit_history": [[0.0, 3000], [4.5, 1400]]}, {"provider": "gpus"}])
+    assert [row["provider"] for row in build_report(run.path).summary["limits"]] == ["api"]
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b'{"schema": 1, "slots": [{"slot": "gpu0"}]}'])
+def test_a_progress_file_that_is_none_takes_only_slots_and_limits_from_the_report(
+    run: RunFolder, content: bytes
+) -> None:
+    fill(run)
+    (run.path / "progress.json").write_bytes(content)
+    summary = build_report(run.path).summary
+    assert (summary["slots"], summary["limits"]) == ([], [])
 
 
 def test_a_run_without_slots_says_nothing_of_them(run: RunFolder) -> None:

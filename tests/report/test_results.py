@@ -171,8 +171,10 @@ def test_the_makespan_leaves_out_the_pauses_between_starts(run: RunFolder) -> No
 def test_tokens_of_a_slot_are_those_of_the_last_start(run: RunFolder) -> None:
     for number, (started, slot) in enumerate([(101.0, "gpu0"), (1000.0, "gpu0"), (1001.0, "gpu0"), (1001.0, "gpu1")]):
         run.call(f"p{number}", "1b", started=started, slot=slot)
-    results = build_results(run.path, ["answer"], [100.0, 999.5])
-    assert results.slot_tokens == {("gpus", "gpu0"): 40, ("gpus", "gpu1"): 20}
+    run.call("p9", "1b", started=2001.0)
+    for starts in ([100.0, 999.5], [100.0, 999.5, 2000.0]):  # the last one used no slot
+        results = build_results(run.path, ["answer"], starts)
+        assert results.slot_tokens == {("gpus", "gpu0"): 40, ("gpus", "gpu1"): 20}
 
 
 def test_a_torn_last_line_is_left_for_later(run: RunFolder) -> None:

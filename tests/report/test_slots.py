@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-import orjson
-import pytest
-
-from eli5b_batch.report.slots import slots_used
+from eli5b_batch.report.slots import slot_row
+from eli5b_batch.snapshot import SLOT_SECONDS
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from eli5b_batch.snapshot import Slot
 
 SLOT: dict[str, Any] = {
     "provider": "gpus",
@@ -25,24 +23,18 @@ SLOT: dict[str, Any] = {
 }
 
 
-def test_the_time_of_a_slot_is_told_in_its_parts(tmp_path: Path) -> None:
-    path = tmp_path / "progress.json"
-    path.write_bytes(orjson.dumps({"slots": [{**SLOT, "url": "http://x"}, {**SLOT, "slot": "gpu1"}]}))
-    first, second = slots_used(path, {("gpus", "gpu0"): 5000})
-    assert first == {**SLOT, "seconds": 100.0, "tokens_per_s": 50.0}
-    assert second["tokens_per_s"] == 0.0
+def slot(**changes: object) -> Slot:
+    return cast("Slot", {**SLOT, "url": "http://x", **changes})
 
 
-def test_a_slot_that_measured_no_time_has_no_speed(tmp_path: Path) -> None:
-    path = tmp_path / "progress.json"
-    nothing = dict.fromkeys(("busy_s", "loading_s", "idle_s", "down_s"), 0.0)
-    path.write_bytes(orjson.dumps({"slots": [SLOT | nothing]}))
-    assert slots_used(path, {})[0]["tokens_per_s"] is None
+def test_the_time_of_a_slot_is_told_in_its_parts() -> None:
+    assert slot_row(slot(), {("gpus", "gpu0"): 5000}) == {**SLOT, "seconds": 100.0, "tokens_per_s": 50.0}
+    assert slot_row(slot(slot="gpu1"), {("gpus", "gpu0"): 5000})["tokens_per_s"] == 0.0
 
 
-@pytest.mark.parametrize("content", [None, b"{", b"[]", b'{"slots": [{"provider": "gpus", "slot": "gpu0"}]}'])
-def test_without_progress_nothing_is_said(tmp_path: Path, content: bytes | None) -> None:
-    path = tmp_path / "progress.json"
-    if content is not None:
-        path.write_bytes(content)
-    assert slots_used(path, {}) == []
+def test_a_slot_that_measured_no_time_has_no_speed() -> None:
+    assert slot_row(slot(**dict.fromkeys(SLOT_SECONDS, 0.0)), {})["tokens_per_s"] is None
+
+
+def test_a_slot_that_answered_nothing_is_not_given_the_tokens_of_an_earlier_start() -> None:
+    assert slot_row(slot(calls=0), {("gpus", "gpu0"): 5000})["tokens_per_s"] == 0.0

@@ -8,11 +8,13 @@ import pytest
 
 from eli5b_batch.errors import JobError
 from eli5b_batch.job import Slot
-from eli5b_batch.servers.gpus import Gpu, auto_slots, find_gpus, visible
+from eli5b_batch.servers.gpus import Gpu, _places, find_gpus, visible, with_slots_found
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from eli5b_batch.job import Job
 
 A, B, C = Gpu(0, "GPU-aa-1"), Gpu(1, "GPU-ab-2"), Gpu(2, "GPU-cc-3")
 LISTED = "0, GPU-aa-1, NVIDIA H100 80GB HBM3, 81559\n1, GPU-ab-2, NVIDIA GB10, [N/A]\n"
@@ -96,14 +98,31 @@ def test_only_gpus_that_the_environment_leaves_us_are_used(variable: str | None,
 
 
 def test_auto_gives_a_slot_to_each_gpu(
-    smi: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    smi: Callable[..., str], managed_job: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     smi(LISTED)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert auto_slots(None) == [Slot(gpu=0, parallel=4), Slot(gpu=1, parallel=4)]
+
+    def found(parallel: int | None) -> list[Slot]:
+        job = managed_job(slots="auto", **({"parallel": parallel} if parallel else {}))
+        assert with_slots_found(job, []) == job
+        return with_slots_found(job, ["gpus"]).providers["gpus"].shape[1]
+
+    assert found(None) == [Slot(gpu=0, parallel=4), Slot(gpu=1, parallel=4)]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
-    assert auto_slots(8) == [Slot(gpu=1, parallel=8)]
+    assert found(8) == [Slot(gpu=1, parallel=8)]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    (slot,) = auto_slots(2)
+    (slot,) = found(2)
     assert (slot.name, slot.gpu, slot.parallel) == ("cpu", "cpu", 2)
+
+
+@pytest.mark.parametrize("variable", ["GPU-zz", "7", "all", "MIG-a b", "MIG-\xff"])
+def test_gpus_that_are_there_are_never_left_for_the_cpu_by_a_slip(variable: str) -> None:
+    with pytest.raises(JobError, match=r"CUDA_VISIBLE_DEVICES is .* which names none of the 2 GPUs"):
+        _places([Gpu(0, "GPU-a"), Gpu(1, "GPU-b")], variable)
+
+
+@pytest.mark.parametrize("variable", ["", "-1"])
+def test_an_environment_without_gpus_means_the_cpu(variable: str) -> None:
+    assert _places([Gpu(0, "GPU-a")], variable) == ["cpu"]

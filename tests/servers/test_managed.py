@@ -13,6 +13,7 @@ import pytest
 
 from eli5b_batch.errors import JobError, ProviderRefusedError
 from eli5b_batch.job import OllamaProvider
+from eli5b_batch.servers import sessions
 from eli5b_batch.servers.fleet import managed_servers
 from eli5b_batch.servers.managed import Patience, Server
 from eli5b_batch.servers.ports import HOST, free_ports, is_free
@@ -52,6 +53,8 @@ async def test_each_server_is_pinned_to_its_gpu_and_told_what_the_job_says(
 ) -> None:
     monkeypatch.setenv("OLLAMA_MAX_QUEUE", "8")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "weights").mkdir()
     slots = [{"gpu": 0, "parallel": 4, "loaded": 2}, {"gpu": "GPU-0a1b", "parallel": 300}, {"gpu": "cpu"}]
     job = managed_job(*slots, models_dir="weights", env={"FAKE_NOTES": str(fake.folder), "OLLAMA_FLASH_ATTENTION": "1"})
     async with managed_servers(job, ["gpus"], tmp_path / "servers", QUICK) as fleet:
@@ -165,6 +168,47 @@ async def test_a_server_that_died_is_started_again_on_its_port_and_its_runner_do
         "server restarted",
         "servers stopped",
     ]
+
+
+async def test_a_server_that_dies_and_hangs_in_its_driver_holds_nobody_up(
+    managed_job: Callable[..., Job],
+    fake: Fake,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hangs: list[int] = []
+    really = sessions.is_running
+    monkeypatch.setattr(sessions, "is_running", lambda process: process.pid in hangs or really(process))
+    monkeypatch.setattr(sessions, "DEATH_S", 1.0)
+    async with managed_servers(managed_job(), ["gpus"], tmp_path / "servers", QUICK) as fleet:
+        (before,) = fake.seen()
+        hangs.append(before["runner"])
+        loop = asyncio.get_running_loop()
+        gaps, last = [], loop.time()
+        os.kill(before["pid"], signal.SIGKILL)
+        while fleet.restarts["gpus", "gpu0"] == 0:
+            await asyncio.sleep(0.01)
+            gaps.append(loop.time() - last)
+            last = loop.time()
+    assert max(gaps) < 0.7
+
+
+async def test_whose_port_it_is_is_asked_only_once_something_answers(
+    managed_job: Callable[..., Job], fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    walks: list[int] = []
+    members = sessions.members
+
+    def counted(leader: int, started: float, token: str) -> list[Any]:
+        walks.append(leader)
+        return members(leader, started, token)
+
+    monkeypatch.setattr(sessions, "members", counted)
+    fake.mood("deaf")
+    with pytest.raises(ProviderRefusedError, match="does not answer"):
+        async with managed_servers(managed_job(), ["gpus"], tmp_path / "servers", QUICK._replace(start_s=0.5)):
+            pass
+    assert len(walks) == 2  # to kill it, and to make sure of it at the end
 
 
 async def test_a_server_that_does_not_come_up_again_stays_down_and_the_log_says_so(

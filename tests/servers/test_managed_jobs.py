@@ -12,6 +12,7 @@ import yaml
 from eli5b_batch.backends.simulated.launch import simulate
 from eli5b_batch.job import PREFETCH
 from eli5b_batch.jobfile import dump_job, load_job
+from eli5b_batch.servers.gpus import with_slots_found
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,6 +46,10 @@ if TYPE_CHECKING:
             ["executable=no-such-ollama"],
             "executable: no `no-such-ollama` found in PATH; install it from https://ollama",
         ),
+        (
+            ["models_dir=~/no-such-folder"],
+            "models_dir: there is no folder ~/no-such-folder; make it, or leave the key out",
+        ),
         (["executable=bin/ollama"], "executable: no `bin/ollama` found there; install it from https://ollama"),
         (["manage=false"], "executable: this key is for servers that the run starts; it needs manage: true"),
         (["manage=false", "slots=auto"], "slots: auto needs manage: true; or list the servers with their urls"),
@@ -74,7 +79,7 @@ def test_auto_becomes_the_slots_there_are_and_stands_so_in_the_resolved_job(
     smi.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    job = load_job(managed_file(slots="auto", parallel=8))
+    job = with_slots_found(load_job(managed_file(slots="auto", parallel=8)), ["gpus"])
     _, slots = job.providers["gpus"].shape
     assert [(s.name, s.parallel) for s in slots] == [("gpu0", 8), ("gpu1", 8)]
     assert job.places == 2 * (8 + PREFETCH)
@@ -84,17 +89,47 @@ def test_auto_becomes_the_slots_there_are_and_stands_so_in_the_resolved_job(
     assert simulate(job).providers["gpus"].shape == (None, slots)
 
 
-def test_a_driver_that_fails_is_told_with_the_place_in_the_job(
-    cli: Cli, managed_file: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def broken_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     smi = tmp_path / "nvidia-smi"
     smi.write_text("#!/bin/sh\necho no driver\nexit 9\n")
     smi.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    return smi
+
+
+@pytest.mark.usefixtures("broken_driver")
+@pytest.mark.parametrize("command", ["run", "check"])
+def test_a_driver_that_fails_is_told_with_the_place_in_the_job(
+    cli: Cli, managed_file: Callable[..., Path], tmp_path: Path, command: str
+) -> None:
     path = managed_file(slots="auto")
-    code, _, err = cli(path)
+    code, _, err = cli(command, path)
     assert code == 2
     assert err.startswith(f"eli5b-batch: {path}: providers.gpus.slots: nvidia-smi failed (no driver); mend")
+    assert not (tmp_path / "outputs").exists()
+
+
+@pytest.mark.usefixtures("broken_driver")
+@pytest.mark.parametrize("command", [["rehearse"], ["run", "--simulate"], ["check", "--simulate"]])
+def test_a_driver_that_fails_stops_nothing_that_needs_no_gpu(
+    cli: Cli, managed_file: Callable[..., Path], tmp_path: Path, command: list[str]
+) -> None:
+    code, _, err = cli(command[0], managed_file(slots="auto", parallel=3), *command[1:])
+    assert code == 0, err
+    if command[0] == "run":
+        resolved = yaml.safe_load((tmp_path / "outputs" / "small.simulated" / "job.yaml").read_text())
+        (slot,) = resolved["providers"]["gpus"]["slots"]
+        assert (slot["gpu"], slot["parallel"]) == ("cpu", 3)
+
+
+def test_a_run_with_nothing_left_to_ask_of_its_gpus_does_not_look_for_them(
+    cli: Cli, managed_file: Callable[..., Path], request: pytest.FixtureRequest
+) -> None:
+    assert cli(managed_file())[0] == 0
+    request.getfixturevalue("broken_driver")
+    code, _, err = cli(managed_file(slots="auto"))
+    assert code == 0, err
 
 
 def test_a_missing_key_is_told_before_a_server_is_started(
@@ -148,8 +183,10 @@ def test_servers_that_do_not_come_up_leave_their_log_and_a_folder_that_the_same_
 
 
 def test_check_starts_the_servers_to_look_and_leaves_nothing(
-    cli: Cli, managed_file: Callable[..., Path], fake: Fake, tmp_path: Path
+    cli: Cli, managed_file: Callable[..., Path], fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
     path = managed_file({"gpu": "cpu"})
     code, out, err = cli("check", path)
     assert code == 0, err
@@ -158,10 +195,17 @@ def test_check_starts_the_servers_to_look_and_leaves_nothing(
     assert len(fake.seen()) == 1
     assert fake.processes() == []
     assert not (tmp_path / "outputs").exists()
+    assert list((tmp_path / "temporary").iterdir()) == []
     fake.mood("broken")
     code, out, _ = cli("check", path)
     assert code == 5
     assert "would stop the run: providers.gpus: the server of cpu ended with exit code 3 before it answered" in out
+    (kept,) = (tmp_path / "temporary").iterdir()
+    assert f"(its log: {kept}/cpu.log)" in out
+    assert "note: providers.gpus: its servers' logs are kept; delete them once read" in out
+    assert "Error: no room" in (kept / "cpu.log").read_text()
+    assert cli("check", managed_file(executable="gone"))[0] == 2  # which has no log
+    assert list((tmp_path / "temporary").iterdir()) == [kept]
 
 
 def test_check_pulls_to_one_of_the_servers_only(cli: Cli, managed_file: Callable[..., Path], fake: Fake) -> None:
