@@ -16,7 +16,7 @@ ROUND: Final = 64
 
 _PATIENCE_ROUNDS: Final = 4
 _FULL_ROUNDS: Final = 2
-_EARLY: Final = 8
+_EARLY: Final = 2
 """A slot stops taking calls of a model that runs dry when others have this many times their load to do."""
 _HESITATION: Final = 2.0
 """An idle slot waits so many times the load of a model nobody has, before it loads that for a call or two."""

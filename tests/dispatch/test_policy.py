@@ -191,11 +191,11 @@ def test_a_slot_with_nothing_loaded_has_nothing_to_lose_by_helping(holders: int,
     assert (next_model(slot(parallel=2), {"8b": some}) == "8b") == worth
 
 
-@pytest.mark.parametrize(("in_flight", "waiting", "turns"), [(1, 176, False), (1, 177, True), (0, 1, True)])
+@pytest.mark.parametrize(("in_flight", "waiting", "turns"), [(1, 44, False), (1, 45, True), (0, 1, True)])
 def test_a_slot_whose_queue_is_dry_stops_early_only_where_much_waits(
     in_flight: int, waiting: int, *, turns: bool
 ) -> None:
-    # Two places at 4 s a call: 2 s of work each; eight changes are 8 * (40 + 4) s.
+    # Two places at 4 s a call: 2 s of work each; two changes are 2 * (40 + 4) s.
     waits = {"1b": backlog(0, holders=1), "8b": backlog(waiting, call_s=4.0, load_s=40.0, unserved_s=1000)}
     assert (next_model(slot(["1b"], in_flight=in_flight, parallel=2), waits) == "8b") == turns
 

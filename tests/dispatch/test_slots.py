@@ -149,7 +149,7 @@ async def test_calls_that_come_over_time_are_grouped_too() -> None:
     async with asyncio.TaskGroup() as group:
         for i in range(1200):
             group.create_task(witness.call(MODELS[i % 3], 1.0, comes=i * 0.08, load_s=3.0, order=i // 3))
-    assert len(witness.loads) <= 10
+    assert len(witness.loads) <= 12
     assert now() < 1200 / 10 * 1.0 + 30
 
 
