@@ -164,7 +164,7 @@ class Engine:
         self._stop = stop
         self._upkeep = upkeep
         self._grace_s = grace_s
-        most = _MOST_WINDOW if job.window == "auto" else least
+        most = _MOST_WINDOW if job.window == "auto" and _has_slots(job) else least
         self._window = Window(least, most, self._wants_more)
         self._consumers = [d for name, d in dispatchers.items() if job.providers[name].shape[1]]
         self._producers = [d for d in dispatchers.values() if d not in self._consumers]
@@ -225,9 +225,8 @@ class Engine:
         lead_s = max((d.reply_s or _ASSUMED_REPLY_S for d in self._producers), default=0.0)
         under_way = sum(d.under_way for d in self._producers)
         coming = {model: under_way * share for model, share in self._leads_to.items()}
-        everyone = [*self._consumers, *self._producers]
-        return any(d.capacity.is_hungry(lead_s, coming) for d in self._consumers or everyone) and not any(
-            d.capacity.is_full(lead_s) for d in everyone
+        return any(d.capacity.is_hungry(lead_s, coming) for d in self._consumers) and not any(
+            d.capacity.is_full(lead_s) for d in self._dispatchers.values()
         )
 
     async def _all_problems(self) -> None:
@@ -315,8 +314,14 @@ class Engine:
 
 
 def window_of(job: Job) -> int:
-    """Problems in flight in any case; beyond them, as many as are wanted."""
-    return _LEAST_WINDOW if job.window == "auto" else job.window
+    """Problems in flight in any case: as many as there are places, or a few where slots tell when they want more."""
+    if job.window != "auto":
+        return job.window
+    return _LEAST_WINDOW if _has_slots(job) else max(_LEAST_WINDOW, job.places)
+
+
+def _has_slots(job: Job) -> bool:
+    return any(provider.shape[1] for provider in job.providers.values())
 
 
 def _leads_to(job: Job, plan: Plan) -> dict[str, float]:

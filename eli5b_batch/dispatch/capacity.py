@@ -35,8 +35,8 @@ class Need:
 class Place:
     """Permission to send one call: where to and as which slot or member (None for a single account).
 
-    `owner` is its capacity's own mark. `loading`: a model must be loaded first, which may take minutes. `lifeline` is
-    set while the call is under way: a capacity that finds the server dead makes it run out.
+    `owner` is its capacity's own mark. `loading`: a model must be loaded first, which may take minutes. Where the place
+    is `recallable`, `lifeline` is set while the call is under way: found dead, the server's calls are made to run out.
     """
 
     base_url: str
@@ -44,6 +44,7 @@ class Place:
     need: Need
     owner: Any = None
     loading: bool = False
+    recallable: bool = False
     lifeline: asyncio.Timeout | None = None
 
 

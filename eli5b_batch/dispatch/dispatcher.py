@@ -235,7 +235,10 @@ class Dispatcher:
         harmless = False
         try:
             backend = self.backends.get(place.slot or "") or self.backends[""]
-            async with asyncio.timeout(None) as place.lifeline:
+            if place.recallable:
+                async with asyncio.timeout(None) as place.lifeline:
+                    reply = await backend.chat(request, place.base_url, deadline_s)
+            else:
                 reply = await backend.chat(request, place.base_url, deadline_s)
             usage = reply.usage
         except TimeoutError:

@@ -121,7 +121,8 @@ class Server:
         self._model = need.model
         self.in_flight += 1
         mark = Mark(self, self._clock(), self.breaker.started(), self._loads(need.model).started())
-        place = Place(self.url, self.name, need, mark, loading=not self.resident[need.model])
+        loading = not self.resident[need.model]
+        place = Place(self.url, self.name, need, mark, loading=loading, recallable=True)
         self._places.add(place)
         self._book()
         return place

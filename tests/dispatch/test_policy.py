@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from eli5b_batch.dispatch.policy import (
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 MODELS = ["1b", "3b", "8b", "70b"]
 PATIENCE = 4
-EARLY = 8
+EARLY = 2
+SOME_PASSED_OVER = settings(suppress_health_check=[HealthCheck.filter_too_much])
 
 
 def backlog(waiting: float = 0, **fields: Any) -> Backlog:  # noqa: ANN401 (the fields have several types)
@@ -94,6 +95,7 @@ def test_only_a_model_that_is_waited_for_and_that_the_slot_may_serve_is_chosen(
 
 
 @given(view=slots(), backlogs=BACKLOGS)
+@SOME_PASSED_OVER
 def test_a_slot_keeps_to_what_it_has_loaded_unless_another_model_starves(view: SlotView, backlogs: Backlogs) -> None:
     mine = set(waited_for(view, backlogs)) & set(view.resident)
     assume(mine and not starved(view, backlogs))
@@ -232,6 +234,7 @@ def test_a_round_grows_with_what_changing_costs_and_is_shared_by_the_slots() -> 
 
 
 @given(backlogs=BACKLOGS, model=st.sampled_from(MODELS), more=st.floats(0, 1000))
+@SOME_PASSED_OVER
 def test_a_round_does_not_depend_on_what_waits(backlogs: Backlogs, model: str, more: float) -> None:
     assert round_s(backlogs) == round_s(with_more(backlogs, model, more))
 
@@ -244,6 +247,7 @@ def with_more(backlogs: Backlogs, model: str, more: float) -> Backlogs:
 @given(
     view=slots(), backlogs=BACKLOGS, model=st.sampled_from(MODELS), more=st.floats(0, 1000), lead_s=st.floats(0, 100)
 )
+@SOME_PASSED_OVER
 def test_a_slot_does_not_get_hungrier_by_what_waits(
     view: SlotView, backlogs: Backlogs, model: str, more: float, lead_s: float
 ) -> None:
@@ -294,6 +298,7 @@ def test_of_one_model_enough_is_wanted_to_make_a_second_slot_worth_its_load() ->
 
 
 @given(backlogs=BACKLOGS, model=st.sampled_from(MODELS), more=st.floats(0, 1000), lead_s=st.floats(0, 100))
+@SOME_PASSED_OVER
 def test_what_is_full_stays_full_when_more_waits(backlogs: Backlogs, model: str, more: float, lead_s: float) -> None:
     if is_full(backlogs, lead_s):
         assert is_full(with_more(backlogs, model, more), lead_s)
