@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from eli5b_batch.calls import Answered, Asked, Recorded, RunCalls
+from eli5b_batch.dispatch.slots import SlotPool
 from eli5b_batch.errors import Eli5bError, StorageError
 from eli5b_batch.folder import LOG
 from eli5b_batch.grading.book import FAILED
@@ -155,7 +156,6 @@ class Engine:
         loop = asyncio.get_running_loop()
         job = experiment.job
         began, at = dt.datetime.now(dt.UTC).timestamp(), loop.time()
-        least = window_of(job)
         self._experiment = experiment
         self._records = records
         self._book = records.book
@@ -164,10 +164,9 @@ class Engine:
         self._stop = stop
         self._upkeep = upkeep
         self._grace_s = grace_s
-        most = _MOST_WINDOW if job.window == "auto" and _has_slots(job) else least
-        self._window = Window(least, most, self._wants_more)
-        self._consumers = [d for name, d in dispatchers.items() if job.providers[name].shape[1]]
-        self._producers = [d for d in dispatchers.values() if d not in self._consumers]
+        self._slots = [d.capacity for d in dispatchers.values() if isinstance(d.capacity, SlotPool)]
+        self._producers = [d for d in dispatchers.values() if d.capacity not in self._slots]
+        self._window = Window(*window_of(job, on_slots=bool(self._slots)), self._wants_more)
         self._leads_to = _leads_to(job, plan)
         self._leave = asyncio.Event()
         self._grading: dict[str, list[asyncio.Task[None]]] = {}
@@ -225,7 +224,7 @@ class Engine:
         lead_s = max((d.reply_s or _ASSUMED_REPLY_S for d in self._producers), default=0.0)
         under_way = sum(d.under_way for d in self._producers)
         coming = {model: under_way * share for model, share in self._leads_to.items()}
-        return any(d.capacity.is_hungry(lead_s, coming) for d in self._consumers) and not any(
+        return any(slots.is_hungry(lead_s, coming) for slots in self._slots) and not any(
             d.capacity.is_full(lead_s) for d in self._dispatchers.values()
         )
 
@@ -313,15 +312,14 @@ class Engine:
         return Ending(progress.exit_code, progress.reason, progress.calls_done, progress.calls_total, progress.failures)
 
 
-def window_of(job: Job) -> int:
-    """Problems in flight in any case: as many as there are places, or a few where slots tell when they want more."""
+def window_of(job: Job, *, on_slots: bool) -> tuple[int, int]:
+    """Least and most problems in flight: one for each place, or, with calls left for slots, as many as they want."""
     if job.window != "auto":
-        return job.window
-    return _LEAST_WINDOW if _has_slots(job) else max(_LEAST_WINDOW, job.places)
-
-
-def _has_slots(job: Job) -> bool:
-    return any(provider.shape[1] for provider in job.providers.values())
+        return job.window, job.window
+    if on_slots:
+        return _LEAST_WINDOW, _MOST_WINDOW
+    places = max(_LEAST_WINDOW, job.places)
+    return places, places
 
 
 def _leads_to(job: Job, plan: Plan) -> dict[str, float]:

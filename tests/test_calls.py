@@ -22,7 +22,7 @@ from eli5b_batch.problems import Problem
 from eli5b_batch.prompts import Prompts
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
     from eli5b_batch.job import Job
@@ -98,9 +98,6 @@ class Capacity:
 
     def was_at_fault(self, place: Place) -> bool:  # noqa: ARG002 (the interface)
         return False
-
-    def is_hungry(self, lead_s: float, coming: Mapping[str, float]) -> bool:
-        raise NotImplementedError
 
     def is_full(self, lead_s: float) -> bool:
         raise NotImplementedError

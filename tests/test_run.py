@@ -418,3 +418,14 @@ async def test_a_shrunk_job_that_asks_for_more_tells_how_far_it_is(tmp_path: Pat
     ending = await run(tmp_path, "params.samples=4", "window=1", limit=2, watch=watch)
     assert ending.exit_code == 130
     assert ending.calls < ending.of_calls == 2 * (4 + 1 + 9 * 4)
+
+
+async def test_with_calls_left_for_an_api_only_as_many_problems_are_begun_as_it_has_places(tmp_path: Path) -> None:
+    """The slots of the job have nothing left to do, and so can't say that they want more."""
+    await run(tmp_path, "params.teacher_alone=false", limit=None)
+    before = len(calls(tmp_path))
+    watch = Watch()
+    await run(tmp_path, "params.teacher_alone=true", limit=None, watch=watch)
+    assert len(calls(tmp_path)) > before
+    last = orjson.loads((tmp_path / "progress.json").read_bytes())
+    assert last["problems"]["window"] == load_job(QUICKSTART).places > 8

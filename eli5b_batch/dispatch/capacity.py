@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection
 
     from eli5b_batch.backends.base import Advice
     from eli5b_batch.errors import CallError
@@ -68,15 +68,6 @@ class Capacity(Protocol):
         """Give a place back, with what it came to; neither tokens nor a failure: nothing was sent.
 
         `load_s` and `work_s` are what the server says of loading and of working on the call; 0 where it does not.
-        """
-        ...
-
-    def is_hungry(self, lead_s: float, coming: Mapping[str, float]) -> bool:
-        """Whether more problems should be begun, so that nothing here runs dry.
-
-        Args:
-            lead_s: seconds from the beginning of a problem to its calls on slots.
-            coming: calls that those under way elsewhere will lead to, by model id.
         """
         ...
 

@@ -65,6 +65,7 @@ class _Tries:
 
     @property
     def used_up(self) -> bool:
+        """Whether it has failed for good."""
         return self.failed >= self.most
 
     def count(self, error: CallError, place: Place) -> bool:

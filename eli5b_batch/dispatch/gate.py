@@ -13,7 +13,7 @@ from eli5b_batch.dispatch.pace import TICK_S
 from eli5b_batch.dispatch.pump import Pump
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from eli5b_batch.backends.base import Advice
     from eli5b_batch.dispatch.account import Account
@@ -62,16 +62,9 @@ class Gate(Pump):
             self._last_failure = failure
         self._pump_soon()
 
-    def is_hungry(self, lead_s: float, coming: Mapping[str, float]) -> bool:  # noqa: ARG002 (part of the interface)
-        """Whether fewer calls wait than could be in flight; see `Capacity`."""
-        return len(self._waiting) < self._places()
-
     def is_full(self, lead_s: float) -> bool:  # noqa: ARG002 (part of the interface)
         """Whether twice as many calls wait as could be in flight; see `Capacity`."""
-        return len(self._waiting) >= 2 * self._places()
-
-    def _places(self) -> int:
-        return sum(account.places for account in self._accounts)
+        return len(self._waiting) >= 2 * sum(account.places for account in self._accounts)
 
     def is_down(self, place: Place) -> bool:
         """Whether the account of this place is taken to be down; see `Capacity`."""

@@ -158,7 +158,12 @@ class SlotPool(Pump):
         )
 
     def is_hungry(self, lead_s: float, coming: Mapping[str, float]) -> bool:
-        """Whether a slot would run dry; see `Capacity`."""
+        """Whether more problems should be begun, so that no slot runs dry.
+
+        Args:
+            lead_s: seconds from the beginning of a problem to its calls on slots.
+            coming: calls that those under way elsewhere will lead to, by model id.
+        """
         backlogs = self._backlogs(coming)
         views = [s.view() for s in self._servers if not s.breaker.is_open]
         dry = [view for view in views if runs_dry(view, backlogs, lead_s)]

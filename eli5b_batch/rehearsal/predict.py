@@ -136,7 +136,7 @@ def predict(
         return rehearse(some, past, budget_usd=budget_usd, tell=lambda done: tell(what, done, of))
 
     def sample(least_calls: int) -> Experiment:
-        n = max(SAMPLE_WINDOWS * window_of(job), round(least_calls * whole / calls))
+        n = max(SAMPLE_WINDOWS * window_of(job, on_slots=False)[0], round(least_calls * whole / calls))
         return sampled(experiment, n) if n < whole else experiment
 
     budget = job.budget.usd if job.budget else None

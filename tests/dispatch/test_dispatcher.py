@@ -32,7 +32,7 @@ from eli5b_batch.errors import (
 from eli5b_batch.job import Limits, Price, Slot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 
     from eli5b_batch.backends.base import ModelFacts
     from eli5b_batch.dispatch.capacity import Capacity, Need
@@ -119,9 +119,6 @@ class Open:
 
     def was_at_fault(self, place: Place) -> bool:  # noqa: ARG002 (the protocol's)
         return False
-
-    def is_hungry(self, lead_s: float, coming: Mapping[str, float]) -> bool:
-        raise NotImplementedError
 
     def is_full(self, lead_s: float) -> bool:
         raise NotImplementedError
