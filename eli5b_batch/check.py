@@ -317,7 +317,7 @@ def _table(experiment: Experiment, estimates: Mapping[Slot, Estimate]) -> Table:
         table.add_column(column, overflow="fold")
     for column in ("calls", *(["left"] if resumed else []), "tokens in", "out", "cost", "at most", "time"):
         table.add_column(column, justify="right", no_wrap=True)
-    for (step, name), e in sorted(estimates.items(), key=lambda item: item[0][0], reverse=True):
+    for (step, name), e in estimates.items():
         table.add_row(
             step,
             name,

@@ -1,4 +1,4 @@
-"""The command line: run (the default), check, rehearse, status, report, schema.
+"""The command line: run (the default), check, rehearse, status, report, regrade, schema.
 
 Must not know: how any of it is done. Every heavy import waits until its command runs, so that --help is quick.
 """
@@ -9,9 +9,8 @@ import difflib
 import io
 import re
 import sys
-from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -19,15 +18,12 @@ from eli5b_batch import __version__
 from eli5b_batch.errors import Eli5bError, JobError, StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import Collection
 
     from rich.console import Console
 
-    from eli5b_batch.engine import Ending
     from eli5b_batch.job import Job
     from eli5b_batch.plan import Experiment
-    from eli5b_batch.run import Display
 
 
 app = typer.Typer(
@@ -43,6 +39,7 @@ app = typer.Typer(
     eli5b-batch rehearse jobs/omni_full.yaml    how long it will take, and what it will wait for
     eli5b-batch status outputs/omni_full        how it stands, from another shell
     eli5b-batch report outputs/omni_full        tables and figures again
+    eli5b-batch regrade outputs/omni_full       verdicts again, and what changed
     """,
 )
 
@@ -154,15 +151,19 @@ def run_command(
         "stop_after_s": _seconds(stop_after, "--stop-after") if stop_after else None,
         "give_up_after_s": _seconds(give_up_after, "--give-up-after"),
     }
+    from eli5b_batch.foreground import run_shown  # noqa: PLC0415
+
     try:
         experiment = _experiment(job_file, overrides, limit, simulate)
         if repair:
             _repair(_run_dir(experiment.job, output))
         if redo:
             _redo(_run_dir(experiment.job, output), experiment, redo)
-        _run(experiment, output, display, patience)
+        run_dir = _run_dir(experiment.job, output)
+        code = run_shown(experiment, run_dir, _console(), display=display, patience=patience)
     except Eli5bError as error:
         _fail(error, job_file)
+    raise typer.Exit(code)
 
 
 @app.command()
@@ -254,8 +255,48 @@ def report(run_dir: RunDir) -> None:
     \b
     eli5b-batch report outputs/omni_full
     """
+    from eli5b_batch.foreground import show_report  # noqa: PLC0415
+
     try:
-        _report(run_dir, _console())
+        show_report(run_dir, _console())
+    except Eli5bError as error:
+        _fail(error)
+
+
+@app.command("regrade")
+def regrade_command(
+    run_dir: RunDir,
+    grader: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="math or number; without it the job's grader.", show_default=False),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Grader processes; without it one for each core.", show_default=False),
+    ] = None,
+    explain: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEY",
+            help="Only say how one verdict is reached. A key as in grades.jsonl, or a part that only one has.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Grade every answer of a run again from its records, and say which verdicts changed and why. No model is asked.
+
+    \b
+    eli5b-batch regrade outputs/omni_full
+    eli5b-batch regrade outputs/gsm8k --grader number
+    eli5b-batch regrade outputs/omni_full --explain '00017-1b00533f|answer|hint:none'
+    """
+    from eli5b_batch.regrading.command import explain_answer, regrade_run  # noqa: PLC0415
+
+    try:
+        if explain is None:
+            regrade_run(run_dir, _console(), grader=grader, workers=workers)
+        else:
+            explain_answer(run_dir, explain, _console(), grader=grader)
     except Eli5bError as error:
         _fail(error)
 
@@ -311,69 +352,6 @@ def _redo(run_dir: Path, experiment: Experiment, steps: list[str]) -> None:
 
     for step in redo_steps(run_dir, experiment, steps):
         typer.echo(f"eli5b-batch: every call of step {step} is asked again", err=True)
-
-
-def _run(experiment: Experiment, output: Path | None, display: str, patience: Mapping[str, Any]) -> NoReturn:
-    from eli5b_batch.loop import run as run_loop  # noqa: PLC0415
-    from eli5b_batch.run import execute  # noqa: PLC0415
-
-    console = _console()
-    run_dir = _run_dir(experiment.job, output)
-    for note in experiment.problems.notes:
-        console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
-    shown = _display(display, console)
-    ending = run_loop(execute(experiment, run_dir, display=shown, **patience))
-    if ending.exit_code in (0, 3):
-        _report(run_dir, console, latest=True)
-    _last_words(ending, run_dir, console)
-    raise typer.Exit(ending.exit_code)
-
-
-def _report(run_dir: Path, console: Console, *, latest: bool = False) -> None:
-    from eli5b_batch.report import build_report, latest_report  # noqa: PLC0415
-
-    with console.status("building the report") if console.is_terminal else nullcontext():
-        built = latest_report(run_dir) if latest else build_report(run_dir)
-    console.print(built.renderable())
-    for path in built.paths:
-        console.print(f"  {path}", markup=False, highlight=False, soft_wrap=True)
-
-
-def _last_words(ending: Ending, run_dir: Path, console: Console) -> None:
-    """What a user needs to know at the end, in a line or two; on stderr when the run did not finish."""
-    if ending.reason is not None:
-        typer.echo(f"eli5b-batch: {ending.reason}", err=True)
-        if ending.exit_code != JobError.exit_code:  # a job that was changed does not go on with the same command
-            typer.echo(
-                f"{ending.calls} of {ending.of_calls} calls are on record in {run_dir}; the same command goes on.",
-                err=True,
-            )
-    elif ending.failures:
-        kinds = ", ".join(f"{n} {kind}" for kind, n in ending.failures.most_common())
-        console.print(
-            f"{ending.failures.total()} of {ending.of_calls} calls failed ({kinds}); they count as wrong. "
-            "The same command tries them again.",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
-
-
-def _display(choice: str, console: Console) -> Display:
-    from eli5b_batch.dashboard import LiveDashboard, PlainProgress, can_live  # noqa: PLC0415
-    from eli5b_batch.log import display_failed  # noqa: PLC0415
-
-    if choice == "auto":
-        choice = "live" if can_live(console) else "plain"
-
-    def make(snapshot: Any) -> AbstractAsyncContextManager[object]:  # noqa: ANN401 (see Display)
-        if choice == "live":
-            return LiveDashboard(snapshot, console, on_error=display_failed)
-        if choice == "plain":
-            return PlainProgress(snapshot, sys.stderr, on_error=display_failed)
-        return nullcontext()
-
-    return make
 
 
 def _console() -> Console:

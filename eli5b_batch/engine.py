@@ -14,11 +14,13 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from eli5b_batch.calls import Answered, Asked, Recorded, RunCalls
+from eli5b_batch.calls import Answered, RunCalls
 from eli5b_batch.dispatch.slots import SlotPool
 from eli5b_batch.errors import Eli5bError, StorageError
 from eli5b_batch.folder import LOG
 from eli5b_batch.grading.book import FAILED
+from eli5b_batch.grading.graders import GRADERS
+from eli5b_batch.grading.judge import JUDGE, ByRules, decide, verdict_of
 from eli5b_batch.log import log
 from eli5b_batch.plan import Plan, first_of
 from eli5b_batch.progress import Progress
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from eli5b_batch.job import Job
     from eli5b_batch.plan import Experiment
     from eli5b_batch.problems import Problem
+    from eli5b_batch.protocols.base import Reply
 
 INTERRUPTED: Final = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 _SOME_FAILED: Final = 3
@@ -71,11 +74,11 @@ class Verdicts(Protocol):
         """The verdict on record for an answer."""
         ...
 
-    def add(self, key: str, gold: str, verdict: Verdict) -> None:
+    def add(self, key: str, gold: str, verdict: Verdict, grader: str, by_rules: ByRules | None = None) -> None:
         """Write a verdict down."""
         ...
 
-    def add_failed(self, key: str, gold: str) -> None:
+    def add_failed(self, key: str, gold: str, grader: str, by_rules: ByRules | None = None) -> None:
         """Write down that there was no answer to grade."""
         ...
 
@@ -160,6 +163,7 @@ class Engine:
         self._records = records
         self._book = records.book
         self._grader = grader
+        self._rules = GRADERS[job.rules].name
         self._dispatchers = dispatchers
         self._stop = stop
         self._upkeep = upkeep
@@ -240,8 +244,7 @@ class Engine:
     async def _problem(self, problem: Problem) -> None:
         self.progress.problems_active += 1
         try:
-            context = self._experiment.context(problem, self._calls)
-            await self._experiment.protocol.run(problem, context, self._experiment.params)
+            await self._experiment.run(problem, self._calls, self._judged)
             await asyncio.gather(*self._grading.pop(problem.id, ()))
             self.progress.problems_done += 1
             if problem.id not in self._failing:
@@ -264,23 +267,46 @@ class Engine:
         if call.step not in self._experiment.protocol.GRADED:
             return
         verdict = self._book.verdict(call.key)
+        judged = self._experiment.judging is not None
         if not reply.ok:
             if verdict is None:
-                self._book.add_failed(call.key, call.problem.answer)
-        elif not done.replayed or verdict is None or verdict == FAILED:
-            at_once = self._grader.decide(reply.text, call.problem.answer)
-            if at_once is not None:
-                self._book.add(call.key, call.problem.answer, at_once)
-                return
-            self._grading.setdefault(call.owner.id, []).append(asyncio.create_task(self._grade(call, reply)))
+                grader, by_rules = (JUDGE, ByRules(FAILED, self._rules)) if judged else (self._rules, None)
+                self._book.add_failed(call.key, call.problem.answer, grader, by_rules)
+        elif not judged and (not done.replayed or verdict in {None, FAILED}):
+            self._grade(call.owner, call.problem, reply)
 
-    async def _grade(self, call: Asked, reply: Recorded) -> None:
+    def _judged(self, owner: Problem, problem: Problem, reply: Reply, told: Sequence[Reply]) -> None:
+        """The judge has replied about an answer, or failed to: see to its verdict, unless that is on record."""
+        if not reply.ok:
+            return
+        replies = [one.text if one.ok else None for one in told]
+        outcome, _ = decide(replies)
+        if outcome == "error" or outcome != self._book.verdict(reply.key):
+            self._grade(owner, problem, reply, replies)
+
+    def _grade(self, owner: Problem, problem: Problem, reply: Reply, judged: Sequence[str | None] = ()) -> None:
+        """Have an answer graded by rules, and its verdict written down; `judged` are the judge's replies about it."""
+        at_once = self._grader.decide(reply.text, problem.answer)
+        if at_once is not None:
+            self._write_down(problem, reply, at_once, judged)
+        else:
+            task = asyncio.create_task(self._grade_apart(problem, reply, judged))
+            self._grading.setdefault(owner.id, []).append(task)
+
+    async def _grade_apart(self, problem: Problem, reply: Reply, judged: Sequence[str | None]) -> None:
         self.progress.grades_waiting += 1
         try:
-            verdict = await self._grader.grade(reply.text, call.problem.answer)
+            verdict = await self._grader.grade(reply.text, problem.answer)
         finally:
             self.progress.grades_waiting -= 1
-        self._book.add(call.key, call.problem.answer, verdict)
+        self._write_down(problem, reply, verdict, judged)
+
+    def _write_down(self, problem: Problem, reply: Reply, verdict: Verdict, judged: Sequence[str | None]) -> None:
+        if judged:
+            by_rules = ByRules(verdict.verdict, self._rules)
+            self._book.add(reply.key, problem.answer, verdict_of(judged, verdict), JUDGE, by_rules)
+        else:
+            self._book.add(reply.key, problem.answer, verdict, self._rules)
 
     async def _come_home(self) -> None:
         """Wait until every call in flight is on disk, or somebody is in a hurry."""

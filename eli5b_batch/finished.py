@@ -45,6 +45,8 @@ class Fingerprint:
             "seed": job.seed,
             "redo": redo or {},
         }
+        if experiment.judging is not None:
+            asked["judge"] = experiment.judging.asked
         self._base = hashlib.blake2b(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS), digest_size=8)
         self._selected = experiment.problems.selected
         self._partners = experiment.problems.partners

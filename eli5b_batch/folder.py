@@ -36,8 +36,8 @@ GRADES: Final = "grades.jsonl"
 FINISHED: Final = "finished.jsonl"
 CHECKPOINT: Final = "checkpoint.json"
 SPENDING: Final = "spending.jsonl"
+JOB: Final = "job.yaml"
 LOG: Final = "run.log"
-_JOB: Final = "job.yaml"
 _MANIFEST: Final = "manifest.json"
 _PACKAGES: Final = ("aiohttp", "ollama", "math-verify", "sympy", "polars", "orjson", "pydantic")
 _REMEDY: Final = (
@@ -226,7 +226,7 @@ class JobOnRecord:
     """job.yaml and manifest.json as they stand, to be put back when the job of this start turns out to be another."""
 
     def __init__(self, run_dir: Path) -> None:
-        paths = (run_dir / _JOB, run_dir / _MANIFEST)
+        paths = (run_dir / JOB, run_dir / _MANIFEST)
         self._before = {path: path.read_bytes() for path in paths if path.exists()}
 
     def put_back(self) -> None:
@@ -264,6 +264,7 @@ def write_manifest(
             "provider": model.provider,
             "price": price,
         }
+    texts = experiment.prompts.texts | (experiment.judging.texts if experiment.judging else {})
     params = experiment.params.model_dump(mode="json")
     teacher, students = params.get("teacher"), params.get("students")
     manifest = {
@@ -272,6 +273,7 @@ def write_manifest(
         "protocol": job.protocol,
         "simulated": job.simulated,
         "graded_steps": list(experiment.protocol.GRADED),
+        "judge": job.judge.model_dump() if job.judge else None,
         "expected_answers": plan.graded,
         "plan": {"fingerprint": plan.fingerprint, "calls": [[*slot, n] for slot, n in plan.total.items()]},
         # Another protocol may mean something else by these words.
@@ -286,7 +288,7 @@ def write_manifest(
             "duplicates_dropped": data.duplicates_dropped,
         },
         "models": models,
-        "prompts": {name: hashlib.sha256(text.encode()).hexdigest() for name, text in experiment.prompts.texts.items()},
+        "prompts": {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()},
         "versions": _versions(),
         "git": _git_revision(),
         "redo": redo_of(earlier),
@@ -294,7 +296,7 @@ def write_manifest(
         "created_at": earlier.get("created_at", started.isoformat()),
         "starts": [*earlier.get("starts", []), started.isoformat()],
     }
-    write_atomically(run_dir / _JOB, dump_job(job).encode())
+    write_atomically(run_dir / JOB, dump_job(job).encode())
     write_atomically(run_dir / _MANIFEST, orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
 
 

@@ -215,6 +215,21 @@ def _check_references(job: Job, where: str) -> None:
                 f"{place}.sampling.num_ctx: {model.model} has {window} here and {its_window} in models.{other}; "
                 "give it one, as a server loads a model anew for every change of its window"
             )
+    _check_judge(job, where)
+
+
+def _check_judge(job: Job, where: str) -> None:
+    models = list(job.models)
+    if job.grader == "judge" and job.judge is None:
+        raise JobError(f"{where}: judge: this key is missing; grader: judge needs it, such as {{model: {models[0]}}}")
+    if job.judge is None:
+        return
+    if job.grader != "judge":
+        raise JobError(f"{where}: judge: grader is {job.grader}, so nobody judges; write grader: judge, or drop judge")
+    if job.judge.model not in models:
+        raise JobError(
+            f"{where}: judge.model: no model {job.judge.model!r}; {nearest(job.judge.model, models, 'defined')}"
+        )
 
 
 def _check_managed(provider: OllamaProvider, place: str) -> None:

@@ -10,7 +10,7 @@ import difflib
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from eli5b_batch.job import SHAPES
+from eli5b_batch.section import SHAPES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -5,12 +5,15 @@ Must not know: providers at work. What `check` predicts and what a run does can'
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from eli5b_batch.calls import CountingCalls, Recorded
 from eli5b_batch.dispatch.budget import input_bound
+from eli5b_batch.judging import STEP as JUDGE
+from eli5b_batch.judging import Judging
 from eli5b_batch.problems import Problem, Problems, load_problems
 from eli5b_batch.prompts import Prompt, Prompts
 from eli5b_batch.protocols.base import Context, ProtocolModule, ProtocolParams, load_params, load_protocol
@@ -19,19 +22,36 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from eli5b_batch.job import Job
+    from eli5b_batch.judging import Tell
     from eli5b_batch.prompts import Message
     from eli5b_batch.protocols.base import Calls
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """A job with everything it refers to: loaded, checked, and nothing sent yet."""
+    """A job with everything it refers to: loaded, checked, and nothing sent yet. `judging`: None where rules grade."""
 
     job: Job
     protocol: ProtocolModule
     params: ProtocolParams
     prompts: Prompts
     problems: Problems
+    judging: Judging | None = None
+
+    async def run(self, problem: Problem, calls: Calls, tell: Tell | None = None) -> None:
+        """The protocol for one problem; where a judge grades, until every graded answer is judged.
+
+        Args:
+            problem: the problem.
+            calls: makes the calls.
+            tell: told of each judged answer; see `judging.JudgedCalls`.
+        """
+        if self.judging is None:
+            await self.protocol.run(problem, self.context(problem, calls), self.params)
+            return
+        async with asyncio.TaskGroup() as group:
+            judged = self.judging.calls(calls, group, tell)
+            await self.protocol.run(problem, self.context(problem, judged), self.params)
 
     def context(self, problem: Problem, calls: Calls) -> Context:
         """What the protocol sees for one problem."""
@@ -59,7 +79,8 @@ def load_experiment(job: Job, where: str) -> Experiment:
     protocol = load_protocol(job.protocol)
     params = load_params(protocol, job, where)
     prompts = Prompts(job.protocol, job.prompts)
-    return Experiment(job, protocol, params, prompts, load_problems(job.data))
+    judging = Judging(job.judge, protocol.GRADED) if job.judge else None
+    return Experiment(job, protocol, params, prompts, load_problems(job.data), judging)
 
 
 @dataclass
@@ -145,12 +166,13 @@ async def count_calls(
     calls = CountingCalls(count, fill)
     for problem in experiment.problems.selected if problems is None else problems:
         try:
-            await experiment.protocol.run(problem, experiment.context(problem, calls), experiment.params)
+            await experiment.run(problem, calls)
         except* Exception as group:  # noqa: BLE001 (the first error of a task group is the error)
             raise first_of(group) from None
         first = False
-    # What answers are built on comes first wherever steps are listed.
-    plan.total = Counter({slot: plan.total[slot] for slot in sorted(plan.total, key=lambda s: s[0] in graded)})
+    # What answers are built on comes first wherever steps are listed, and what is built on answers last.
+    order = sorted(plan.total, key=lambda slot: (slot[0] == JUDGE, slot[0] in graded))
+    plan.total = Counter({slot: plan.total[slot] for slot in order})
     return plan
 
 

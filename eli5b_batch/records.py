@@ -25,6 +25,8 @@ RESERVED: Final = frozenset(
         " schema"
         # columns of a row of results
         " verdict correct answer gold input_tokens output_tokens latency_s call finish_reason truncated"
+        # and where a judge graded
+        " rule rule_verdict"
     ).split()
 )
 """What a protocol's tag may not be called, because a journal line or a row of results has a field of that name."""

@@ -30,11 +30,13 @@ from eli5b_batch.folder import (
     redo_of,
     write_manifest,
 )
-from eli5b_batch.grading.pool import GraderPool
+from eli5b_batch.grading.pool import GraderPool, cores
 from eli5b_batch.log import display_failed, log, run_log
 from eli5b_batch.plan import Plan, count_calls, providers_left, remembered_plan
 from eli5b_batch.progress_file import PROGRESS, ProgressFile
 from eli5b_batch.providers import open_dispatchers, read_keys
+from eli5b_batch.regrading.by import grader_of
+from eli5b_batch.regrading.regrade import bring_up_to_date
 from eli5b_batch.servers.fleet import SERVERS, end_leftovers, find_program, managed, managed_servers
 from eli5b_batch.servers.gpus import with_slots_found
 from eli5b_batch.spending import Spending
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
     from eli5b_batch.dispatch.dispatcher import Dispatcher
     from eli5b_batch.job import Job
     from eli5b_batch.plan import Experiment
+    from eli5b_batch.regrading.regrade import Watcher
     from eli5b_batch.snapshot import Snapshot
     from eli5b_batch.store import Store
 
@@ -64,6 +67,7 @@ async def execute(
     grace_s: float = 30.0,
     stop_after_s: float | None = None,
     give_up_after_s: float = math.inf,
+    watcher: Watcher | None = None,
 ) -> Ending:
     """Run a job, or finish it: a folder with records in it is resumed.
 
@@ -74,14 +78,17 @@ async def execute(
         grace_s: seconds that calls in flight get after SIGTERM or SIGHUP.
         stop_after_s: seconds after which no new call goes out.
         give_up_after_s: seconds that every server of a provider may be down before the run ends.
+        watcher: told how far it is, where verdicts of another grader or version are made anew before the run begins.
 
     Raises:
         Eli5bError: the run could not begin: bad folder, missing key, a provider that refuses.
     """
     loop = asyncio.get_running_loop()
     manifest = read_manifest(run_dir)
+    regraded = None
     if manifest is not None:
         check_same_job(run_dir, manifest, experiment)
+        regraded = await bring_up_to_date(run_dir, grader_of(experiment.job), watcher=watcher)
     fingerprint = Fingerprint(experiment, redo_of(manifest))
     async with AsyncExitStack() as stack:
         store = await _open(stack, run_dir, experiment, fingerprint) if manifest is not None else None
@@ -115,7 +122,9 @@ async def execute(
             stack.enter_context(store.room_for(experiment.job.places))
         on_record = JobOnRecord(run_dir)
         write_manifest(run_dir, experiment, plan, facts, dt.datetime.now(dt.UTC))
-        pool = await stack.enter_async_context(GraderPool(workers=1))
+        rules = grader_of(experiment.job).rules
+        workers = max(1, cores() - 1)  # the event loop needs one
+        pool = await stack.enter_async_context(GraderPool(workers, decide=rules.decide, grade=rules.grade))
         engine = Engine(
             experiment,
             plan,
@@ -133,6 +142,8 @@ async def execute(
             ProgressFile(run_dir / PROGRESS, engine.progress.snapshot, on_error=display_failed)
         )
         await stack.enter_async_context(display(engine.progress.snapshot))
+        if regraded is not None:
+            log("graded again", by=regraded.grader, before=regraded.before, changed=regraded.changed)
         log("run begins", on_record=len(store.journal), torn_bytes_cut=store.journal.opened.torn_bytes)
         gc.collect()
         gc.freeze()  # what is there when calling begins stays to the end, and need not be walked over

@@ -81,7 +81,7 @@ async def build(folder: Path, data: Path) -> None:
 
         def observe(done: Answered) -> None:
             if done.call.step == "answer":
-                store.book.add(done.call.key, done.call.problem.answer, right)
+                store.book.add(done.call.key, done.call.problem.answer, right, "math/2")
 
         instant: Any = Instant()
         calls = RunCalls(
@@ -93,7 +93,7 @@ async def build(folder: Path, data: Path) -> None:
             observe=observe,
         )
         for problem in experiment.problems.selected[:-1]:
-            await experiment.protocol.run(problem, experiment.context(problem, calls), experiment.params)
+            await experiment.run(problem, calls)
             calls.forget(problem)
             store.finish(problem)
         store.checkpoint()

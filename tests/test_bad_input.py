@@ -123,7 +123,7 @@ def test_a_folder_is_no_job_file(refused: Callable[..., str], tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ("limmit=3", "limmit: unknown key 'limmit'; known keys: budget, data, grader, models, name, params"),
+        ("limmit=3", "limmit: unknown key 'limmit'; known keys: budget, data, grader, judge, models, name, params"),
         ("modles={}", "modles: unknown key 'modles'; did you mean 'models'?"),
         ("data.pth=x", "data.pth: unknown key 'pth'; did you mean 'path'?"),
         ("models.1b.sampling.temprature=1", "models.1b.sampling.temprature: unknown key 'temprature'; did you mean"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jsonschema  # type: ignore[import-untyped]
 import orjson
@@ -23,11 +23,13 @@ from eli5b_batch.job import (
     OpenAIProvider,
     Price,
     Sampling,
-    Section,
     SimulatedProvider,
     Simulation,
     Slot,
 )
+
+if TYPE_CHECKING:
+    from eli5b_batch.section import Section
 
 JOBS = Path(__file__).parent.parent / "jobs"
 JOB_FILES = sorted(JOBS.glob("*.yaml"))

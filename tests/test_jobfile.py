@@ -223,3 +223,42 @@ def test_two_providers_may_have_windows_and_gpus_of_their_own(job: Callable[...,
 def test_plain_data_is_checked_like_a_file() -> None:
     with pytest.raises(JobError, match=r"^memory: name: this key is missing"):
         parse_job({}, "memory")
+
+
+# --- who grades ----------------------------------------------------------------------------------
+
+
+def test_a_judge_is_one_of_the_models(job: Callable[..., Path]) -> None:
+    judged = load_job(job(grader="judge", judge={"model": "teacher"}))
+    assert judged.judge is not None
+    assert (judged.judge.model, judged.judge.orders, judged.rules) == ("teacher", "both", "math")
+    assert load_job(job(grader="number")).rules == "number"
+
+
+@pytest.mark.parametrize(
+    ("sections", "what"),
+    [
+        ({"grader": "judge"}, "judge: this key is missing; grader: judge needs it, such as {model: teacher}"),
+        (
+            {"judge": {"model": "teacher"}},
+            "judge: grader is math, so nobody judges; write grader: judge, or drop judge",
+        ),
+        ({"grader": "judge", "judge": {"model": "techer"}}, "judge.model: no model 'techer'; did you mean 'teacher'?"),
+        ({"grader": "judge", "judge": {}}, "judge.model: this key is missing"),
+        (
+            {"grader": "judge", "judge": {"model": "teacher", "orders": "three"}},
+            "judge.orders: must be 'both' or 'one'",
+        ),
+        (
+            {"grader": "jugde"},
+            "grader: must be 'math', 'number' or 'judge', and this is 'jugde'; did you mean 'judge'?",
+        ),
+    ],
+)
+def test_a_judge_that_can_not_be_is_told_in_a_sentence(
+    job: Callable[..., Path], sections: dict[str, object], what: str
+) -> None:
+    with pytest.raises(JobError) as caught:
+        load_job(job(**sections))
+    assert what in str(caught.value)
+    assert "\n" not in str(caught.value)

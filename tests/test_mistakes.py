@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import Field, ValidationError
 
-from eli5b_batch.job import Section
 from eli5b_batch.mistakes import explain, kind_of, nearest
+from eli5b_batch.section import Section
 
 
 class Inner(Section):

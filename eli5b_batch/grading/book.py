@@ -7,12 +7,13 @@ arm.
 from __future__ import annotations
 
 import sys
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_args
 
 import orjson
 
 from eli5b_batch.errors import JournalDamagedError
-from eli5b_batch.grading.verdict import GRADER, Outcome
+from eli5b_batch.grading.verdict import Outcome
 from eli5b_batch.journal import problem_key, problem_of
 from eli5b_batch.jsonl import JsonLines, Mark
 from eli5b_batch.records import parse_key
@@ -21,13 +22,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
 
+    from eli5b_batch.grading.judge import ByRules
     from eli5b_batch.grading.verdict import Verdict
 
 FAILED: Final = "failed"
 """The verdict on an answer whose call failed: wrong, and in the denominator."""
 
 _CORRECT: Final = "correct"
-_VERDICTS: Final = frozenset({*get_args(Outcome), FAILED})
+VERDICTS: Final = frozenset({*get_args(Outcome), FAILED})
+"""What a row may say."""
 _KEY_AT: Final = len(b'{"key":"')
 _VERDICT: Final = b'","verdict":"'
 
@@ -64,7 +67,6 @@ class GradeBook:
         self._on_record = on_record
         self._closed = {problem_key(problem) for problem in closed}
         self._verdicts: dict[bytes, dict[bytes, str]] = {}
-        self._arm_of: dict[bytes, Arm] = {}
         self.arms: dict[Arm, list[int]] = {}
         """By arm: [graded answers, correct ones]."""
         self._load(checkpoint)
@@ -78,12 +80,12 @@ class GradeBook:
                 if (problem := problem_of(key.encode())) not in self._closed:
                     self._verdicts.setdefault(problem, {})[key.encode()] = verdict
                 elif verdict == FAILED:  # made good after the mark: the verdict that replaced it counts
-                    self.arms[self._arm(key.encode())][0] -= 1
+                    self.arms[arm_of(key.encode())][0] -= 1
         for number, (_, line) in enumerate(self._file.scan(start), 1):
             quote = line.find(b'"', _KEY_AT)
             verdict_at = quote + len(_VERDICT)
             verdict = line[verdict_at : line.find(b'"', verdict_at)].decode("ascii", "replace")
-            if line[quote:verdict_at] != _VERDICT or verdict not in _VERDICTS or line[-2:] != b"}\n":
+            if line[quote:verdict_at] != _VERDICT or verdict not in VERDICTS or line[-2:] != b"}\n":
                 raise JournalDamagedError(
                     f"{self._file.path}:{number}: this line is not a grade; delete the file and run again: "
                     "grades can be remade"
@@ -91,7 +93,7 @@ class GradeBook:
             self._note(line[_KEY_AT:quote], sys.intern(verdict))
 
     def _note(self, key: bytes, verdict: str) -> None:
-        counts = self.arms.setdefault(self._arm(key), [0, 0])
+        counts = self.arms.setdefault(arm_of(key), [0, 0])
         problem = problem_of(key)
         if problem in self._closed:  # its failures were made good: only the verdicts that replaced them count
             counts[0] += verdict != FAILED
@@ -104,15 +106,6 @@ class GradeBook:
         counts[0] += old is None
         counts[1] += (verdict == _CORRECT) - (old == _CORRECT)
         verdicts[key] = verdict
-
-    def _arm(self, key: bytes) -> Arm:
-        kind = key[key.find(b"|") :]
-        arm = self._arm_of.get(kind)
-        if arm is None:
-            name = parse_key(kind.decode())
-            tags = tuple((tag, value) for tag, value in name.tags.items() if tag != "sample")
-            arm = self._arm_of[kind] = Arm(name.model, tags)
-        return arm
 
     @property
     def graded(self) -> int:
@@ -137,28 +130,55 @@ class GradeBook:
             "open": [[key.decode(), verdict] for known in self._verdicts.values() for key, verdict in known.items()],
         }
 
-    def add(self, key: str, gold: str, verdict: Verdict) -> None:
-        """Write a verdict down."""
-        self._write(key, gold, verdict.verdict, answer=verdict.answer, rule=verdict.rule, seconds=verdict.seconds)
+    def add(self, key: str, gold: str, verdict: Verdict, grader: str, by_rules: ByRules | None = None) -> None:
+        """Write a verdict down.
 
-    def add_failed(self, key: str, gold: str) -> None:
+        Args:
+            key: of the answer.
+            gold: the gold answer.
+            verdict: what the grader says.
+            grader: its name and version, such as `math/2`.
+            by_rules: where the grader is a judge, what is kept beside its verdict.
+        """
+        self._write(row_of(key, gold, verdict, grader, by_rules))
+
+    def add_failed(self, key: str, gold: str, grader: str, by_rules: ByRules | None = None) -> None:
         """Write down that there was no answer to grade."""
-        self._write(key, gold, FAILED, answer=None, rule=FAILED, seconds=0.0)
+        self._write(row_of(key, gold, None, grader, by_rules))
 
-    def _write(self, key: str, gold: str, verdict: str, *, answer: str | None, rule: str, seconds: float) -> None:
-        row = {
-            "key": key,
-            "verdict": verdict,
-            "correct": verdict == "correct",
-            "answer": answer,
-            "gold": gold,
-            "rule": rule,
-            "seconds": round(seconds, 5),
-            "grader": GRADER,
-        }
+    def _write(self, row: dict[str, Any]) -> None:
         self._file.append(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
-        self._note(key.encode(), verdict)
+        self._note(row["key"].encode(), row["verdict"])
 
     def close(self) -> None:
         """Sync and close; safe to call twice."""
         self._file.close()
+
+
+def row_of(
+    key: str, gold: str, verdict: Verdict | None, grader: str, by_rules: ByRules | None = None
+) -> dict[str, Any]:
+    """A line of grades.jsonl; no verdict: the call failed, and there was nothing to grade."""
+    row = {
+        "key": key,
+        "verdict": verdict.verdict if verdict else FAILED,
+        "correct": verdict is not None and verdict.correct,
+        "answer": verdict.answer if verdict else None,
+        "gold": gold,
+        "rule": verdict.rule if verdict else FAILED,
+        "seconds": round(verdict.seconds, 5) if verdict else 0.0,
+        "grader": grader,
+    }
+    return row if by_rules is None else row | {"rule_verdict": by_rules.verdict, "rule_grader": by_rules.grader}
+
+
+def arm_of(key: bytes) -> Arm:
+    """The arm that an answer belongs to."""
+    return _arm_of_kind(key[key.find(b"|") :])
+
+
+@cache
+def _arm_of_kind(kind: bytes) -> Arm:
+    """There are as many kinds of calls as a problem has calls."""
+    name = parse_key(kind.decode())
+    return Arm(name.model, tuple((tag, value) for tag, value in name.tags.items() if tag != "sample"))

@@ -1,25 +1,35 @@
-"""Whether an answer equals the gold answer: exact cheap rules first, sympy only where they can't say.
+r"""Whether an answer equals the gold answer: exact cheap rules first, sympy only where they can't say.
 
 Must not know: pools, deadlines, models.
 
-`decide` uses text and `fractions.Fraction` only: linear in the text, no sympy, safe in any thread.
-`grade` goes on to `symbolic` where `decide` can't say; it may hang or eat memory: inside a pool only.
+`decide` is bounded in time and memory whatever it is given, and safe in any thread: text, own reader, own arithmetic.
+`grade` goes on to `symbolic` (math-verify and sympy) for the few formulas `decide` can't read, such as sums and limits;
+that may hang or eat memory: inside a process that can be killed only.
 """
 
 from __future__ import annotations
 
 import re
 import time
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from eli5b_batch.grading.extract import LONGEST, Answer, extract
-from eli5b_batch.grading.notation import align, canonical, formula, gold_readings, plain_number
+from eli5b_batch.grading.formulas.work import TooBigError
+from eli5b_batch.grading.notation import canonical, formula, gold_readings
+from eli5b_batch.grading.rules import RULES, by_value, readings
 from eli5b_batch.grading.verdict import Outcome, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _Result = tuple[Outcome, str]
 
 _INTEGER: Final = re.compile(r"0|-?[1-9][0-9]*")
+_ANALYSIS: Final = re.compile(r"\\(?:sum|prod|lim|int|i?iint|oint)(?![A-Za-z])")
+"""What only math-verify reads."""
 
+_LONGEST_GOLD: Final = 20_000
+"""Characters; longer ones are compared as text only."""
 _MAX_NESTING: Final = 40
 _HUGE: Final = re.compile(
     r"\^ ?[{(]? ?-?[0-9]{7}"  # exponents from a million
@@ -39,19 +49,52 @@ def grade(text: str, gold: str) -> Verdict:
     """
     started = time.perf_counter()
     answer = extract(text)
-    return _verdict(_settle(answer, gold) or _compare(answer, gold), answer, started)
+    return _verdict(_settle(answer, gold) or _by_libraries(answer, gold), answer, started)
 
 
 def decide(text: str, gold: str) -> Verdict | None:
-    """The verdict where text and exact rational arithmetic settle it, None where sympy is needed."""
+    """The verdict where own reading and arithmetic settle it, None where sympy is needed; bounded."""
     started = time.perf_counter()
     answer = extract(text)
     settled = _settle(answer, gold)
     return None if settled is None else _verdict(settled, answer, started)
 
 
+def explain(text: str, gold: str) -> list[str]:
+    """How the verdict on `text` comes about, line by line; bounded as `decide` is."""
+    answer = extract(text)
+    if answer is None:
+        return ["no final answer: no closed box, no labelled statement, no bold value, no concluding sentence"]
+    said = formula(answer.text)
+    lines = [f"final answer, by the rule `{answer.rule}`: {answer.text}", f"in one spelling: {said}"]
+    if len(answer.text) > LONGEST:
+        return [*lines, f"longer than {LONGEST} characters: not compared"]
+    for reading in gold_readings(gold):
+        lines.append(f"gold read as: {reading}")
+        if canonical(said) == canonical(reading):
+            lines.append("  text: the same but for spaces: correct")
+            continue
+        lines += [f"  {line}" for line in _asked(said, reading)]
+    settled = _settle(answer, gold)
+    return [*lines, f"verdict: {settled[0]}, by {settled[1]}" if settled else "verdict: left to sympy and math-verify"]
+
+
+def _asked(said: str, gold: str) -> Iterator[str]:
+    for name, rule in RULES:
+        if rule is by_value:
+            yield from readings(said, gold)
+        try:
+            outcome = rule(said, gold)
+        except TooBigError:
+            yield f"{name}: more work than an answer is worth: incorrect"
+            return
+        yield f"{name}: {outcome or 'nothing to say'}"
+        if outcome:
+            return
+
+
 def too_big(answer: str) -> bool:
-    """Whether `answer` (a `formula`) is refused before any parser sees it; the deadline catches the rest."""
+    """Whether a `formula` is kept from the libraries; the deadline catches the rest."""
     if _HUGE.search(answer):
         return True
     depth = deepest = 0
@@ -69,7 +112,7 @@ def _settle(answer: Answer | None, gold: str) -> _Result | None:
         return "no_answer", "none"
     if len(answer.text) > LONGEST:
         return "incorrect", "guard"
-    return _settle_integers(answer.text, gold) or _settle_formulas(answer, gold)
+    return _settle_integers(answer.text, gold) or _settle_formulas(answer.text, gold)
 
 
 def _settle_integers(said: str, gold: str) -> _Result | None:
@@ -79,35 +122,46 @@ def _settle_integers(said: str, gold: str) -> _Result | None:
     return ("correct", "text") if said == gold else ("incorrect", "rational")
 
 
-def _settle_formulas(answer: Answer, gold: str) -> _Result | None:
-    said, pairs = _pairs(answer, gold)
-    same_text = [(said, gold), *((said, theirs) for _, theirs in pairs), *pairs]
-    if any(canonical(ours) == canonical(theirs) != "" for ours, theirs in same_text):
+def _settle_formulas(text: str, gold: str) -> _Result | None:
+    said, meant = formula(text), gold_readings(gold)
+    bare = canonical(said)
+    if len(gold) > _LONGEST_GOLD:
+        return ("correct", "text") if bare == canonical(formula(gold)) else ("incorrect", "guard")
+    if bare and any(bare == canonical(reading) for reading in (formula(gold), *meant)):
         return "correct", "text"
-    if too_big(said):
-        return "incorrect", "guard"
-    numbers = [(plain_number(ours), plain_number(theirs)) for ours, theirs in pairs]
-    if all(ours and theirs for ours, theirs in numbers):
-        equal = any(ours.same(theirs) for ours, theirs in numbers if ours and theirs)
-        return "correct" if equal else "incorrect", "rational"
-    return None
+    results = [_settle_reading(said, reading) for reading in meant]
+    for result in results:
+        if result and result[0] == "correct":
+            return result
+    return None if None in results else results[0]
 
 
-def _compare(answer: Answer | None, gold: str) -> _Result:
+def _settle_reading(said: str, gold: str) -> _Result | None:
+    """One reading of the gold answer; None where the libraries may know more."""
+    for name, rule in RULES:
+        try:
+            outcome = rule(said, gold)
+        except TooBigError:
+            return "incorrect", "guard"
+        if outcome is not None:
+            return outcome, name
+    if _ANALYSIS.search(said) or _ANALYSIS.search(gold):
+        return ("incorrect", "guard") if too_big(said) or too_big(gold) else None
+    return "incorrect", "unread"
+
+
+def _by_libraries(answer: Answer | None, gold: str) -> _Result:
     assert answer is not None  # `_settle` has dealt with it
     from eli5b_batch.grading import symbolic  # noqa: PLC0415 - who only schedules never pays for sympy
 
-    try:
-        results = [symbolic.compare(ours, theirs) for ours, theirs in _pairs(answer, gold)[1]]
-    except Exception as error:  # noqa: BLE001 - whatever the libraries raise on a model's text is a verdict
-        return "error", type(error).__name__
-    return min(results, key=lambda result: result[0] != "correct")
-
-
-def _pairs(answer: Answer, gold: str) -> tuple[str, list[tuple[str, str]]]:
-    """The answer as a formula, and beside each reading of the gold what is to be compared with it."""
     said = formula(answer.text)
-    return said, [align(said, reading) for reading in gold_readings(gold)]
+    results: list[_Result] = []
+    for reading in gold_readings(gold):
+        try:
+            results.append(symbolic.compare(said, reading))
+        except Exception as error:  # noqa: BLE001 (whatever the libraries raise on a text is a verdict that names it)
+            results.append(("error", type(error).__name__))
+    return min(results, key=lambda result: result[0] != "correct")
 
 
 def _verdict(result: _Result, answer: Answer | None, started: float) -> Verdict:

@@ -1,99 +1,105 @@
 """Worker processes that grade, and are killed when an answer takes too long.
 
-Must not know: the journal, models, what equality means (`math` does).
+Must not know: the journal, models, what equality means (the two functions of a grader do).
 
-What text and exact arithmetic settle (nearly every integer answer) is settled in this process: it takes a
-tenth of a millisecond and no sympy, where a round trip to a worker takes about one.  The rest goes to the
-workers: one answer per free worker, the others wait in order.
+What text and exact arithmetic settle (nearly every answer) is settled in this process: it takes a tenth of a
+millisecond and no sympy, where a round trip to a worker takes about one.  The rest goes to the workers: one
+answer per free worker, the others wait in order, none inside pebble.
 
-The deadline is the worker's own alarm, with no handler: the kernel ends the process at that moment,
-whatever it is doing.  A handler, or a thread that watches, would wait for the interpreter, which a
-single big multiplication holds for minutes; and as the alarm needs nobody's help, a busy worker ends in
-time even where this process has been killed (an idle one ends at once, with its pipe).  pebble notices
-the death and starts the next worker.
+Each worker is a pebble pool of one process.  A pool of several shares one channel among them, so that one
+killed at the wrong moment breaks it for all; and it starts all of them at once, where these start one by
+one, each when an answer finds no other free.  A worker that ends in any way is given up, and the next
+answer that needs one starts another.  What ends a worker is told in `limits`; this process kills only one
+that outlives its own deadline, stopped by somebody or asleep with its alarm switched off.
 
-Workers are forked from a fork server, a small process that has imported sympy once and has no threads:
-`fork` would copy this process's threads and locks in mid-flight, `spawn` would import sympy anew, a
-second of work, after every answer that ran out of time.
+Workers are forked from a fork server, a small process that has imported and tried sympy once and has no
+threads: `fork` would copy this process's threads and locks in mid-flight, `spawn` would import sympy anew,
+a second of work, after every answer that ran out of time.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import multiprocessing
 import os
-import resource
 import signal
 import time
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import forkserver
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
 
 from eli5b_batch.grading import math
-from eli5b_batch.grading.extract import extract
-from eli5b_batch.grading.verdict import Outcome, Verdict
+from eli5b_batch.grading.limits import LATE, MEMORY_BYTES, confine, ending, run, unfinished
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from multiprocessing.context import ForkServerContext
     from types import TracebackType
+
+    from eli5b_batch.grading.limits import Ending, Grade
+    from eli5b_batch.grading.verdict import Verdict
+
+_T = TypeVar("_T")
 
 _SHORT: Final = 20_000
 """Characters up to which a text is looked at in this process: some 5 ms at worst."""
-_GRACE_S: Final = 30.0
-"""Beyond the deadline, for a worker to be started and its death noticed: after that the pool is replaced."""
+_GRACE_S: Final = 2.0
+"""Beyond the deadline, for the text to reach the worker and its end to be noticed."""
+_START_S: Final = 60.0
 _ATTEMPTS: Final = 3
+_PAUSE_S: Final = 0.2
 _NICENESS: Final = 5
 
-_LATE: Final[tuple[Outcome, str]] = ("timeout", "deadline")
-_DIED: Final[tuple[Outcome, str]] = ("error", "worker_died")
-_BROKEN: Final[tuple[Outcome, str]] = ("error", "pool_broken")
+
+def cores() -> int:
+    """Processor cores this process may run on."""
+    return len(os.sched_getaffinity(0))
 
 
 class GraderPool:
-    """Grades texts in `workers` processes; `async with` starts and stops them off the event loop.
+    """Grades texts in up to `workers` processes; leaving `async with` stops them off the event loop.
 
     Args:
-        workers: processes, and so answers in hand at once.
-        timeout_s: seconds of wall time for one answer, counted from when a warm worker takes it up.
+        workers: processes at most, and so answers in hand at once; None: as many as there are cores.
+        timeout_s: seconds of wall time for one answer, counted from when a worker takes it up.
         memory_bytes: address space of a worker.
-        grade: picklable function (text, gold) -> Verdict that runs in the worker.
+        decide: the grader's verdict where it can be had at once, else None; runs in this process.
+        grade: the grader's picklable function for the rest; runs in a worker.
     """
 
     def __init__(
         self,
-        workers: int,
+        workers: int | None = None,
         timeout_s: float = 5.0,
         *,
-        memory_bytes: int = 2 << 30,
-        grade: Callable[[str, str], Verdict] = math.grade,
+        memory_bytes: int = MEMORY_BYTES,
+        decide: Callable[[str, str], Verdict | None] = math.decide,
+        grade: Grade = math.grade,
     ) -> None:
-        self._workers = workers
         self._timeout_s = timeout_s
         self._memory_bytes = memory_bytes
+        self._decide = decide
         self._grade = grade
-        self._free = asyncio.Semaphore(workers)
-        self._replacing = asyncio.Lock()
-        self._pool: ProcessPool | None = None
-        self._starting: asyncio.Task[None] | None = None
+        self._places = asyncio.Semaphore(cores() if workers is None else workers)
+        self._workers: set[ProcessPool] = set()
+        self._idle: list[ProcessPool] = []  # the one used last comes first: the others may never be needed again
+        self._chores: set[asyncio.Task[Any]] = set()
         self._open = False
 
     async def __aenter__(self) -> Self:
         self._open = True
         return self
 
-    async def _first_start(self) -> None:
-        self._pool = await asyncio.to_thread(self._start)
-
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._starting is not None:
-            await asyncio.wait([self._starting])
-            self._starting.exception()  # a start that failed was told to the answers that needed it
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            await asyncio.to_thread(_stop, pool)
+        self._open = False
+        while self._chores:
+            await asyncio.wait(self._chores)
+        await asyncio.gather(*(asyncio.to_thread(_stop, worker) for worker in self._workers))
 
     async def grade(self, text: str, gold: str) -> Verdict:
         """The verdict on the final answer of `text`; raises for no text, returns within bounded time.
@@ -104,97 +110,138 @@ class GraderPool:
 
     def decide(self, text: str, gold: str) -> Verdict | None:
         """The verdict where it takes no worker: most answers are numbers."""
-        return math.decide(text, gold) if len(text) <= _SHORT else None
+        if len(text) > _SHORT:
+            return None
+        try:
+            return self._decide(text, gold)
+        except Exception:  # noqa: BLE001 - what the rules raise here they raise in a worker, whose verdict names it
+            return None
 
     async def _grade_by_worker(self, text: str, gold: str) -> Verdict:
-        async with self._free:
-            return await self._grade_in_worker(text, gold)
+        async with self._places:
+            started = time.perf_counter()
+            end: Ending
+            for _ in range(_ATTEMPTS):
+                worker = await self._take()
+                useful = False
+                try:
+                    verdict, grown = await self._ask(worker, text, gold)
+                    useful = not grown
+                except RuntimeError as error:  # the worker was gone before it took the answer, which is not to blame
+                    end = "error", type(error).__name__
+                except TimeoutError:
+                    end = LATE
+                    break
+                except ProcessExpired as death:
+                    end = ending(death.exitcode)
+                    break
+                else:
+                    return verdict
+                finally:
+                    self._give_back(worker, useful=useful)
+        return unfinished(text if len(text) <= _SHORT else "", end, started)
 
-    async def _grade_in_worker(self, text: str, gold: str) -> Verdict:
-        assert self._open, "answers are graded inside `async with`"
-        if self._starting is None:  # workers take a second of sympy's imports: not before an answer needs one
-            self._starting = asyncio.create_task(self._first_start())
-        await asyncio.shield(self._starting)
-        started = time.perf_counter()
-        outcome, rule = _BROKEN
-        for _ in range(_ATTEMPTS):
-            pool = self._pool
-            assert pool is not None
-            try:
-                future = pool.schedule(_run, args=(self._grade, text, gold, self._timeout_s))
-                async with asyncio.timeout(self._timeout_s + _GRACE_S):
-                    return await asyncio.wrap_future(future)
-            except ProcessExpired as death:
-                outcome, rule = _LATE if death.exitcode == -signal.SIGALRM else _DIED
-                break
-            except (RuntimeError, TimeoutError):  # the pool broke, this answer is not to blame
-                await self._replace(pool)
-        answer = extract(text) if len(text) <= _SHORT else None
-        seconds = time.perf_counter() - started
-        return Verdict(outcome, answer and answer.text, f"{answer.rule}/{rule}" if answer else rule, seconds)
+    async def _ask(self, worker: ProcessPool, text: str, gold: str) -> tuple[Verdict, bool]:
+        """What `limits.run` returns in the worker.
 
-    async def _replace(self, broken: ProcessPool) -> None:
-        """A new pool in place of `broken`, once, however many answers found it broken.
-
-        pebble's pool breaks as a whole when a worker without a task dies, as one killed for memory by the
-        system may.
+        Raises:
+            ProcessExpired: the worker died of it.
+            RuntimeError: the worker had died before.
+            TimeoutError: the worker neither answers nor ends.
         """
-        async with self._replacing:
-            if self._pool is broken:
-                self._pool = await asyncio.to_thread(self._start)
-                await asyncio.to_thread(_stop, broken)
+        future = worker.schedule(run, args=(self._grade, text, gold, self._timeout_s))
+        answer = asyncio.wrap_future(future)
+        try:
+            await asyncio.wait([answer], timeout=self._timeout_s + _GRACE_S)
+            if not answer.done():
+                raise TimeoutError
+            return answer.result()
+        finally:
+            answer.cancel()
+
+    async def _take(self) -> ProcessPool:
+        """A worker for this answer alone: one that is free, or another; there are never more than places."""
+        assert self._open, "answers are graded inside `async with`"
+        while self._idle:
+            worker = self._idle.pop()
+            if worker.active:
+                return worker
+            self._give_back(worker, useful=False)
+        starting = self._begin(self._start)
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:  # nobody waits for it any more
+            starting.add_done_callback(self._unwanted)
+            raise
+
+    def _unwanted(self, starting: asyncio.Task[ProcessPool]) -> None:
+        if starting.exception() is None:
+            self._give_back(starting.result(), useful=False)
+
+    def _give_back(self, worker: ProcessPool, *, useful: bool) -> None:
+        if useful:
+            self._idle.append(worker)
+        else:
+            self._workers.discard(worker)
+            self._begin(lambda: _stop(worker))
+
+    def _begin(self, work: Callable[[], _T]) -> asyncio.Task[_T]:
+        """Do what blocks off the event loop, and have it done before leaving."""
+        chore = asyncio.create_task(asyncio.to_thread(work))
+        self._chores.add(chore)
+        chore.add_done_callback(self._chores.discard)
+        return chore
 
     def _start(self) -> ProcessPool:
-        """A pool with at least one warm worker; blocks for about a second the first time."""
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["eli5b_batch.grading.symbolic"])
-        # Ctrl-C goes to every process of the terminal: the fork server ignores it once it is up, and until then it is
-        # held back by the mask it inherits.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        """A worker that is up; blocks for most of a second the first time, some 40 ms later.
+
+        Raises:
+            BrokenProcessPool: none can be had.
+        """
+        for _ in range(_ATTEMPTS - 1):
+            with contextlib.suppress(BrokenProcessPool):  # as when the fork server has just been killed
+                return self._start_once()
+            time.sleep(_PAUSE_S)
+        return self._start_once()
+
+    def _start_once(self) -> ProcessPool:
+        worker = ProcessPool(max_workers=1, initializer=_prepare, initargs=(self._memory_bytes,), context=_server())
         try:
-            forkserver.ensure_running()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        pool = ProcessPool(
-            max_workers=self._workers, initializer=_prepare, initargs=(self._memory_bytes,), context=context
-        )
-        try:
-            pool.schedule(_ready).result()
+            worker.schedule(_ready).result(_START_S)
         except BaseException:
-            _stop(pool)
+            _stop(worker)
             raise
-        return pool
+        self._workers.add(worker)
+        return worker
 
 
-def _stop(pool: ProcessPool) -> None:
-    pool.stop()  # type: ignore[no-untyped-call]
-    pool.join()
+def _server() -> ForkServerContext:
+    """The context whose processes are forked from the fork server, which is started if there is none."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["eli5b_batch.grading.warm"])
+    # Ctrl-C goes to every process of the terminal: the fork server ignores it once it is up, and until then it is
+    # held back by the mask it inherits.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return context
+
+
+def _stop(worker: ProcessPool) -> None:
+    worker.stop()  # type: ignore[no-untyped-call]
+    worker.join()
 
 
 # --- in the worker -------------------------------------------------------------------------------
 
 
 def _prepare(memory_bytes: int) -> None:
-    """Limits, then one answer graded to warm up, before the first deadline runs; pebble has SIGINT ignored."""
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # pebble's handler would wait for the interpreter
+    """Limits, before the first answer; the event loop goes first where cores are scarce."""
     os.nice(_NICENESS)
-    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-    limit = memory_bytes if hard == resource.RLIM_INFINITY else min(memory_bytes, hard)
-    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
-    math.grade(r"\boxed{\sqrt{8}}", r"2\sqrt{2}")
+    confine(memory_bytes)
 
 
 def _ready() -> None:
-    """A first task, done as soon as a worker is warm."""
-
-
-def _run(grade: Callable[[str, str], Verdict], text: str, gold: str, timeout_s: float) -> Verdict:
-    started = time.perf_counter()
-    signal.setitimer(signal.ITIMER_REAL, timeout_s)
-    try:
-        return grade(text, gold)
-    except Exception as error:  # noqa: BLE001 - no text may raise: out of memory or stack is a verdict, too
-        return Verdict("error", None, type(error).__name__, time.perf_counter() - started)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+    """A first task, done as soon as the worker is up."""

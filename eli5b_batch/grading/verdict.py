@@ -6,10 +6,7 @@ Must not know: how it was found out.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
-
-GRADER: Final = "math/1"
-"""Name and version of the rules, written beside every verdict; changes whenever a verdict could change."""
+from typing import Literal
 
 Outcome = Literal["correct", "incorrect", "no_answer", "timeout", "error"]
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
     from eli5b_batch.grading.book import Arm
+    from eli5b_batch.grading.judge import ByRules
     from eli5b_batch.problems import Problem
 
 _UNGRADED: Final = Verdict("no_answer", None, "rehearsal", 0.0)
@@ -106,10 +107,10 @@ class MemoryBook:
         """None: there is none."""
         return None
 
-    def add(self, key: str, gold: str, verdict: Verdict) -> None:
+    def add(self, key: str, gold: str, verdict: Verdict, grader: str, by_rules: ByRules | None = None) -> None:
         """Forget it."""
 
-    def add_failed(self, key: str, gold: str) -> None:
+    def add_failed(self, key: str, gold: str, grader: str, by_rules: ByRules | None = None) -> None:
         """Forget it."""
 
 

@@ -15,6 +15,7 @@ from eli5b_batch.dispatch.budget import Budget
 from eli5b_batch.dispatch.stop import Stop
 from eli5b_batch.engine import Ending, Engine
 from eli5b_batch.errors import BudgetError, ProviderError
+from eli5b_batch.judging import STEP as JUDGE
 from eli5b_batch.log import LOGGER
 from eli5b_batch.plan import count_calls, providers_left
 from eli5b_batch.providers import open_dispatchers
@@ -84,7 +85,7 @@ async def _rehearse(
     began, clock = time.perf_counter(), asyncio.get_running_loop().time
     job = experiment.job
     plan = await count_calls(experiment)
-    journal = MemoryJournal(experiment.protocol.GRADED, clock, tell)
+    journal = MemoryJournal({*experiment.protocol.GRADED, JUDGE}, clock, tell)
     stop, budget, network = Stop(), Budget(budget_usd), make_network(experiment, past)
     async with open_dispatchers(
         job,

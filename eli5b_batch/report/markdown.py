@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from eli5b_batch.report.wording import (
     arm_label,
     count_and_share,
+    decimal,
     duration,
     money,
     p_value,
@@ -40,12 +41,13 @@ p (Holm) is corrected over the students of one contrast.
 
 def markdown(summary: dict[str, Any]) -> str:
     """The page, with SIMULATED in its first line where that is so."""
-    parts = [f"# {title(summary)}", f"Protocol {summary['protocol']}; {size_of(summary)}."]
+    parts = [f"# {title(summary)}", f"Protocol {summary['protocol']}; {size_of(summary)}{_by(summary)}."]
     if summary["notes"]:
         parts.append("\n".join(f"> {note}  " for note in summary["notes"]))
     sections: tuple[tuple[str, Any, Callable[[Any], str]], ...] = (
         ("Accuracy by arm", summary["arms"], _arms),
         ("Answers cut off or failed", [a for a in summary["arms"] if a["truncated"] or a["failures"]], _losses),
+        ("The judge beside the rules", summary["judging"], _judging),
         ("Differences within a student, percentage points", summary["contrasts"], _contrasts),
         ("Does it matter for whom a hint was written?", summary["interaction"], _interaction),
         ("Gap to the teacher closed by tailored hints", summary["gap_closed"], _gaps),
@@ -59,6 +61,10 @@ def markdown(summary: dict[str, Any]) -> str:
             parts += [f"## {heading}", write(found)]
     parts += ["## How these numbers are made", _METHOD.rstrip()]
     return "\n\n".join(parts) + "\n"
+
+
+def _by(summary: dict[str, Any]) -> str:
+    return f"; graded by {', '.join(summary['graders'])}" if summary["graders"] else ""
 
 
 def _arms(arms: Sequence[dict[str, Any]]) -> str:
@@ -99,6 +105,29 @@ def _losses(arms: Sequence[dict[str, Any]]) -> str:
     ]
     table = _table(("arm", "answers", "cut off", *classes), rows)
     return f"{table}\n\nCut off: ended at max_tokens or with the window full. The others: failed calls, by class."
+
+
+def _judging(found: dict[str, Any]) -> str:
+    rows = [
+        (
+            arm_label(row) if "model" in row else "all",
+            f"{row['judged']:,}",
+            percent(row["judge_correct"]),
+            percent(row["rules_correct"]),
+            percent(row["agreement"]),
+            decimal(row["kappa"]),
+            f"{row['judge_only']:,}",
+            f"{row['rules_only']:,}",
+            *(count_and_share(row[name], row["judged"]) for name in ("orders_disagree", "unreadable", "calls_failed")),
+        )
+        for row in (*found["arms"], found["all"])
+    ]
+    head = ("arm", "judged", "right by judge", "right by rules", "agree", "kappa", "judge only", "rules only")
+    return (
+        _table((*head, "orders disagree", "unreadable", "call failed"), rows)
+        + f"\n\nJudge: {found['judge']}. Agreement is over the answers that it came to a verdict on; kappa: Cohen's. An"
+        " answer is right where every order says so; where the orders disagree it counts as wrong."
+    )
 
 
 def _contrasts(contrasts: Sequence[dict[str, Any]]) -> str:

@@ -44,6 +44,8 @@ _COLUMNS: Final = {
     "error": pl.String,
 }
 """Columns of a result after problem, model and tags, in order."""
+_JUDGED: Final = ("rule", "rule_verdict")
+"""Further columns where a judge graded."""
 
 Tags = tuple[tuple[str, "str | int"], ...]
 
@@ -95,6 +97,7 @@ class Results(NamedTuple):
         slot_tokens: output tokens by (provider, slot), of the calls of the last start that made any on slots.
         simulated: whether any call says that it was simulated.
         orphans: verdicts of no recorded call; left out.
+        graders: verdicts on answers by the grader, with its version, that reached them.
     """
 
     frame: pl.DataFrame
@@ -104,6 +107,7 @@ class Results(NamedTuple):
     slot_tokens: dict[tuple[str, str], int]
     simulated: bool
     orphans: int
+    graders: dict[str, int]
 
 
 @dataclass(slots=True)
@@ -122,6 +126,9 @@ class _Answer:
     verdict: str | None = None
     answer: str | None = None
     gold: str | None = None
+    grader: str | None = None
+    rule: str | None = None
+    rule_verdict: str | None = None
 
 
 class _Journal:
@@ -137,6 +144,7 @@ class _Journal:
         self.succeeded: dict[str, bool] = {}
         self.spending: dict[tuple[str, str], Spending] = {}
         self.simulated = False
+        self.judged = False
         self.orphans = 0
         self._variants: dict[tuple[str, Tags], tuple[str, Tags]] = {}
 
@@ -203,6 +211,10 @@ class _Journal:
         answer.gold = _interned(grade.get("gold"))
         if succeeded:
             answer.verdict, answer.answer = verdict, grade.get("answer")
+            answer.grader = _interned(grade.get("grader"))
+            if "rule_verdict" in grade:
+                self.judged = True
+                answer.rule, answer.rule_verdict = _interned(grade["rule"]), _interned(grade["rule_verdict"])
 
     def _answer(self, name: CallName) -> _Answer:
         variant = (name.model, tuple(sorted(name.tags.items())))
@@ -226,7 +238,7 @@ class _Journal:
         """
         names = sorted({tag for _, tags in self._variants for tag, _ in tags})
         for name in names:
-            if name in _COLUMNS or name in _LEADING:
+            if name in _COLUMNS or name in _LEADING or name in _JUDGED:
                 raise RunFolderError(
                     f"the tag {name!r} is called like a column of results.jsonl: the protocol must rename it"
                 )
@@ -256,16 +268,26 @@ def build_results(run_dir: Path, steps: Collection[str], starts: Sequence[float]
         journal.add_grade(name, grade)
     rows = journal.ordered()
     tags = journal.tag_names()
+    judged = _JUDGED if journal.judged else ()
     with replacing(run_dir / "results.jsonl") as draft, draft.open("wb", buffering=1 << 20) as file:
         for call, answer in rows:
             if answer.verdict is not None:
-                file.write(orjson.dumps(_row(call, answer, tags), option=orjson.OPT_APPEND_NEWLINE))
-    frame = _frame(rows, tags)
+                row = _row(call, answer, tags) | {name: getattr(answer, name) for name in judged}
+                file.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
+    frame = _frame(rows, tags, judged)
     with replacing(run_dir / "results.parquet") as draft:
         frame.filter(pl.col("verdict").is_not_null()).write_parquet(draft)
     spending = [journal.spending[at] for at in sorted(journal.spending)]
+    graders = Counter(answer.grader for _, answer in rows if answer.grader is not None and answer.verdict != "failed")
     return Results(
-        frame, tags, spending, dict(journal.pace), dict(journal.slot_tokens), journal.simulated, journal.orphans
+        frame,
+        tags,
+        spending,
+        dict(journal.pace),
+        dict(journal.slot_tokens),
+        journal.simulated,
+        journal.orphans,
+        dict(sorted(graders.items())),
     )
 
 
@@ -313,7 +335,7 @@ def _row(call: str, answer: _Answer, tags: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
-def _frame(rows: list[tuple[str, _Answer]], tags: tuple[str, ...]) -> pl.DataFrame:
+def _frame(rows: list[tuple[str, _Answer]], tags: tuple[str, ...], judged: Sequence[str]) -> pl.DataFrame:
     """The rows as columns, one built at a time so that never two copies of all are in memory."""
     answers = [answer for _, answer in rows]
     columns = [
@@ -335,6 +357,7 @@ def _frame(rows: list[tuple[str, _Answer]], tags: tuple[str, ...]) -> pl.DataFra
             columns.append(pl.Series(name, [call for call, _ in rows], dtype=kind))
         else:
             columns.append(pl.Series(name, [getattr(a, name) for a in answers], dtype=kind))
+    columns += [pl.Series(name, [getattr(a, name) for a in answers], dtype=pl.String) for name in judged]
     return pl.DataFrame(columns)
 
 

@@ -234,6 +234,26 @@ def pass_at_k(answered: int, correct: int, k: int) -> float:
     return 1 - math.comb(answered - correct, k) / math.comb(answered, k)
 
 
+def cohen_kappa(both: int, first: int, second: int, neither: int) -> float | None:
+    """How far two graders agree beyond chance: 1 always, 0 as often as by chance, below 0 less often.
+
+    (p_o - p_e) / (1 - p_e), with p_o the share of answers on which they agree and p_e what it would be if each gave its
+    verdicts with the same frequency but by lot; J. Cohen, Educ. Psychol. Meas. 20 (1960), 37-46.
+
+    Args:
+        both: answers that both call correct.
+        first: that only the first one does.
+        second: that only the second one does.
+        neither: that neither does.
+
+    Returns:
+        None where it is not defined: no answers, or both graders always say the same one thing.
+    """
+    n = both + first + second + neither
+    by_chance = (both + first) * (both + second) + (neither + first) * (neither + second)
+    return (n * (both + neither) - by_chance) / (n * n - by_chance) if by_chance < n * n else None
+
+
 def gap_closed(helped: Floats, alone: Floats, ceiling: Floats) -> GapClosed:
     """(helped - alone) / (ceiling - alone): how much of the way to the ceiling the help goes.
 

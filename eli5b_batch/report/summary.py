@@ -15,6 +15,8 @@ import numpy as np
 import polars as pl
 
 from eli5b_batch.report import SCHEMA, statistics
+from eli5b_batch.report.agreement import COLUMNS, agreement
+from eli5b_batch.report.agreement import notes as agreement_notes
 from eli5b_batch.report.conditions import CONDITIONS, by_hint, own_size
 from eli5b_batch.report.results import SAMPLE
 from eli5b_batch.report.wording import arm_label
@@ -97,7 +99,9 @@ def summarize(results: Results, manifest: dict[str, Any]) -> dict[str, Any]:
         "students": students,
         "teacher": teacher,
         "answers": answers,
+        "graders": results.graders,
         "arms": [_describe(arm) for arm in arms],
+        "judging": agreement([(arm.model, arm.tags, arm.rows) for arm in arms], manifest.get("judge")),
         "contrasts": _contrasts(hinted, students),
         "interaction": _interaction(hinted, students),
         "gap_closed": _gaps_closed(hinted, students, teacher),
@@ -114,8 +118,9 @@ def _arms(results: Results, manifest: dict[str, Any]) -> list[Arm]:
     if results.frame.is_empty():
         return []
     names = ["model", *(tag for tag in results.tags if tag != SAMPLE)]
+    judged = [name for name in COLUMNS if name in results.frame.columns]
     frame = results.frame.select(
-        *names, "problem", "verdict", "correct", "output_tokens", "cost_usd", "truncated", "error"
+        *names, *judged, "problem", "verdict", "correct", "output_tokens", "cost_usd", "truncated", "error"
     ).with_columns(problem=pl.col("problem").rank("dense") - 1)
     problems = int(frame.select(pl.col("problem").max()).item()) + 1
     arms = []
@@ -324,6 +329,10 @@ def _notes(summary: dict[str, Any]) -> list[str]:
     if answers["verdicts_without_a_call"]:
         count = answers["verdicts_without_a_call"]
         notes.append(f"{count:,} verdicts belong to no recorded call and are left out.")
+    if len(summary["graders"]) > 1:
+        mixed = ", ".join(f"{name} on {count:,}" for name, count in summary["graders"].items())
+        notes.append(f"Verdicts of several graders are mixed ({mixed}): eli5b-batch regrade makes them all by one.")
+    notes += agreement_notes(summary["judging"])
     lossy = [arm for arm in summary["arms"] if _lost(arm) > MUCH_LOST * arm["answers"]]
     if lossy:
         lossy.sort(key=lambda arm: _lost(arm) / arm["answers"], reverse=True)

@@ -15,6 +15,7 @@ from rich.text import Text
 from eli5b_batch.report.conditions import CONDITIONS, by_hint, own_size
 from eli5b_batch.report.wording import (
     arm_label,
+    decimal,
     duration,
     hint_label,
     money,
@@ -49,6 +50,8 @@ def render(summary: dict[str, Any]) -> Group:
     parts += [Text(note, style="yellow") for note in summary["notes"]]
     if any(arm["answers"] for arm in summary["arms"]):
         parts.append(_grid(summary) or _arms(summary["arms"]))
+    if summary["judging"]:
+        parts.append(_judging(summary["judging"]))
     if summary["contrasts"]:
         parts.append(_contrasts(summary["contrasts"]))
     if summary["pace"]:
@@ -103,6 +106,21 @@ def _arms(arms: Sequence[dict[str, Any]]) -> Table:
     for arm in arms:
         figures = (f"{arm['answers']:,}", f"{arm['failed']:,}")
         table.add_row(Text(arm_label(arm)), percent(arm["accuracy"]), percent_range(arm["interval"]), *figures)
+    return table
+
+
+def _judging(found: dict[str, Any]) -> Table:
+    table = _narrow("judged", caption=f"right by the judge {found['judge']}, right by rules, and how far they agree")
+    for head in ("n", "judge", "rules", "agree", "kappa", "orders differ"):
+        table.add_column(head, justify="right", no_wrap=True)
+    for row in (*found["arms"], found["all"]):
+        table.add_row(
+            Text(arm_label(row) if "model" in row else "all"),
+            f"{row['judged']:,}",
+            *(percent(row[name]) for name in ("judge_correct", "rules_correct", "agreement")),
+            decimal(row["kappa"]),
+            f"{row['orders_disagree']:,}",
+        )
     return table
 
 

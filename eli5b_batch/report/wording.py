@@ -41,6 +41,11 @@ def p_value(p: float) -> str:
     return f"< {_SMALLEST_P}" if p < _SMALLEST_P else f"{p:.3f}"
 
 
+def decimal(value: float | None) -> str:
+    """A figure between -1 and 1 with two decimals; a dash where there is none."""
+    return "-" if value is None else f"{value:.2f}"
+
+
 def money(usd: float, unknown: int) -> str:
     """A cost with what is unknown of it: `$1.20`, `unknown`, `$1.20 + 3 calls unknown`."""
     known = dollars(usd)

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,182 +14,297 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 import pytest_asyncio
 
-from eli5b_batch.grading.pool import GraderPool
+from eli5b_batch.grading import pool
+from eli5b_batch.grading.limits import MEMORY_BYTES
+from eli5b_batch.grading.pool import GraderPool, cores
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
+
+    from eli5b_batch.grading.verdict import Verdict
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 HERE = Path(__file__).parent
-NEEDS_SYMPY = (r"\boxed{\sqrt{8}}", r"2\sqrt{2}")
-SANE = (r"\boxed{\text{sane} + \sqrt{8}}", r"2\sqrt{2}")
+ROOTS = (r"\boxed{\sqrt{8}}", r"2\sqrt{2}")
 
 
-@pytest.fixture
-def planted(monkeypatch: pytest.MonkeyPatch) -> Any:  # noqa: ANN401 - a module
-    monkeypatch.syspath_prepend(HERE)
-    return importlib.import_module("planted_graders")
+@pytest.fixture(scope="module")
+def planted() -> Any:  # noqa: ANN401 - a module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(HERE)
+        yield importlib.import_module("planted_graders")
+
+
+@pytest.fixture(scope="module")
+def grader_pool(planted: Any) -> Callable[..., GraderPool]:  # noqa: ANN401 - a module
+    """Makes a pool whose workers do what the text says."""
+
+    def make(workers: int = 1, timeout_s: float = 5.0, **others: Any) -> GraderPool:  # noqa: ANN401
+        return GraderPool(workers, timeout_s, **{"decide": planted.undecided, "grade": planted.obey, **others})
+
+    return make
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def pool() -> AsyncIterator[GraderPool]:
-    async with GraderPool(1, timeout_s=2.0) as started:
+async def one(grader_pool: Callable[..., GraderPool]) -> AsyncIterator[GraderPool]:
+    """A pool of one worker with a short deadline."""
+    async with grader_pool(1, 0.4) as started:
         yield started
 
 
-def pids(pool: GraderPool) -> list[int]:
-    assert pool._pool is not None
-    return list(pool._pool._pool_manager.worker_manager.workers)
+def pids(some: GraderPool) -> list[int]:
+    return [pid for worker in some._workers for pid in worker._pool_manager.worker_manager.workers]
 
 
-async def test_it_grades_what_text_settles_and_what_needs_sympy(pool: GraderPool) -> None:
-    easy, hard, wrong, nothing = await asyncio.gather(
-        pool.grade(r"\boxed{10000}", "10000"),
-        pool.grade(*NEEDS_SYMPY),
-        pool.grade(r"\boxed{\sqrt{7}}", r"2\sqrt{2}"),
-        pool.grade("I don't know", "5"),
-    )
-    assert [verdict.verdict for verdict in (easy, hard, wrong, nothing)] == [
-        "correct", "correct", "incorrect", "no_answer",
-    ]  # fmt: skip
+def kill_fork_server() -> None:
+    """The next worker is started from nothing."""
+    forkserver.ensure_running()
+    server = psutil.Process(forkserver._forkserver._forkserver_pid)  # type: ignore[attr-defined]
+    server.kill()
+    while server.status() != psutil.STATUS_ZOMBIE:  # to be waited for by `multiprocessing`
+        time.sleep(0.01)
 
 
-async def test_starting_leaves_the_event_loop_free_and_delays_only_what_needs_a_worker() -> None:
-    ticks = 0
+async def outcome(some: GraderPool, text: str) -> tuple[str, str]:
+    verdict = await some.grade(text, "x")
+    return verdict.verdict, verdict.rule
+
+
+# --- which answers take a worker, and how many there are -------------------------------------------
+
+
+async def test_what_is_settled_at_once_starts_no_worker() -> None:
+    async with GraderPool() as some:
+        assert (await some.grade(r"\boxed{5}", "5")).verdict == "correct"
+        assert (await some.grade("I don't know", "5")).verdict == "no_answer"
+        assert pids(some) == []
+
+
+async def test_the_rest_is_graded_by_the_grader_given_or_by_maths(planted: Any, one: GraderPool) -> None:  # noqa: ANN401
+    async with GraderPool(1, decide=planted.undecided) as some:
+        assert (await some.grade(*ROOTS)).verdict == "correct"
+        assert (await some.grade(r"\boxed{\sqrt{7}}", r"2\sqrt{2}")).verdict == "incorrect"
+    assert (await one.grade("anything", "planted")).rule == "planted"
+
+
+async def test_starting_leaves_the_event_loop_free_and_does_not_count_against_the_deadline(
+    grader_pool: Callable[..., GraderPool],
+) -> None:
+    longest = 0.0
 
     async def tick() -> None:
-        nonlocal ticks
+        nonlocal longest
         while True:
+            before = time.perf_counter()
             await asyncio.sleep(0.001)
-            ticks += 1
+            longest = max(longest, time.perf_counter() - before)
 
+    kill_fork_server()
     ticking = asyncio.create_task(tick())
-    async with GraderPool(1) as fresh:
-        assert (await fresh.grade(r"\boxed{5}", "5")).verdict == "correct"
-        assert fresh._pool is None
-        assert (await fresh.grade(*NEEDS_SYMPY)).verdict == "correct"
+    async with grader_pool(1, 0.3) as fresh:
+        began = time.perf_counter()
+        assert (await fresh.grade("nap", "x")).correct
+        took = time.perf_counter() - began
     ticking.cancel()
-    assert ticks > 100
+    assert took > 0.3
+    assert longest < took / 2
+
+
+async def test_workers_are_as_many_as_answers_at_a_time_up_to_the_cores(
+    grader_pool: Callable[..., GraderPool],
+) -> None:
+    async with grader_pool(2) as some:
+        for _ in range(3):
+            await some.grade("fine", "x")
+        assert len(pids(some)) == 1
+        verdicts = await asyncio.gather(*(some.grade("nap", "x") for _ in range(10)))
+        assert {int(verdict.seconds) for verdict in verdicts} == set(pids(some))
+        assert len(pids(some)) == 2
+        family = [psutil.Process(pid) for pid in pids(some)]
+    assert not any(process.is_running() for process in family)
+    assert GraderPool()._places._value == cores() == len(os.sched_getaffinity(0))
+
+
+async def test_answers_wait_in_order_and_outside_pebble(grader_pool: Callable[..., GraderPool]) -> None:
+    finished: list[int] = []
+    most = 0
+
+    async def grade(some: GraderPool, number: int) -> None:
+        nonlocal most
+        await some.grade(str(number), "x")
+        finished.append(number)
+        most = max(most, *(len(worker._pool_manager.task_manager.tasks) for worker in some._workers))
+
+    async with grader_pool(1) as some:
+        await asyncio.gather(*(grade(some, number) for number in range(50)))
+    assert finished == list(range(50))
+    assert most <= 1
 
 
 async def test_leaving_at_once_leaves_nothing_behind() -> None:
     async with GraderPool(1) as fresh:
         pass
-    assert fresh._pool is None
+    assert fresh._workers == set()
 
 
-async def test_warming_up_does_not_count_against_the_first_deadline() -> None:
-    async with GraderPool(1, timeout_s=0.8) as impatient:
-        assert (await impatient.grade(*NEEDS_SYMPY)).correct
+async def test_workers_are_limited(grader_pool: Callable[..., GraderPool]) -> None:
+    async with grader_pool() as some:
+        assert (await some.grade("limits", "x")).answer == f"{MEMORY_BYTES} 0"
+        assert (await some.grade("priority", "x")).answer == str(os.nice(0) + 5)
 
 
-async def test_no_answer_hangs_or_breaks_it(pool: GraderPool) -> None:
-    for answer in (
-        "9^{9^{9^9}}",
-        "100000000!",
-        r"\binom{10^9}{5*10^8}",
-        "{" * 5_000 + "7" + "}" * 5_000,
-        "\x005",
-        "\ud8005",
-        r"\sqrt{-1}^{\infty}",
-        r"\operatorname{__import__}(x)",
-    ):
-        started = time.perf_counter()
-        verdict = await pool.grade(f"\\boxed{{{answer}}}", r"\sqrt{2}")
-        assert verdict.verdict != "correct", answer[:20]
-        assert time.perf_counter() - started < 4, answer[:20]
-    assert (await pool.grade(*NEEDS_SYMPY)).correct
+# --- answers that hang, kill, fail -------------------------------------------------------------------
 
 
-async def test_ten_megabytes_go_through() -> None:
-    async with GraderPool(1, timeout_s=30) as patient:  # half a second of work, on a machine that may be busy
-        assert (await patient.grade("so {" * 2_500_000, "5")).verdict == "no_answer"
-        assert (await patient.grade("so {" * 2_500_000 + r"\boxed{\sqrt{8}}", r"2\sqrt{2}")).correct
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("hang", ("timeout", "deadline")),
+        ("sleep", ("timeout", "deadline")),
+        ("crash", ("error", "worker_died/exit 3")),
+        ("die", ("error", "worker_died/SIGKILL")),
+        ("eat", ("error", "MemoryError")),
+        ("fail", ("error", "ZeroDivisionError")),
+        ("exit", ("error", "SystemExit")),
+    ],
+)
+async def test_an_answer_that_ends_its_worker_is_named_and_the_next_is_graded(
+    one: GraderPool, text: str, expected: tuple[str, str]
+) -> None:
+    began = time.perf_counter()
+    first, second = await asyncio.gather(outcome(one, text), outcome(one, "fine"))
+    assert (first, second) == (expected, ("correct", "x"))
+    assert time.perf_counter() - began < 5
 
 
-async def test_a_real_formula_that_runs_out_of_time() -> None:
-    async with GraderPool(1, timeout_s=0.8) as impatient:
-        verdict = await impatient.grade(r"\boxed{\gcd(10^{99999}+1,10^{99998}+7)}", "5")
-        assert (verdict.verdict, verdict.rule) == ("timeout", "boxed/deadline")
-        assert verdict.answer == r"\gcd(10^{99999}+1,10^{99998}+7)"
-        assert (await impatient.grade(*NEEDS_SYMPY)).correct
+async def test_a_worker_that_switches_off_its_alarm_and_works_on_ends_by_cpu_time(
+    one: GraderPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "_GRACE_S", 60)
+    assert await outcome(one, "spin_on") == ("timeout", "cpu")
 
 
-async def test_an_answer_that_holds_the_interpreter_is_killed_and_the_rest_is_graded(planted: Any) -> None:  # noqa: ANN401
-    async with GraderPool(2, timeout_s=0.5, grade=planted.hang) as pool:
-        await pool.grade(*SANE)
-        started = time.perf_counter()
-        texts = [NEEDS_SYMPY, SANE, NEEDS_SYMPY, SANE, SANE, SANE]
-        verdicts = await asyncio.gather(*(pool.grade(*text) for text in texts))
+async def test_a_worker_that_switches_off_its_alarm_and_sleeps_is_killed(
+    one: GraderPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "_GRACE_S", 0.2)
+    await one.grade("fine", "x")
+    (sleeper,) = (psutil.Process(pid) for pid in pids(one))
+    assert await outcome(one, "sleep_on") == ("timeout", "deadline")
+    await asyncio.to_thread(sleeper.wait, 5)
+
+
+async def test_an_unfinished_answer_is_quoted_where_the_text_is_short(one: GraderPool) -> None:
+    verdict = await one.grade(r"die \boxed{7}", "7")
+    assert (verdict.verdict, verdict.answer, verdict.rule) == ("error", "7", "boxed/worker_died/SIGKILL")
+    verdict = await one.grade(r"die \boxed{7}" + " " * 100_000, "7")
+    assert (verdict.verdict, verdict.answer, verdict.rule) == ("error", None, "worker_died/SIGKILL")
+
+
+async def test_other_answers_go_on_while_some_hang(grader_pool: Callable[..., GraderPool]) -> None:
+    texts = ["hang", "fine", "die", "fine", "hang", "fine", "crash", "fine"]
+    async with grader_pool(2, 0.4) as some:
+        verdicts = await asyncio.gather(*(some.grade(text, "x") for text in texts))
     assert [verdict.verdict for verdict in verdicts] == [
-        "timeout" if text is NEEDS_SYMPY else "correct" for text in texts
-    ]
-    assert time.perf_counter() - started < 20  # it would hang for ever
+        "timeout", "correct", "error", "correct", "timeout", "correct", "error", "correct",
+    ]  # fmt: skip
 
 
-async def test_a_worker_that_dies_is_an_error_and_the_rest_is_graded(planted: Any) -> None:  # noqa: ANN401
-    async with GraderPool(2, grade=planted.crash) as pool:
-        texts = [SANE, NEEDS_SYMPY, SANE, SANE]
-        verdicts = await asyncio.gather(*(pool.grade(*text) for text in texts))
-    assert [verdict.verdict for verdict in verdicts] == ["correct", "error", "correct", "correct"]
-    assert verdicts[1].rule == "boxed/worker_died"
+async def test_what_an_answer_leaves_in_memory_does_not_fail_the_next(one: GraderPool) -> None:
+    verdicts = [await one.grade("keep", "x") for _ in range(3)]
+    assert [verdict.verdict for verdict in verdicts] == ["correct"] * 3
+    assert len({verdict.seconds for verdict in verdicts}) == 3
 
 
-async def test_too_much_memory_is_an_error(planted: Any) -> None:  # noqa: ANN401
-    async with GraderPool(1, memory_bytes=1 << 30, grade=planted.eat_memory) as pool:
-        verdict = await pool.grade(*NEEDS_SYMPY)
-        assert (verdict.verdict, verdict.rule) == ("error", "MemoryError")
-        assert (await pool.grade(*SANE)).correct
+async def test_rules_that_raise_at_once_are_named_by_the_worker(grader_pool: Callable[..., GraderPool]) -> None:
+    def raising(text: str, gold: str) -> Verdict | None:
+        raise KeyError(text, gold)
+
+    async with grader_pool(decide=raising) as some:
+        assert await outcome(some, "fail") == ("error", "ZeroDivisionError")
 
 
-async def test_workers_that_cannot_start_are_told_to_the_first_answer_that_needs_one() -> None:
+async def test_no_answer_hangs_or_breaks_the_rules_of_maths(planted: Any) -> None:  # noqa: ANN401
+    async with GraderPool(1, timeout_s=1.0, decide=planted.undecided) as some:
+        for answer in (
+            "9^{9^{9^9}}",
+            "100000000!",
+            r"\binom{10^9}{5*10^8}",
+            "{" * 5_000 + "7" + "}" * 5_000,
+            "\x005",
+            "\ud8005",
+            r"\sqrt{-1}^{\infty}",
+            r"\operatorname{__import__}(x)",
+        ):
+            began = time.perf_counter()
+            verdict = await some.grade(f"\\boxed{{{answer}}}", r"\sqrt{2}")
+            assert verdict.verdict != "correct", answer[:20]
+            assert time.perf_counter() - began < 4, answer[:20]
+        assert (await some.grade(*ROOTS)).correct
+
+
+async def test_megabytes_go_through(grader_pool: Callable[..., GraderPool]) -> None:
+    text = "so {\ud800" * 500_000
+    async with grader_pool(1, 30) as patient:
+        assert (await patient.grade(text, "5")).answer == text
+
+
+# --- what happens from outside --------------------------------------------------------------------------
+
+
+async def test_workers_that_cannot_start_are_told_to_the_answer_that_needs_one(planted: Any) -> None:  # noqa: ANN401
     async with GraderPool(1, memory_bytes="plenty") as broken:  # type: ignore[arg-type]
         assert (await broken.grade(r"\boxed{5}", "5")).correct
+        broken._decide = planted.undecided
         with pytest.raises(BrokenProcessPool):
-            await broken.grade(*NEEDS_SYMPY)
+            await broken.grade(*ROOTS)
 
 
-async def test_idle_workers_killed_from_outside_cost_no_answer(pool: GraderPool) -> None:
-    for _ in range(2):
-        for pid in pids(pool):
+async def test_idle_workers_killed_from_outside_cost_no_answer(one: GraderPool) -> None:
+    for pause_s in (0.0, 0.3):  # before pebble has noticed, and after
+        await one.grade("fine", "x")
+        for pid in pids(one):
             os.kill(pid, signal.SIGKILL)
-        assert (await pool.grade(*NEEDS_SYMPY)).correct
+        await asyncio.sleep(pause_s)
+        assert (await one.grade("fine", "x")).correct
 
 
-async def test_workers_ignore_ctrl_c(pool: GraderPool) -> None:
-    before = pids(pool)
+async def test_a_fork_server_killed_from_outside_costs_no_answer(one: GraderPool) -> None:
+    await one.grade("fine", "x")
+    kill_fork_server()
+    assert (await one.grade("fine", "x")).correct
+    assert (await outcome(one, "die"))[0] == "error"
+    assert (await one.grade("fine", "x")).correct
+
+
+async def test_workers_ignore_ctrl_c(one: GraderPool) -> None:
+    await one.grade("fine", "x")
+    before = pids(one)
     for pid in before:
         os.kill(pid, signal.SIGINT)
-    assert (await pool.grade(*NEEDS_SYMPY)).correct
-    assert pids(pool) == before
+    assert (await one.grade("fine", "x")).correct
+    assert pids(one) == before
 
 
-async def test_answers_wait_in_order_for_a_free_worker(planted: Any) -> None:  # noqa: ANN401
-    finished: list[int] = []
-
-    async def grade(number: int) -> None:
-        await one_worker.grade(rf"\boxed{{{number} + \sqrt{{8}}}}", "x")
-        finished.append(number)
-
-    async with GraderPool(1, grade=planted.fine) as one_worker:
-        await asyncio.gather(*(grade(number) for number in range(50)))
-    assert finished == list(range(50))
-
-
-async def test_a_cancelled_answer_frees_its_worker(planted: Any) -> None:  # noqa: ANN401
-    async with GraderPool(1, timeout_s=60, grade=planted.hang) as pool:
+async def test_a_cancelled_answer_frees_its_worker(grader_pool: Callable[..., GraderPool]) -> None:
+    async with grader_pool(1, 60) as some:
+        await some.grade("fine", "x")
+        (hanging,) = (psutil.Process(pid) for pid in pids(some))
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.3):
-                await pool.grade(*NEEDS_SYMPY)
-        assert (await pool.grade(*SANE)).correct
+            async with asyncio.timeout(0.2):
+                await some.grade("hang", "x")
+        assert (await some.grade("fine", "x")).correct
+    hanging.wait(5)
 
 
-async def test_workers_are_limited_and_end_with_the_pool() -> None:
-    async with GraderPool(2) as pool:
-        assert (await pool.grade(*NEEDS_SYMPY)).correct
-        workers = [psutil.Process(pid) for pid in pids(pool)]
-        assert len(workers) == 2
-        assert (await asyncio.gather(*(pool.grade(*NEEDS_SYMPY) for _ in range(20))))[-1].correct
-        assert {worker.nice() for worker in workers} == {os.nice(0) + 5}
-    assert not any(worker.is_running() for worker in workers)
+async def test_an_answer_cancelled_while_its_worker_starts_leaves_none(
+    grader_pool: Callable[..., GraderPool],
+) -> None:
+    async with grader_pool() as some:
+        waiting = asyncio.create_task(some.grade("fine", "x"))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+    assert some._workers == set()

@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from eli5b_batch.grading.verdict import GRADER, Outcome, Verdict
+from eli5b_batch.grading.verdict import Outcome, Verdict
 
 
 @pytest.mark.parametrize("outcome", ["correct", "incorrect", "no_answer", "timeout", "error"])
@@ -15,7 +15,3 @@ def test_only_correct_counts(outcome: Outcome) -> None:
 def test_it_crosses_process_borders() -> None:
     verdict = Verdict("incorrect", "\ud800", "boxed/number", 0.1)
     assert pickle.loads(pickle.dumps(verdict)) == verdict  # noqa: S301 - our own bytes
-
-
-def test_the_grader_has_a_version() -> None:
-    assert GRADER == "math/1"

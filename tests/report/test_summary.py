@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import orjson
 import pytest
 
 from eli5b_batch.report.conditions import by_hint, own_size
@@ -274,3 +275,24 @@ def test_own_size_prefers_the_hint_written_for_the_model() -> None:
     assert own_size(arms, "1b", "tailored") == "own"
     assert own_size(arms, "1b", "generic") == "any"
     assert own_size(arms, "3b", "tailored") is None
+
+
+def test_who_graded_is_told_and_a_mixture_is_a_note(run: RunFolder) -> None:
+    def graded(problem: str, verdict: str, grader: str) -> None:
+        key = run.call(problem, "1b", hint="none", ok=verdict != "failed")
+        row = {"key": key, "verdict": verdict, "answer": "7", "gold": "7", "grader": grader}
+        run.append("grades.jsonl", orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
+
+    for n in range(30):
+        graded(f"p{n}", "correct", "math/2")
+    graded("p30", "failed", "math/1")
+    summary = summary_of(run)
+    assert summary["graders"] == {"math/2": 30}
+    assert not any("mixed" in note for note in summary["notes"])
+    graded("p31", "correct", "math/1")
+    summary = summary_of(run)
+    assert summary["graders"] == {"math/1": 1, "math/2": 30}
+    assert (
+        "Verdicts of several graders are mixed (math/1 on 1, math/2 on 30): eli5b-batch regrade makes them all by one."
+        in summary["notes"]
+    )

@@ -23,8 +23,9 @@ from eli5b_batch.backends.simulated.mind import BookEntry, Mind
 from eli5b_batch.backends.simulated.ollama_wire import SimulatedOllama
 from eli5b_batch.backends.simulated.openai_wire import SimulatedAPI
 from eli5b_batch.backends.simulated.service import listen
-from eli5b_batch.job import Limits, Section, Simulation
+from eli5b_batch.job import Limits, Simulation
 from eli5b_batch.loop import run as run_loop
+from eli5b_batch.section import Section
 
 if TYPE_CHECKING:
     from aiohttp import web

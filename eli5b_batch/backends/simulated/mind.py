@@ -3,7 +3,8 @@
 Must not know: HTTP, the order of calls, the time. A simulated student is right with a chance that depends on
 its size, on the hint found in its prompt and on the problem's difficulty; the chances are invented, and every
 text says SIMULATED. The hint is recognised by the marker in its first line, not by the call key: prompts that
-are put together wrongly show in the figures.
+are put together wrongly show in the figures. A simulated judge compares the answer that stands in its prompt
+with the gold answer there, and errs now and then.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
-from eli5b_batch.backends.simulated.phrases import STEPS, WORKING
+from eli5b_batch.backends.simulated.phrases import JUDGING, STEPS, WORKING
+from eli5b_batch.grading.judge import quoted
 from eli5b_batch.job import Simulation
 
 if TYPE_CHECKING:
@@ -54,8 +56,13 @@ _HALF_LINE: Final = 34  # characters: a text ends with the line that reaches its
 _PACE: Final = 0.05  # times vary by this share
 _SILENT: Final = 8  # of 256 wrong answers, this many give no final answer (3 %)
 _SHORT: Final = 3  # answers shorter than this stand in any text by chance: not concealed
+_MISTAKEN: Final = 0.03  # of answers are judged wrongly, in both orders
+_SLIPS: Final = 0.015  # of judgements come out the other way round
+_RAMBLES: Final = 0.005  # of judgements end without a verdict
+_LONGEST_REASON: Final = 400  # characters of a judgement
 _NORMAL: Final = NormalDist()
 _MARKER: Final = re.compile(r"SIMULATED hint \[kind=(\S+) for=(\S+) problem=([^\]\n]+)\]")
+_BOXED: Final = re.compile(r"^> .*\\boxed\{(.*)\}$", re.MULTILINE)
 _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)[bB]\b")
 _INTEGER: Final = re.compile(r"-?[0-9]{1,18}")
 _DIGITS: Final = re.compile(r"[0-9]{1,18}")
@@ -131,6 +138,8 @@ class Mind:
             text, cut = self._hint(fingerprint, call, limit)
         elif call is not None and call.step == "answer":
             text, cut = self._answer(fingerprint, call, model, prompt, limit)
+        elif call is not None and call.step == "judge":
+            text, cut = self._judgement(fingerprint, call, prompt, limit)
         else:
             text, cut = _compose("SIMULATED reply", WORKING, fingerprint, self._size(fingerprint), limit=limit)
         names = self._names.get(model, ())
@@ -163,6 +172,23 @@ class Mind:
         tail = "\nI did not get to a final answer." if value is None else f"\n\nFinal answer: \\boxed{{{value}}}"
         head = f"SIMULATED answer [hint={condition}]"
         return _compose(head, WORKING, fingerprint, self._size(fingerprint), limit=limit, tail=tail)
+
+    def _judgement(self, fingerprint: bytes, call: CallName, prompt: str, limit: int | None) -> tuple[str, bool]:
+        """Right but for a few: a mistake is made about an answer, whatever its place; a slip in one order only."""
+        entry = self._book.get(call.problem)
+        if entry is None or not all(quoted(text) in prompt for text in (entry.text, entry.answer)):
+            return _compose("SIMULATED judge: no problem was given.", (), fingerprint, 0, limit=limit)
+        said = _BOXED.findall(prompt)
+        about = str(sorted((tag, value) for tag, value in call.tags.items() if tag != "first"))
+        mistaken = fraction_of(digest_of(self._seed, f"judge|{call.problem}|{about}".encode())) < _MISTAKEN
+        slips = fraction_of(fingerprint[8:]) < _SLIPS
+        verdict = "NO ANSWER"
+        if said:
+            same = said[-1] == entry.answer.strip()
+            verdict = "EQUIVALENT" if same != (mistaken or slips) else "DIFFERENT"
+        tail = "" if fraction_of(fingerprint[16:]) < _RAMBLES else f"\nVERDICT: {verdict}"
+        size = min(self._size(fingerprint), _LONGEST_REASON)
+        return _compose("SIMULATED judgement", JUDGING, fingerprint, size, limit=limit, tail=tail)
 
     def _setting(self, key: Literal["tokens_per_s", "load_s"], names: Sequence[str]) -> float:
         """What the job gives a model that has these names in it; a model left out gets what holds without a mapping."""

@@ -57,3 +57,13 @@ WORKING: Final = (
     "I check the result against the given conditions, and they hold.",
 )
 """How a simulated student reasons."""
+
+JUDGING: Final = (
+    "I look only at what the candidate states last.",
+    "Both are written out and compared term by term.",
+    "The form may differ, so I simplify each side before I compare.",
+    "The reasoning before it plays no part.",
+    "The unit is the one that the problem names.",
+    "There is one final answer, and it is stated clearly enough to compare.",
+)
+"""How a simulated judge reasons."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import random
 import re
+from typing import NamedTuple
 
 import pytest
 from hypothesis import given, settings
@@ -17,14 +18,20 @@ from eli5b_batch.backends.simulated.mind import (
     find_condition,
     wrong_value,
 )
-from eli5b_batch.backends.simulated.phrases import STEPS, WORKING
-from eli5b_batch.job import Simulation
+from eli5b_batch.backends.simulated.phrases import JUDGING, STEPS, WORKING
+from eli5b_batch.grading.judge import read
+from eli5b_batch.job import Judge, Simulation
+from eli5b_batch.judging import Judging
+from eli5b_batch.problems import Problem
 from eli5b_batch.records import CallName, make_key, parse_key
 
 ONE_B = "llama3.2:1b"
 MODELS = {"teacher": "meta-llama/Maverick-17B", "1b": ONE_B, "3b": "llama3.2:3b", "8b": "llama3.1:8b"}
 TEXT = "What is the sum of the first one hundred whole numbers?"
 BOOK = {f"{i:05d}-abc": BookEntry(f"{TEXT} ({i})", str(5000 + i), 4.5) for i in range(2000)}
+
+FIRST = ("reference", "candidate")
+JUDGING_BY_TEACHER = Judging(Judge(model="teacher"), ["answer"])
 
 unhurried = settings(deadline=None)  # a busy machine is no failure
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
@@ -238,5 +245,52 @@ def test_time_and_usage() -> None:
 
 
 def test_the_phrases_hold_nothing_that_reads_like_an_answer() -> None:
-    for sentence in (*STEPS, *WORKING):
+    for sentence in (*STEPS, *WORKING, *JUDGING):
         assert not re.search(r"[0-9=~\n]|boxed|answer is", sentence)
+
+
+def judgement(mind: Mind, problem: str, said: str, first: str = "reference", *, shown: bool = True) -> str:
+    """What the simulated judge says about a reply, as a whole; the prompt is the real one."""
+    entry = BOOK[problem]
+    asked = JUDGING_BY_TEACHER.questions(
+        Problem(problem, entry.text, entry.answer if shown else "0"), Said(said), "answer", "1b", {"sample": 0}
+    )
+    prompt, tags = next(one for one in asked if one[1]["first"] == first)
+    call = CallName(problem, "judge", "teacher", dict(tags))
+    text = "\n".join(message["content"] for message in prompt.messages())
+    return mind.reply(mind.fingerprint(str(call), text.encode()), call, MODELS["teacher"], text, None).text
+
+
+class Said(NamedTuple):
+    """A reply to be judged."""
+
+    text: str
+    key: str = "k"
+    ok: bool = True
+
+
+def test_a_simulated_judge_is_mostly_right_and_errs_now_and_then() -> None:
+    mind = make_mind()
+    right = [read(judgement(mind, p, f"Final answer: \\boxed{{{BOOK[p].answer}}}")) for p in BOOK]
+    wrong = [read(judgement(mind, p, "Final answer: \\boxed{7}")) for p in BOOK]
+    assert 0.94 < right.count("equivalent") / len(BOOK) < 0.98
+    assert 0.94 < wrong.count("different") / len(BOOK) < 0.98
+    assert 0 < right.count(None) < 30
+    silent = [read(judgement(mind, p, "I did not get to a final answer.")) for p in BOOK]
+    assert set(silent) == {"no_answer", None}
+
+
+def test_a_simulated_judge_disagrees_with_itself_in_the_other_order_at_times() -> None:
+    mind = make_mind()
+    pairs = [
+        [read(judgement(mind, p, f"Final answer: \\boxed{{{BOOK[p].answer}}}", first)) for first in FIRST] for p in BOOK
+    ]
+    both = [pair for pair in pairs if None not in pair]
+    assert 0.01 < sum(one != other for one, other in both) / len(both) < 0.05
+    assert sum(pair == ["different", "different"] for pair in both) / len(both) > 0.015
+
+
+def test_a_judge_that_is_shown_another_problem_comes_to_no_verdict() -> None:
+    text = judgement(make_mind(), "00001-abc", "Final answer: \\boxed{5001}", shown=False)
+    assert text == "SIMULATED judge: no problem was given."
+    assert read(text) is None

@@ -1,0 +1,74 @@
+"""What the sections of a job file are made of: their base class, and the kinds of values that stand in them.
+
+Must not know: any single section.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+_NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
+_LABEL: Final = "[A-Za-z0-9_-]{1,63}"
+_URL: Final = rf"^https?://({_LABEL}(\.{_LABEL})*|\[[0-9A-Fa-f:.]+\])(:[0-9]{{1,5}})?(/[^\s?#@]*)?$"
+_MODEL: Final = r"^\S+$"
+_VARIABLE: Final = r"^[A-Z_][A-Z0-9_]*$"
+_SETTING: Final = r"^[A-Za-z_][A-Za-z0-9_]*$"
+
+SHAPES: Final = {
+    _NAME: "hold only letters (a to z, A to Z), digits and _ . - and begin with a letter or digit",
+    _URL: "be an address such as http://127.0.0.1:11434, without user name, key or query",
+    _MODEL: "be the provider's id of a model, without spaces",
+    _VARIABLE: "be the name of an environment variable, such as TOGETHER_API_KEY, never the key itself",
+    _SETTING: "be the name of an environment variable, such as OLLAMA_FLASH_ATTENTION",
+}
+"""What a text that has to match a pattern must do, for messages."""
+
+Name = Annotated[str, Field(pattern=_NAME, max_length=100)]
+Url = Annotated[str, Field(pattern=_URL), AfterValidator(lambda url: url.rstrip("/"))]
+ModelId = Annotated[str, Field(pattern=_MODEL, max_length=300)]
+
+
+def _fits_a_file_system(path: Path) -> Path:
+    longest = 255  # bytes of one name, on every file system in use
+    if "\0" in str(path) or any(len(part.encode()) > longest for part in path.parts):
+        raise ValueError("no file can have this name: it is too long, or holds a character that names can't")
+    return path
+
+
+def _fits_an_environment(value: str) -> str:
+    if "\0" in value:
+        raise ValueError("no environment variable can hold this character")
+    return value
+
+
+KeyVariable = Annotated[str, Field(pattern=_VARIABLE, max_length=100)]
+Setting = Annotated[str, Field(pattern=_SETTING, max_length=100)]
+SettingValue = Annotated[str, AfterValidator(_fits_an_environment)]
+File = Annotated[Path, Field(strict=False), AfterValidator(_fits_a_file_system)]
+Count = Annotated[int, Field(gt=0, lt=2**31)]
+"""Larger ones are slips of the hand, and some would not fit into JSON."""
+Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Seconds = Annotated[float, Field(ge=0)]
+
+
+def _is_an_interval(value: object) -> object:
+    match value:
+        case [int() | float() as begin, int() | float() as end] if 0 <= begin < end:
+            return value
+    raise ValueError(f"must be [begin, end] in seconds from the start, such as [10, 40], and this is {value!r:.60}")
+
+
+Interval = Annotated[
+    list[float], Field(json_schema_extra={"minItems": 2, "maxItems": 2}), BeforeValidator(_is_an_interval)
+]
+"""Seconds: from the first, and up to the second."""
+
+
+class Section(BaseModel):
+    """Base of every section: unknown keys are errors, `yes` is no number and `3` no text, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, protected_namespaces=())

@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import pytest
+
+from eli5b_batch.grading.formulas.work import TooBigError, Work
+
+
+def test_work_is_done_until_it_is_spent() -> None:
+    work = Work(10)
+    work.charge(4)
+    work.charge(4)
+    with pytest.raises(TooBigError):
+        work.charge(1)
+
+
+def test_even_what_costs_nothing_counts() -> None:
+    work = Work(3)
+    for _ in range(3):
+        work.charge(0)
+    with pytest.raises(TooBigError):
+        work.charge(0)
+
+
+def test_one_dear_operation_is_refused_before_it_is_done() -> None:
+    with pytest.raises(TooBigError):
+        Work().charge(2e6)
