@@ -144,6 +144,7 @@ async def test_redo_asks_the_judge_again_and_nobody_else(tmp_path: Path) -> None
     assert grades(tmp_path) == verdicts
 
 
+@pytest.mark.heavy
 async def test_an_answer_that_comes_out_the_same_when_it_is_redone_keeps_its_judgements(tmp_path: Path) -> None:
     await run(tmp_path)
     verdicts = grades(tmp_path)
@@ -169,6 +170,7 @@ async def test_answers_that_are_redone_and_differ_are_judged_again(tmp_path: Pat
     assert grades(tmp_path) == grades(tmp_path / "fresh")
 
 
+@pytest.mark.heavy
 async def test_another_judge_is_refused_until_its_step_is_redone(tmp_path: Path) -> None:
     await run(tmp_path)
     other = "models.judge.sampling.temperature=1"
@@ -196,6 +198,7 @@ async def test_judgements_that_failed_are_errors_and_are_made_again_by_the_next_
     assert grades(tmp_path) == grades(tmp_path / "smooth")
 
 
+@pytest.mark.heavy
 async def test_answers_that_failed_are_not_judged_until_they_are_there(tmp_path: Path) -> None:
     ending = await run(tmp_path, "providers.api.simulation.empty_rate=1.0")
     assert (ending.exit_code, ending.calls) == (3, CALLS + JUDGEMENTS)
@@ -243,6 +246,7 @@ async def test_a_run_can_be_graded_by_the_final_number(tmp_path: Path) -> None:
     assert {row["rule"] for row in rows} <= {"boxed/rational", "none"}
 
 
+@pytest.mark.heavy
 async def test_one_order_asks_half(tmp_path: Path) -> None:
     assert (await run(tmp_path, "judge.orders=one")).exit_code == 0
     assert {record["first"] for record in calls(tmp_path, "judge")} == {"reference"}

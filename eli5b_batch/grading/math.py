@@ -30,6 +30,8 @@ _ANALYSIS: Final = re.compile(r"\\(?:sum|prod|lim|int|i?iint|oint)(?![A-Za-z])")
 
 _LONGEST_GOLD: Final = 20_000
 """Characters; longer ones are compared as text only."""
+_MOST_NESTED: Final = 5
+"""Sums, integrals and limits in one formula."""
 _MAX_NESTING: Final = 40
 _HUGE: Final = re.compile(
     r"\^ ?[{(]? ?-?[0-9]{7}"  # exponents from a million
@@ -95,7 +97,7 @@ def _asked(said: str, gold: str) -> Iterator[str]:
 
 def too_big(answer: str) -> bool:
     """Whether a `formula` is kept from the libraries; the deadline catches the rest."""
-    if _HUGE.search(answer):
+    if _HUGE.search(answer) or len(_ANALYSIS.findall(answer)) > _MOST_NESTED:
         return True
     depth = deepest = 0
     for character in answer:

@@ -230,7 +230,7 @@ def _take_command(name: str, found: list[Token], *, spaced: bool) -> None:  # no
         raise UnreadableError
 
 
-def _take_word(word: str, found: list[Token], *, spaced: bool, behind: str) -> None:
+def _take_word(word: str, found: list[Token], *, spaced: bool, behind: str) -> None:  # noqa: C901 (a branch a kind)
     after_number = bool(found) and found[-1].kind in ("num", ")", "}", "/", "*")
     alone = len(found) <= 2 and all(token.kind in ("num", "-") for token in found)  # noqa: PLR2004 (-5 m)
     if word in _LETTER_UNITS and spaced and not behind and found and alone:
@@ -247,6 +247,8 @@ def _take_word(word: str, found: list[Token], *, spaced: bool, behind: str) -> N
         found.append(Token("name", word, spaced))
     elif word in ("and", "or"):
         found.append(Token(word, word, spaced))
+    elif word[1:] in FUNCTIONS and word[0] not in _VOWELS:  # xsin
+        found.extend((Token("name", word[0], spaced), Token("func", FUNCTIONS[word[1:]], spaced=False)))
     elif (is_word(word) and not _is_tight(word, found, spaced=spaced, behind=behind)) or (
         word in _UNITS and after_number
     ):

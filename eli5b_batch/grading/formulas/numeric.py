@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from fractions import Fraction
-from math import factorial
+from math import comb, factorial
 from typing import TYPE_CHECKING, Any, Final
 
 from mpmath import MPContext  # type: ignore[import-untyped]
@@ -166,11 +166,16 @@ class Numbers:
         if abs(value) > 10**15:
             raise TooBigError
         self._work.charge(self._cost * 20)
-        if self._ctx.dps > _MANY_DIGITS and abs(value) < MOST_FACTORIAL and self._ctx.isint(value) and value >= 0:
+        if self._ctx.isint(value) and 0 <= value < MOST_FACTORIAL:
             return self._ctx.mpf(factorial(int(value)))
+        if self._ctx.dps > _MANY_DIGITS:  # the gamma function takes seconds there
+            raise UndefinedError
         return self._ctx.factorial(value)
 
     def _binom(self, above: Any, below: Any) -> Any:  # noqa: ANN401
+        if all(self._ctx.isint(value) and 0 <= value < MOST_FACTORIAL for value in (above, below)):
+            self._work.charge(above)
+            return self._ctx.mpf(comb(int(above), int(below)))
         whole, part, rest = (self._factorial(value) for value in (above, below, above - below))
         return whole / (part * rest)
 

@@ -99,9 +99,11 @@ class _Comparison:
         signed, other = (ours, gold) if ours.op == "percent" else (gold, ours)
         return values.same(signed.args[0], other, self._work) or values.same(signed, other, self._work)
 
-    def _with_units(self, ours: Node, gold: Node) -> bool | None:
+    def _with_units(self, ours: Node, gold: Node) -> bool | None:  # noqa: PLR0911 (one return a kind)
         if _change(ours) != _change(gold):
             return False
+        if gold.op != "unit" and ours.name in gold.letters():  # 5 m beside 5 times m
+            return self.equal(Node("mul", (*ours.args, Node("letter", name=ours.name))), gold)
         one, two = (unit(node.name.rpartition("|")[2]) if node.op == "unit" else None for node in (ours, gold))
         said, meant = (node.args[0] if node.op == "unit" else node for node in (ours, gold))
         if any(side and side.is_price for side in (one, two)) and "percent" in (said.op, meant.op):

@@ -95,6 +95,8 @@ def unit(words: str) -> Unit | None:
         elif word in _BASE or word.lower() in _BASE:
             last = word if word in _BASE else word.lower()
             dimension, size = _BASE[last]
+            if dimension == "money" and dimension in powers:  # $5 dollars
+                continue
             powers[dimension] = powers.get(dimension, 0) + sign * pending
             factor *= size ** (sign * pending)
             pending = 1

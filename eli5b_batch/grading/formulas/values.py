@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 _TOLERANCE: Final = Fraction(1, 10**6)
 """Relative, for a decimal against an irrational number; its last digit must be right, too."""
+_SLACK: Final = 8
+"""Digits by which rounding may vary."""
 _DIGITS: Final = 6
 """That a decimal must have to stand for an irrational number, the zeros in front not counted."""
 
@@ -93,11 +95,17 @@ def proportional(ours: Node, theirs: Node, work: Work) -> bool | None:
 def _same_numbers(
     ours: Node, theirs: Node, point: Mapping[str, Fraction], work: Work, *, sure: bool, real: bool = False
 ) -> bool:
-    """Whether the difference shrinks as the precision grows; `sure`: to 1,000 digits."""
+    """Whether the difference shrinks as the precision grows; `sure`: to 1,000 digits, where those can be had."""
     rough, fine = (_difference(ours, theirs, digits, point, work, real=real) for digits in (50, 100))
-    if not _shrinks(rough, fine, 35):
+    if not _shrinks(rough, fine, (50, 100)):
         return False
-    return not sure or _shrinks(fine, _difference(ours, theirs, 1_000, point, work, real=real), 800)
+    if not sure:
+        return True
+    try:
+        finest = _difference(ours, theirs, 1_000, point, work, real=real)
+    except UndefinedError:
+        return True
+    return _shrinks(fine, finest, (100, 1_000))
 
 
 def _difference(
@@ -108,12 +116,14 @@ def _difference(
     return abs(one - two), max(abs(one), abs(two))
 
 
-def _shrinks(before: tuple[Any, Any], after: tuple[Any, Any], digits: int) -> bool:
+def _shrinks(before: tuple[Any, Any], after: tuple[Any, Any], digits: tuple[int, int]) -> bool:
+    """Whether a difference, given beside the size of the larger side, shrinks as the digits grow."""
     if after[0] == 0:
         return True
-    if before[0] == 0:  # a coincidence of rounding, or a difference too small to be seen then
-        return bool(after[0] <= after[1] * context().mpf(10) ** -digits)
-    return bool(after[0] <= before[0] * context().mpf(10) ** -digits)
+    ten, (few, many) = context().mpf(10), digits
+    if before[0] == 0:  # a coincidence of rounding, or a difference too small to be seen before
+        return bool(after[0] <= after[1] * ten ** (_SLACK - many))
+    return bool(after[0] <= before[0] * ten ** (_SLACK - many + few))
 
 
 def _has_decimal(node: Node) -> bool:
@@ -224,18 +234,20 @@ def _same_at_points(ours: Node, theirs: Node, letters: Sequence[str], work: Work
     exact = _compare_at(points, lambda p: _equal_exactly(ours, theirs, p, work), enough=_TRIES)
     if exact is not None:
         return exact
+
+    def numbers(point: Mapping[str, Fraction], *, real: bool = False) -> bool:
+        return _same_numbers(ours, theirs, point, work, sure=point is points[0], real=real)
+
     if counted := _counted(both, exponents=False):
         points = _real_points(letters, counted)[::2]
         points += [{k: v + (9 if k in counted else 0) for k, v in point.items()} for point in points]
         # Where counting gives no real number, neither may the other side.
-        return _compare_at(points, lambda p: _same_numbers(ours, theirs, p, work, sure=False))
+        return _compare_at(points, numbers)
     points = _real_points(letters, counted)
     if any(map(_has_signs, both)):
         points = [{k: -v for k, v in point.items()} if n % 2 else point for n, point in enumerate(points)]
-    in_reals = _compare_at(points, lambda p: _same_numbers(ours, theirs, p, work, sure=False, real=True))
-    if in_reals is not None:
-        return in_reals
-    return _compare_at(points, lambda p: _same_numbers(ours, theirs, p, work, sure=False))
+    in_reals = _compare_at(points, lambda point: numbers(point, real=True))
+    return _compare_at(points, numbers) if in_reals is None else in_reals
 
 
 def _equal_exactly(ours: Node, theirs: Node, point: Mapping[str, Fraction], work: Work) -> bool:
