@@ -158,6 +158,7 @@ async def test_an_answer_that_comes_out_the_same_when_it_is_redone_keeps_its_jud
     assert (outcome.unjudged, grades(tmp_path)) == (0, verdicts)
 
 
+@pytest.mark.heavy
 async def test_answers_that_are_redone_and_differ_are_judged_again(tmp_path: Path) -> None:
     await run(tmp_path)
     other = "models.1b.sampling.temperature=0.1"
@@ -228,6 +229,7 @@ async def test_a_run_graded_by_rules_is_judged_later_and_by_rules_again(tmp_path
     }
 
 
+@pytest.mark.heavy
 async def test_a_run_that_gets_another_judge_holds_no_verdict_of_the_first(tmp_path: Path) -> None:
     await run(tmp_path)
     second = "models.second={provider: bench, model: other-70b, price: {input: 1, output: 1, as_of: 2026-03-01}}"
