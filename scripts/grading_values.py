@@ -162,6 +162,8 @@ def compare(one: Node, two: Node) -> bool | None:
                 ours, theirs = _real(ours), _real(theirs)
                 size = max(abs(ours), abs(theirs))
                 equal = abs(ours - theirs) <= mpmath.mpf(10) ** -(DIGITS * 3 // 4) * size
+                if size < mpmath.mpf(10) ** -(DIGITS // 2):
+                    return None  # zero, or next to it
                 if equal and size and not -DIGITS // 2 < mpmath.log10(size) < DIGITS // 2:
                     return None  # a term of common size would be lost in it
             if not equal:

@@ -163,6 +163,8 @@ def _by_libraries(answer: Answer | None, gold: str) -> _Result:
     for reading in gold_readings(gold):
         try:
             results.append(symbolic.compare(said, reading))
+        except RecursionError:  # nested deeper than the libraries go
+            results.append(("incorrect", "guard"))
         except Exception as error:  # noqa: BLE001 (whatever the libraries raise on a text is a verdict that names it)
             results.append(("error", type(error).__name__))
     return min(results, key=lambda result: result[0] != "correct")

@@ -166,14 +166,18 @@ class Numbers:
         if abs(value) > 10**15:
             raise TooBigError
         self._work.charge(self._cost * 20)
-        if self._ctx.isint(value) and 0 <= value < MOST_FACTORIAL:
+        if self._counts(value):
             return self._ctx.mpf(factorial(int(value)))
         if self._ctx.dps > _MANY_DIGITS:  # the gamma function takes seconds there
             raise UndefinedError
         return self._ctx.factorial(value)
 
+    def _counts(self, value: Any) -> bool:  # noqa: ANN401
+        """Whether this is a whole number of no great size, and not negative."""
+        return isinstance(value, self._ctx.mpf) and self._ctx.isint(value) and 0 <= value < MOST_FACTORIAL
+
     def _binom(self, above: Any, below: Any) -> Any:  # noqa: ANN401
-        if all(self._ctx.isint(value) and 0 <= value < MOST_FACTORIAL for value in (above, below)):
+        if self._counts(above) and self._counts(below):
             self._work.charge(above)
             return self._ctx.mpf(comb(int(above), int(below)))
         whole, part, rest = (self._factorial(value) for value in (above, below, above - below))
@@ -188,6 +192,8 @@ class Numbers:
     def _near_integer(self, value: Any) -> Any:  # noqa: ANN401
         """The integer itself where only rounding keeps a value from being one."""
         if not isinstance(value, self._ctx.mpf):
+            raise UndefinedError
+        if value and self._ctx.mag(value) > self._ctx.prec:  # its units are not known
             raise UndefinedError
         nearest = self._ctx.nint(value)
         return nearest if abs(value - nearest) < self._ctx.mpf(10) ** (10 - self._ctx.dps) else value

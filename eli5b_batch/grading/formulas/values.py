@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 _TOLERANCE: Final = Fraction(1, 10**6)
 """Relative, for a decimal against an irrational number; its last digit must be right, too."""
+_LOST: Final = 25
+"""Digits that large arguments may cost."""
+_MOST_DIGITS: Final = 25_000
+"""Before the point; of longer numbers the first 26,000 are compared."""
 _SLACK: Final = 8
 """Digits by which rounding may vary."""
 _DIGITS: Final = 6
@@ -46,8 +50,10 @@ def same(ours: Node, theirs: Node, work: Work) -> bool | None:
     exact = exactly(ours, work), exactly(theirs, work)
     if exact[0] is not None and exact[1] is not None:
         return equal(exact[0], exact[1])
-    if _has_decimal(ours) is not _has_decimal(theirs) and (exact[0] is None) is not (exact[1] is None):
-        return _approximates(*((ours, theirs) if _has_decimal(ours) else (theirs, ours)), work)
+    for decimal, other in ((0, 1), (1, 0)):
+        sides = ours, theirs
+        if exact[decimal] is not None and exact[other] is None and _has_decimal(sides[decimal]):
+            return not _has_decimal(sides[other]) and _approximates(sides[decimal], sides[other], work)
     try:
         return _same_numbers(ours, theirs, {}, work, sure=True)
     except UndefinedError:
@@ -95,17 +101,18 @@ def proportional(ours: Node, theirs: Node, work: Work) -> bool | None:
 def _same_numbers(
     ours: Node, theirs: Node, point: Mapping[str, Fraction], work: Work, *, sure: bool, real: bool = False
 ) -> bool:
-    """Whether the difference shrinks as the precision grows; `sure`: to 1,000 digits, where those can be had."""
+    """Whether the difference shrinks as the precision grows; `sure`: to 1,000 digits behind the point."""
     rough, fine = (_difference(ours, theirs, digits, point, work, real=real) for digits in (50, 100))
     if not _shrinks(rough, fine, (50, 100)):
         return False
     if not sure:
         return True
+    digits = 1_000 + min(_MOST_DIGITS, max(0, int(context().mag(fine[1]) * 0.302))) if fine[1] else 1_000
     try:
-        finest = _difference(ours, theirs, 1_000, point, work, real=real)
+        finest = _difference(ours, theirs, digits, point, work, real=real)
     except UndefinedError:
         return True
-    return _shrinks(fine, finest, (100, 1_000))
+    return _shrinks(fine, finest, (100, digits))
 
 
 def _difference(
@@ -122,7 +129,7 @@ def _shrinks(before: tuple[Any, Any], after: tuple[Any, Any], digits: tuple[int,
         return True
     ten, (few, many) = context().mpf(10), digits
     if before[0] == 0:  # a coincidence of rounding, or a difference too small to be seen before
-        return bool(after[0] <= after[1] * ten ** (_SLACK - many))
+        return bool(after[0] <= after[1] * ten ** (_LOST - many))
     return bool(after[0] <= before[0] * ten ** (_SLACK - many + few))
 
 
