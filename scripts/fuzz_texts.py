@@ -28,6 +28,7 @@ LONGEST_CHECKED: Final = 120
 """Characters of a formula that is rewritten."""
 LONGEST_NUMBER: Final = 8
 COMPARING_S: Final = 3
+_STYLES: Final = [style for style in STYLES if style.binom != "!"]  # (5-9)! has no value
 
 
 class Texts(NamedTuple):
@@ -246,6 +247,6 @@ def _rewritten(chooser: random.Random, formula: str) -> Iterator[Texts]:
         if equal is None or text == formula:
             continue
         try:
-            yield Texts(boxed(show(changed, chooser.choice(STYLES))), formula, formula=True, equal=equal)
+            yield Texts(boxed(show(changed, chooser.choice(_STYLES))), formula, formula=True, equal=equal)
         except NotInThisStyleError:
             yield Texts(boxed(text), formula, formula=True, equal=equal)

@@ -34,9 +34,11 @@ if TYPE_CHECKING:
 
 TIMEOUT_S: Final = 4.0
 """For all of a call, so that none takes 5 s: waiting for a worker, starting it and killing it come out of it."""
-_WORKERS: Final = 4
-"""Whatever the cores: an answer that hangs is not to hold up those of other threads."""
+_WORKERS: Final = max(2, min(4, os.cpu_count() or 1))
+"""Two at least: an answer that hangs is not to hold up those of other threads."""
 _GRACE_S: Final = 1.0
+_START_S: Final = 60.0
+"""For a worker to come up: longer than a call waits, so that on a busy machine the next call finds it there."""
 
 
 def verdict(response: str, gold: str) -> Verdict:
@@ -62,6 +64,7 @@ class Solo:
         grade: picklable function for the rest; runs in a worker.
         timeout_s: seconds of wall time for one call.
         memory_bytes: address space of a worker.
+        preload: a module that a worker imports before its first answer, and before the clock of any runs.
     """
 
     def __init__(
@@ -71,11 +74,12 @@ class Solo:
         timeout_s: float = TIMEOUT_S,
         *,
         memory_bytes: int = MEMORY_BYTES,
+        preload: str = "eli5b_batch.grading.warm",
     ) -> None:
         self._decide = decide
         self._grade = pickle.dumps(grade)
         self._timeout_s = timeout_s
-        self._workers = [_Worker(memory_bytes) for _ in range(_WORKERS)]
+        self._workers = [_Worker(memory_bytes, preload) for _ in range(_WORKERS)]
         self._after_fork()
         os.register_at_fork(after_in_child=self._after_fork)
         atexit.register(self.close)
@@ -128,22 +132,29 @@ class Solo:
 class _Worker:
     """One process, started when first asked and again when it has ended; asked by one thread at a time."""
 
-    def __init__(self, memory_bytes: int) -> None:
+    def __init__(self, memory_bytes: int, preload: str) -> None:
         self._memory_bytes = memory_bytes
+        self._preload = preload
         self._running: tuple[subprocess.Popen[bytes], socket.socket] | None = None
+        self._ready = False
+        self._up_by = 0.0
 
     def ask(self, question: tuple[bytes, str, str], left: Callable[[], float]) -> Verdict | Ending:
         """The worker's verdict, or how it ended instead; it is gone where it gave none."""
         useful = False
         try:
             channel = self._start()
+            if not self._ready:
+                receive(channel, left)
+                self._ready = True
             channel.settimeout(left())
             send(channel, (*question, left() + _GRACE_S))  # the worker's own deadline is for when this process is gone
             verdict: Verdict
             verdict, grown = receive(channel, left)
             useful = not grown
         except TimeoutError:
-            return LATE
+            useful = not self._ready and time.perf_counter() < self._up_by  # it will be there for the next
+            return ("timeout", "no_worker") if useful else LATE
         except (EOFError, ConnectionError):
             return ending(self.stop(_GRACE_S))
         except OSError as error:  # no process to be had
@@ -183,22 +194,23 @@ class _Worker:
             ours, theirs = socket.socketpair()
             with theirs:
                 try:
-                    process = _open(theirs.fileno(), self._memory_bytes)
+                    process = _open(theirs.fileno(), self._memory_bytes, self._preload)
                 except BaseException:
                     ours.close()
                     raise
-            self._running = process, ours
+            self._running, self._ready = (process, ours), False
+            self._up_by = time.perf_counter() + _START_S
         return self._running[1]
 
 
-def _open(channel: int, memory_bytes: int) -> subprocess.Popen[bytes]:
+def _open(channel: int, memory_bytes: int, preload: str) -> subprocess.Popen[bytes]:
     """A process of `worker` that finds modules where this one does.
 
     It says nothing but on its channel (libraries print), or when it can't start; Ctrl-C doesn't reach it.
     """
     path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)  # noqa: PTH109 - a string, as the others
     return subprocess.Popen(  # noqa: S603 - this interpreter, and a module of ours
-        [sys.executable, "-P", "-W", "ignore", "-m", "eli5b_batch.grading.worker", str(memory_bytes)],
+        [sys.executable, "-P", "-W", "ignore", "-m", "eli5b_batch.grading.worker", str(memory_bytes), preload],
         stdin=channel,
         stdout=subprocess.DEVNULL,
         env={**os.environ, "PYTHONPATH": path},

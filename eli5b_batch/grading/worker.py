@@ -1,11 +1,13 @@
-"""The process `solo` asks: `python -m eli5b_batch.grading.worker MEMORY_BYTES`, its standard input a socket.
+"""The process `solo` asks: `python -m eli5b_batch.grading.worker MEMORY_BYTES MODULE`, its standard input a socket.
 
-Must not know: who asks. It answers one question after another and ends with the socket's other end.
+Must not know: who asks. It imports the module, says that it is ready, answers one question after another and
+ends with the socket's other end.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import pickle
 import socket
@@ -28,9 +30,13 @@ _SIZE: Final = struct.Struct("!Q")
 def main() -> None:
     """Answer until there is nobody left who asks."""
     confine(int(sys.argv[1]))
+    preload = sys.argv[2]
     with socket.socket(fileno=os.dup(0)) as channel, contextlib.suppress(EOFError, ConnectionError):
         nothing = os.open(os.devnull, os.O_RDONLY)
         os.dup2(nothing, 0)
+        if preload:
+            importlib.import_module(preload)
+        send(channel, "ready")
         while True:
             grade, text, gold, timeout_s = receive(channel)
             send(channel, run(partial(_grade_by, grade), text, gold, timeout_s))

@@ -153,6 +153,16 @@ VALUES = [  # answer, gold, right?, why: own reading of formulas decides, still 
     (r"\frac{1}{", "5", False, "never closed"),
     (r"\sum_{k=1}^{n} k", r"\frac{n(n+1)}{2}", True, "a sum"),
     (r"\unknown{5}", "5", False, "a command that nobody knows"),
+    # found by fuzzing
+    (r"\binom{i}{i}", "5", False, "a binomial of complex numbers has no order"),
+    (r"\binom{e}{1}", "e", True, "the gamma function is not asked for 1,000 digits"),
+    ("77!", r"77!+\sqrt{441940119816603.148}", False, "no rounding"),
+    (r"7!\lfloor(2018!)^{1/4}\rfloor-1", r"7!\lfloor\sqrt[4]{2018!}\rfloor", False, "a floor too long"),
+    (r"((77^{46})^{14.5})^{n}", r"((77^{46}-a)^{14.5})^{n}", False, "letters far below the leading digits"),
+    (r"e^{23110}+1", "e^{23110}", False, "a unit behind 10,000 digits"),
+    (r"\tan(118731071398005.75 \cdot 3.806^{-1})", r"\tan(118731071398005.75/3.806)", True, "a large angle costs digits"),
+    (r"C(26, 65)\pi", r"\binom{26}{65}", True, "both are nothing"),
+    (r"71(87713.875)", "(71)(87713.875)", True, "a product, not a rounding in brackets"),
 ]  # fmt: skip
 ANALYSIS = [  # answer, gold, right?, why: left to math-verify and sympy
     (r"\int_0^1 x \, dx", r"\frac{1}{2}", True, "an integral"),

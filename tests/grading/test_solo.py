@@ -40,7 +40,9 @@ def make() -> Iterator[Callable[..., Solo]]:
         planted = importlib.import_module("planted_graders")
 
         def solo(timeout_s: float = 10.0, **others: Any) -> Solo:  # noqa: ANN401
-            made = Solo(**{"decide": planted.undecided, "grade": planted.obey, "timeout_s": timeout_s, **others})
+            made = Solo(
+                **{"decide": planted.undecided, "grade": planted.obey, "timeout_s": timeout_s, "preload": "", **others}
+            )
             stack.callback(made.close)
             return made
 
@@ -207,7 +209,7 @@ def test_its_process_is_limited_however_low_or_high_the_callers_limits_are() -> 
     done = run("""
         import resource
         resource.setrlimit(resource.RLIMIT_AS, (400 << 20, resource.RLIM_INFINITY))
-        print(Solo(planted.undecided, planted.obey).verdict("limits", "x").answer)
+        print(Solo(planted.undecided, planted.obey, preload="").verdict("limits", "x").answer)
         print(Solo(planted.undecided).verdict(r"\\boxed{\\sqrt{8}}", r"2\\sqrt{2}").verdict)
     """)
     assert (done.stdout, done.stderr) == (f"{MEMORY_BYTES} 0\ncorrect\n", "")
@@ -297,7 +299,7 @@ def test_daemonic_processes_have_their_own(method: str, tmp_path: Path) -> None:
             import multiprocessing, planted_graders as planted
             from eli5b_batch.grading.solo import Solo
 
-            solo = Solo(planted.undecided, planted.obey)
+            solo = Solo(planted.undecided, planted.obey, preload="")
 
             def ask(text):
                 return int(solo.verdict(text, "x").seconds)
@@ -316,7 +318,7 @@ def test_daemonic_processes_have_their_own(method: str, tmp_path: Path) -> None:
 def test_a_forked_process_shares_nothing_with_its_parent() -> None:
     done = run("""
         import os, threading
-        solo = Solo(planted.undecided, planted.obey, 10.0)
+        solo = Solo(planted.undecided, planted.obey, 10.0, preload="")
         own = solo.verdict("fine", "x").seconds
         reading, writing = os.pipe()
         if os.fork() == 0:
@@ -335,7 +337,7 @@ def test_a_forked_process_shares_nothing_with_its_parent() -> None:
 def test_nothing_is_left_when_the_interpreter_ends() -> None:
     done = run("""
         from threading import Thread
-        solo = Solo(planted.undecided, planted.obey)
+        solo = Solo(planted.undecided, planted.obey, preload="")
         threads = [Thread(target=solo.verdict, args=("nap", "x")) for _ in range(3)]
         for thread in threads:
             thread.start()
@@ -353,7 +355,7 @@ def test_its_process_does_not_outlive_a_caller_that_is_killed(*, busy: bool) -> 
     script = f"""
 import os, time, planted_graders as planted
 from eli5b_batch.grading.solo import Solo
-solo = Solo(planted.undecided, planted.obey, 10.0)
+solo = Solo(planted.undecided, planted.obey, 10.0, preload="")
 print(int(solo.verdict("fine", "x").seconds), flush=True)
 if os.fork() == 0:  # holds nothing of its parent's open
     print(os.getpid(), flush=True)
