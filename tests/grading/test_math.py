@@ -160,7 +160,7 @@ VALUES = [  # answer, gold, right?, why: own reading of formulas decides, still 
     (r"7!\lfloor(2018!)^{1/4}\rfloor-1", r"7!\lfloor\sqrt[4]{2018!}\rfloor", False, "a floor too long"),
     (r"((77^{46})^{14.5})^{n}", r"((77^{46}-a)^{14.5})^{n}", False, "letters far below the leading digits"),
     (r"e^{23110}+1", "e^{23110}", False, "a unit behind 10,000 digits"),
-    (r"\tan(118731071398005.75 \cdot 3.806^{-1})", r"\tan(118731071398005.75/3.806)", True, "a large angle costs digits"),
+    (r"\tan(118731071398005.75 \cdot 3.806^{-1})", r"\tan(118731071398005.75/3.806)", True, "a large angle"),
     (r"C(26, 65)\pi", r"\binom{26}{65}", True, "both are nothing"),
     (r"71(87713.875)", "(71)(87713.875)", True, "a product, not a rounding in brackets"),
 ]  # fmt: skip
