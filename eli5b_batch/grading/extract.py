@@ -23,8 +23,10 @@ _UNCLOSED: Final = re.compile(r"\\(?:boxed|fbox|framebox)\s{0,3}\{([^\n]{1,500}\
 """A box that ends with the text and lacks nothing but its own last brace."""
 _BETWEEN_BOXES: Final = re.compile(
     r"[\s$.\\()\[\]]{0,12}"
-    r"(?:\\q?quad|,|;|\band\b|(?P<or>\bor\b)|\\text\s?\{ ?(?:(?P<text_or>or)|and|,) ?\}|[\s$\\()\[\]]){1,12}"
-    r"(?P<name>[A-Za-z](?:_\{?\w{1,5}\}?)?\s{0,2}=\s{0,2})?[\s$\\(\[]{0,6}"
+    r"(?:\\q?quad|,|;|\band\b|(?P<or>\bor\b)|\b(?:maybe|perhaps|possibly)\b|"
+    r"\\text\s?\{ ?(?:(?P<text_or>or)|and|,) ?\}|[\s$\\()\[\]]){1,12}"
+    r"(?P<name>[A-Za-z](?:_\{?\w{1,5}\}?)?\s{0,2}=\s{0,2})?[\s$\\(\[]{0,6}",
+    re.IGNORECASE,
 )
 _NAME_BEFORE: Final = re.compile(r"([A-Za-z](?:_\{?\w{1,5}\}?)?)\s{0,2}=\s{0,2}[$\\(\s]{0,4}$")
 _ANCHOR: Final = re.compile(
@@ -65,7 +67,11 @@ _CORRECTION: Final = re.compile(
     r"(?:above|that) (?:is|was) (?:wrong|incorrect|not right|a mistake))\b",
     re.IGNORECASE,
 )
-_OR_BEHIND: Final = re.compile(r"\}[\s$\\)\].]{0,6}\bor\b\s{0,3}[$\\(]{0,2}(-?[0-9][0-9.,/]{0,40}(?<![.,]))")
+_OR_BEHIND: Final = re.compile(
+    r"\}[\s$\\)\].,]{0,6}\b(?:or|perhaps|maybe|possibly)\b(?: perhaps| maybe| possibly)?\s{0,3}[$\\(]{0,2}"
+    r"(-?[0-9][0-9.,/]{0,40}(?<![.,]))",
+    re.IGNORECASE,
+)
 _NOT: Final = re.compile(r"^[\s$.)\\,]{0,8}(?:and )?not [$\\(]{0,3}\Z")
 _DENIED: Final = re.compile(r"\b(?:not|cannot|can't|isn't|never|wrong|incorrect|mistaken)\b", re.IGNORECASE)
 _SUPPOSED: Final = re.compile(r"\b(?:if|claims?|suppose|assume|whether|could|would)\b[^.\n]{0,20}\Z", re.IGNORECASE)
@@ -187,7 +193,7 @@ def _last_of(text: str, found: list[tuple[int, int]]) -> str | None:
         between = _BETWEEN_BOXES.fullmatch(text[before[1] + 1 : _box_start(text, after[0])])
         if between is None or not (joint := _JOINT.search(between[0])):
             break
-        either |= joint[0] == "or"
+        either |= joint[0].lower() not in (",", ";", "and")
         parts.insert(0, text[before[0] : before[1]])
         names.insert(0, _name_before(text, before[0]))
     if len(parts) > 1 and all(names):
@@ -195,7 +201,7 @@ def _last_of(text: str, found: list[tuple[int, int]]) -> str | None:
     return (" or " if either else ", ").join(parts)
 
 
-_JOINT: Final = re.compile(r",|;|\band\b|\bor\b")
+_JOINT: Final = re.compile(r",|;|\band\b|\bor\b|\b(?:maybe|perhaps|possibly)\b", re.IGNORECASE)
 
 
 def _name_before(text: str, content: int) -> str:
@@ -235,7 +241,7 @@ def _boxes(text: str) -> list[tuple[int, int]]:
 
 def _box(text: str) -> str | None:
     boxes = _boxes(text)
-    if not boxes and (unclosed := _UNCLOSED.search(text)) and unclosed_braces(unclosed[1]) == 0:
+    if not boxes and (unclosed := _UNCLOSED.search(text[-540:])) and unclosed_braces(unclosed[1]) == 0:
         return unclosed[1]
     if not boxes:
         bare = list(_BARE_BOX.finditer(text))[-1:] if "\\boxed" in text or "\\fbox" in text else []

@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from eli5b_batch.grading.extract import LONGEST, Answer, extract
-from eli5b_batch.grading.formulas.work import TooBigError
+from eli5b_batch.grading.formulas.work import OutOfTimeError, TooBigError, Work
 from eli5b_batch.grading.notation import canonical, formula, gold_readings
 from eli5b_batch.grading.rules import RULES, by_value, readings
 from eli5b_batch.grading.verdict import Outcome, Verdict
@@ -28,6 +28,8 @@ _INTEGER: Final = re.compile(r"0|-?[1-9][0-9]*")
 _ANALYSIS: Final = re.compile(r"\\(?:sum|prod|lim|int|i?iint|oint)(?![A-Za-z])")
 """What only math-verify reads."""
 
+_AT_ONCE_S: Final = 0.25
+"""Wall time in the process that asks; nearly every answer takes a thousandth of it."""
 _LONGEST_GOLD: Final = 20_000
 """Characters; longer ones are compared as text only."""
 _MOST_NESTED: Final = 5
@@ -51,14 +53,17 @@ def grade(text: str, gold: str) -> Verdict:
     """
     started = time.perf_counter()
     answer = extract(text)
-    return _verdict(_settle(answer, gold) or _by_libraries(answer, gold), answer, started)
+    return _verdict(_settle(answer, gold, Work()) or _by_libraries(answer, gold), answer, started)
 
 
 def decide(text: str, gold: str) -> Verdict | None:
     """The verdict where own reading and arithmetic settle it, None where sympy is needed; bounded."""
     started = time.perf_counter()
     answer = extract(text)
-    settled = _settle(answer, gold)
+    try:
+        settled = _settle(answer, gold, Work(seconds=_AT_ONCE_S))
+    except OutOfTimeError:  # a worker has more
+        return None
     return None if settled is None else _verdict(settled, answer, started)
 
 
@@ -79,7 +84,7 @@ def explain(text: str, gold: str) -> list[str]:
             lines.append("  text: the same but for spaces: correct")
             continue
         lines += [f"  {line}" for line in _asked(said, reading)]
-    settled = _settle(answer, gold)
+    settled = _settle(answer, gold, Work())
     return [*lines, f"verdict: {settled[0]}, by {settled[1]}" if settled else "verdict: left to sympy and math-verify"]
 
 
@@ -88,7 +93,7 @@ def _asked(said: str, gold: str) -> Iterator[str]:
         if rule is by_value:
             yield from readings(said, gold)
         try:
-            outcome = rule(said, gold)
+            outcome = rule(said, gold, Work())
         except TooBigError:
             yield f"{name}: more work than an answer is worth: incorrect"
             return
@@ -111,12 +116,12 @@ def too_big(answer: str) -> bool:
     return deepest > _MAX_NESTING
 
 
-def _settle(answer: Answer | None, gold: str) -> _Result | None:
+def _settle(answer: Answer | None, gold: str, work: Work) -> _Result | None:
     if answer is None:
         return "no_answer", "none"
     if len(answer.text) > LONGEST:
         return "incorrect", "guard"
-    return _settle_integers(answer.text, gold) or _settle_formulas(answer.text, gold)
+    return _settle_integers(answer.text, gold) or _settle_formulas(answer.text, gold, work)
 
 
 def _settle_integers(said: str, gold: str) -> _Result | None:
@@ -126,25 +131,25 @@ def _settle_integers(said: str, gold: str) -> _Result | None:
     return ("correct", "text") if said == gold else ("incorrect", "rational")
 
 
-def _settle_formulas(text: str, gold: str) -> _Result | None:
+def _settle_formulas(text: str, gold: str, work: Work) -> _Result | None:
     if len(gold) > _LONGEST_GOLD:
         return ("correct", "text") if text == gold.strip() else ("incorrect", "guard")
     said, meant = formula(text), gold_readings(gold)
     bare = canonical(said)
     if bare and any(bare == canonical(reading) for reading in (formula(gold), *meant)):
         return "correct", "text"
-    results = [_settle_reading(said, reading) for reading in meant]
+    results = [_settle_reading(said, reading, work) for reading in meant]
     for result in results:
         if result and result[0] == "correct":
             return result
     return None if None in results else results[0]
 
 
-def _settle_reading(said: str, gold: str) -> _Result | None:
+def _settle_reading(said: str, gold: str, work: Work) -> _Result | None:
     """One reading of the gold answer; None where the libraries may know more."""
     for name, rule in RULES:
         try:
-            outcome = rule(said, gold)
+            outcome = rule(said, gold, work)
         except TooBigError:
             return "incorrect", "guard"
         if outcome is not None:

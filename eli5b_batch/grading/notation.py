@@ -14,6 +14,7 @@ from fractions import Fraction
 from typing import Final, NamedTuple
 
 from eli5b_batch.grading.extract import clean, last_box, mended, unclosed_braces
+from eli5b_batch.grading.formulas.lexer import is_word
 
 _CHARACTERS: Final = str.maketrans(
     {
@@ -116,6 +117,7 @@ _SEGMENT: Final = re.compile(r"\\\((.{1,2000}?)\\\)|\\\[(.{1,2000}?)\\\]|\$\$?([
 _PROSE: Final = re.compile(r"[A-Za-z]{2,20} [A-Za-z]{2,20} [A-Za-z]{2,20}")
 
 
+_MOST_CHOICES: Final = 8
 _LONGEST_NUMBER: Final = 4_000
 """Characters; Python reads a few more at once. `formulas` reads longer ones."""
 
@@ -171,7 +173,7 @@ def canonical(text: str) -> str:
     Spaces go, except between digits: 7 1/3 is not 71/3.
     """
     bare = _SINGLE.sub(r"\1", _SPACE.sub("", _WORDING.sub(r"\1", text)))
-    return bare.casefold() if _LETTERS.fullmatch(bare) else bare
+    return bare.casefold() if _LETTERS.fullmatch(bare) and is_word(bare) else bare
 
 
 def gold_readings(gold: str) -> tuple[str, ...]:
@@ -183,7 +185,7 @@ def gold_readings(gold: str) -> tuple[str, ...]:
     whole = mended(gold)
     whole += "}" * unclosed_braces(whole)
     readings = []
-    for choice in re.split(r" OR ", whole):
+    for choice in whole.split(" OR ")[:_MOST_CHOICES]:
         boxed = last_box(choice)
         segments = [first or second or third for first, second, third in _SEGMENT.findall(choice)]
         if boxed is not None:

@@ -62,6 +62,8 @@ _SUBJECT: Final = re.compile(
 )
 _POINT: Final = re.compile(r"\([^()A-Za-z]{1,60},[^()A-Za-z]{1,60}\)")
 _BOUND: Final = re.compile(r"(?:at (?:least|most)|(?:more|less|fewer|greater) than|not|over|up to)\b")
+_GIVEN: Final = re.compile(r"\b[A-Za-z]\w{0,3} ?= ?-?[0-9][0-9.,/]{0,30}(?<![.,])")
+_BETWEEN: Final = re.compile(r",? ?(?:and|or)? ?")
 _SCALE: Final = re.compile(r" (?:dozen|hundred|thousand|million|billion)\b")
 _AND_MORE: Final = re.compile(r" [a-z]{1,12},? and [0-9]")
 _LAST_LINE: Final = re.compile(
@@ -148,7 +150,9 @@ def _stated_number(sentence: str) -> str | None:
     """What stands behind the last verb that has a number or a formula behind it; else the only number."""
     if lone := _NUMBER.fullmatch(sentence):
         return lone[0]
-    verbs = list(_SAYS.finditer(sentence))
+    if several := _several(sentence):
+        return several
+    verbs = list(_SAYS.finditer(sentence))[-20:]
     for verb in (*(word for word in verbs if word[0].isalpha()), *reversed(verbs)):
         rest = sentence[verb.end() :].strip(" *_`")
         if rest and not set(_WORD.findall(rest)) - _KNOWN and any(c.isalnum() for c in rest):
@@ -159,6 +163,20 @@ def _stated_number(sentence: str) -> str | None:
             return _with_what_follows(sentence, verb.end(), number, rest)
     numbers = _NUMBER.findall(sentence)
     return numbers[0].rstrip(",") if len(numbers) == 1 and _TELLS.match(sentence) else None
+
+
+def _several(sentence: str) -> str | None:
+    """`x = 5 or x = 6` whole; None where not more than one name is given a value."""
+    given = list(_GIVEN.finditer(sentence))
+    last = given[-1:]
+    for before, after in zip(reversed(given[:-1]), reversed(given), strict=False):
+        if not _BETWEEN.fullmatch(sentence[before.end() : after.start()]):
+            break
+        last.insert(0, before)
+    if len(last) < 2 or len(sentence) > last[-1].end() + 1:  # noqa: PLR2004 (two)
+        return None
+    joint = " or " if " or " in sentence[last[0].start() :] else ", "
+    return joint.join(part[0] for part in last)
 
 
 def _with_what_follows(sentence: str, start: int, number: re.Match[str], rest: str) -> str:

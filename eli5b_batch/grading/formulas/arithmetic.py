@@ -265,13 +265,12 @@ class Arithmetic(ABC):
 
     def _name(self, token: Token) -> Node:
         name = token.value
-        if name == "C" and self._next.kind == "(":
-            at = self._at
+        if name == "C" and self._pair_ahead():
             self._take()
             pair = self._brackets("(")
-            if pair.op == "tuple" and len(pair.args) == 2:  # noqa: PLR2004
-                return Node("binom", pair.args)
-            self._at = at
+            if pair.op != "tuple" or len(pair.args) != 2:  # noqa: PLR2004
+                raise UnreadableError
+            return Node("binom", pair.args)
         while self._next.kind == "'":
             name += self._take().value
         if self._next.kind == "_" and not (token.kind == "const" and len(name) > 1):
@@ -280,6 +279,16 @@ class Arithmetic(ABC):
         elif token.kind == "const" and name not in self._running:
             return Node("const", name=name)
         return Node("letter", name=name)
+
+    def _pair_ahead(self) -> bool:
+        """Whether brackets with one comma between them follow."""
+        depth = commas = 0
+        for token in self._tokens[self._at :] if self._next.kind == "(" else ():
+            depth += (token.kind in ("(", "[", "{", "set{")) - (token.kind in (")", "]", "}", "set}"))
+            commas += token.kind == "," and depth == 1
+            if depth == 0:
+                return commas == 1
+        return False
 
     def _subscript(self) -> str:
         if not self._accept("{"):

@@ -128,7 +128,9 @@ def _same_curve(ours: Node, gold: Node, same: Same, work: Work) -> bool | None:
         if left.op in COLLECTIONS or right.op in COLLECTIONS:
             return all_in_order(ours.args, gold.args, same)
         differences.append(Node("add", (left, Node("neg", (right,)))))
-    one, two = (over_one_denominator(difference)[0] for difference in differences)
+    if differences[0].letters() != differences[1].letters():
+        return False
+    one, two = (over_one_denominator(difference, work)[0] for difference in differences)
     if one.letters() != two.letters() or not one.letters():
         return False
     return values.proportional(one, two, work)

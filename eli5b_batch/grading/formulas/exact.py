@@ -27,6 +27,8 @@ _POINT_BITS: Final = 1 << 12
 MOST_FACTORIAL: Final = 20_000
 _MOST_MODULAR: Final = 200_000
 _HIGH_DEGREE: Final = 64
+_LONG: Final = 10_000
+"""Bits."""
 _MOST_TERMS: Final = 20_000
 _MOST_EXPONENT: Final = 10**18
 
@@ -274,6 +276,8 @@ def _integer_root(number: int, degree: int) -> int:
         root = isqrt(number)
     elif number < 2:  # noqa: PLR2004 (0 and 1)
         return number
+    elif degree > _HIGH_DEGREE and number.bit_length() > _LONG:
+        raise IrrationalError  # not looked for
     elif degree > _HIGH_DEGREE:  # of a small root every bit is tried
         root = 0
         for bit in reversed(range(-(-number.bit_length() // degree) + 1)):

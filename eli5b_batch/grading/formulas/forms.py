@@ -8,13 +8,17 @@ from __future__ import annotations
 from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from eli5b_batch.grading.formulas.tree import Node
 from eli5b_batch.grading.formulas.units import unit
 from eli5b_batch.grading.formulas.words import plain
 
+if TYPE_CHECKING:
+    from eli5b_batch.grading.formulas.work import Work
+
 _CALLED: Final = frozenset("fghFGPQuvT")
+_ONE: Final = Node("num", value=Fraction(1))
 _SAID: Final = {
     "no solution": Node("letter", name="empty"),
     **dict.fromkeys(("all real numbers", "all reals", "real numbers", "all real"), Node("letter", name="set:R")),
@@ -136,22 +140,34 @@ def without_degrees(node: Node) -> Node:
     return node
 
 
-def over_one_denominator(node: Node) -> tuple[Node, Node]:
-    """Numerator and denominator."""
-    one = Node("num", value=Fraction(1))
+def over_one_denominator(node: Node, work: Work) -> tuple[Node, Node]:
+    """Numerator and denominator.
+
+    Raises:
+        TooBigError: multiplied out they take more than there is.
+    """
+    above, below, _ = _multiplied(node, work)
+    return above, below
+
+
+def _multiplied(node: Node, work: Work) -> tuple[Node, Node, int]:
+    """Numerator, denominator, and how large they are together."""
     if node.op == "neg":
-        above, below = over_one_denominator(node.args[0])
-        return Node("neg", (above,)), below
-    if node.op in ("add", "mul", "div"):
-        parts = [over_one_denominator(part) for part in node.args]
-        if node.op == "div":
-            (above, below), (other_above, other_below) = parts
-            return Node("mul", (above, other_below)), Node("mul", (below, other_above))
-        below = Node("mul", tuple(part[1] for part in parts))
-        if node.op == "mul":
-            return Node("mul", tuple(part[0] for part in parts)), below
-        rest = [[other[1] for other in parts if other is not part] for part in parts]
-        return Node(
-            "add", tuple(Node("mul", (part[0], *others)) for part, others in zip(parts, rest, strict=True))
-        ), below
-    return node, one
+        above, below, size = _multiplied(node.args[0], work)
+        return Node("neg", (above,)), below, size
+    if node.op not in ("add", "mul", "div"):
+        size = sum(1 for _ in node.walk())
+        return node, _ONE, size
+    parts = [_multiplied(part, work) for part in node.args]
+    size = sum(part[2] for part in parts)
+    if node.op == "div":
+        (above, below, _), (other_above, other_below, _) = parts
+        return Node("mul", (above, other_below)), Node("mul", (below, other_above)), size
+    below = Node("mul", tuple(part[1] for part in parts))
+    if node.op == "mul":
+        return Node("mul", tuple(part[0] for part in parts)), below, size
+    size *= len(parts)
+    work.charge(50 * size)
+    rest = [[other[1] for other in parts if other is not part] for part in parts]
+    above = Node("add", tuple(Node("mul", (part[0], *others)) for part, others in zip(parts, rest, strict=True)))
+    return above, below, size

@@ -37,11 +37,8 @@ class Functions(Arithmetic):
         if name in OPAQUE:
             if known := worked_out(name, argument):
                 return known
-            values = sorted(argument.args, key=repr) if argument.op in ("tuple", "set", "list") else [argument]
-            return Node("letter", name=f"{name} {base} {power} {values}")
-        if name == "cis":
-            imaginary = Node("mul", (Node("const", name="i"), Node("call", (argument,), "sin")))
-            return Node("add", (Node("call", (argument,), "cos"), imaginary))
+            values = sorted(map(str, argument.args if argument.op in ("tuple", "set", "list") else [argument]))
+            return Node("letter", name=f"{name} {base} {power} {' '.join(values)}")
         if name == "lg":
             name, base = "log", number("10")
         if name == "log":

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _AT_ONCE: Final = 4_000
 DOTS: Final = Node("dots")
-_MOST_FILLED: Final = 1_000
+_MOST_FILLED: Final = 200
 
 
 def number(digits: str) -> Node:

@@ -57,7 +57,6 @@ _FUNCTIONS: Final[dict[str, str]] = {
         "asin", "acos", "atan", "acot", "asinh", "acosh", "atanh", "exp",
     )
 } | {"ln": "log", "sgn": "sign"}  # fmt: skip
-_REAL_DOMAIN: Final = frozenset({"asin", "acos", "acosh", "atanh"})
 
 
 class Numbers:
@@ -73,6 +72,7 @@ class Numbers:
 
     def value(self, node: Node) -> Any:  # noqa: ANN401 - mpmath has no types
         """Raises `UndefinedError` or `TooBigError` where there is none."""
+        self._work.charge(1)
         if node.op == "num":
             assert node.value is not None
             return self._fraction(node.value)
@@ -82,7 +82,7 @@ class Numbers:
             return self._constant(node.name)
         if node.op in ("sum", "prod"):
             return self._series(node)
-        self._work.charge(self._cost)
+        self._work.charge(self._cost * len(node.args))
         values = [self.value(argument) for argument in node.args]
         operation = getattr(self, f"_{node.op}", None)
         if operation is None:
@@ -212,6 +212,10 @@ class Numbers:
         (value,) = values
         if value and ctx.mag(value) > _MOST_ANGLE:
             raise TooBigError
+        if name == "cis":
+            if self._real:
+                raise UndefinedError
+            return ctx.expj(value)
         if name == "exp":
             return self._pow(+ctx.e, value)
         if name not in _FUNCTIONS:

@@ -23,6 +23,7 @@ __all__ = ["UnreadableError", "read"]
 
 _DEEPEST: Final = 100
 """Levels of a tree: looking at one takes a few Python frames a level."""
+_MOST_NODES: Final = 4_000
 _DIGITS_IN_BASE: Final = re.compile(
     r"\(?([0-9A-F]{0,40}[A-F][0-9A-F]{0,40}|[0-9]{1,400})\)?_ ?\{? ?(?:\\text ?\{ ?base ?\} ?)?([0-9]{1,2}) ?\}?"
 )
@@ -55,7 +56,7 @@ def read(text: str, *, thousands: bool = True) -> Node:
         whole = parser.whole()
     except RecursionError:
         raise UnreadableError from None
-    if whole.depth() > _DEEPEST:
+    if whole.depth() > _DEEPEST or sum(1 for _ in whole.walk()) > _MOST_NODES:
         raise UnreadableError
     return whole
 

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from eli5b_batch.grading.formulas import values
 from eli5b_batch.grading.formulas.tree import Node
-from eli5b_batch.grading.formulas.work import Work
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from eli5b_batch.grading.formulas.work import Work
 
     Same = Callable[[Node, Node], bool | None]
 
@@ -22,6 +23,8 @@ _MINUS_INFINITY: Final = Node("neg", (_INFINITY,))
 _FLIPPED: Final = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "!=": "!=", "in": "in"}
 _MOST: Final = 60
 _PAIR: Final = 2
+_MOST_PAIRS: Final = 100
+"""Of intervals, beyond which sets are not put together."""
 
 
 class Piece(NamedTuple):
@@ -57,14 +60,14 @@ def describes(node: Node) -> bool:
     return node.op in ("union", "minus") or _is_difference(node) or node == Node("letter", name="set:R")
 
 
-def equal(ours: Node, gold: Node, same: Same) -> bool | None:
+def equal(ours: Node, gold: Node, same: Same, work: Work) -> bool | None:
     """Whether two sets are the same; None where one of them is not read as a set here."""
-    one, two = region(ours), region(gold)
+    one, two = region(ours, work), region(gold, work)
     if one is None or two is None:
         return None if one is two else False
     if one.letter and two.letter and one.letter.casefold() != two.letter.casefold():
         return None if ours.op == gold.op == "rel" else False
-    mine, theirs = (_merged(side.pieces, same) for side in (one, two))
+    mine, theirs = (_merged(side.pieces, same, work) for side in (one, two))
     if len(mine) != len(theirs):
         return False
     return all(any(_same_piece(piece, other, same) for other in theirs) for piece in mine)
@@ -91,29 +94,29 @@ def _is_infinite(node: Node) -> int:
     return -1 if node.op == "neg" and _is_infinite(node.args[0]) == 1 else 0
 
 
-def region(node: Node) -> Region | None:  # noqa: C901, PLR0911 (a branch a kind)
+def region(node: Node, work: Work) -> Region | None:  # noqa: C901, PLR0911 (a branch a kind)
     """What a node describes, None where it is no set of real numbers."""
     if node.op == "unit":
-        return region(node.args[0])
+        return region(node.args[0], work)
     if node.op == "rel":
-        return _of_relation(node)
+        return _of_relation(node, work)
     if node.op == "tuple" and len(node.args) == _PAIR:
         low, high = node.args
         return Region("", (Piece(low, node.name[0] == "[", high, node.name[1] == "]"),))
     if node.op == "set" and len(node.args) == 1 and node.args[0].op == "rel":
-        return region(node.args[0])
+        return region(node.args[0], work)
     if node.op == "set":
         return Region("", tuple(Piece(item, low_closed=True, high=item, high_closed=True) for item in node.args))
     if node == Node("letter", name="set:R"):
         return Region("", (_LINE,))
     if node.op == "union" or (node.op == "list" and node.name in ("or", "cup")):
-        return _union([region(part) for part in node.args])
+        return _union([region(part, work) for part in node.args])
     if node.op == "list":
-        return _both(node)
+        return _both(node, work)
     if node.op == "minus":
-        return _without(node)
+        return _without(node, work)
     if _is_difference(node):
-        return _without(Node("minus", (node.args[0], node.args[1].args[0])))
+        return _without(Node("minus", (node.args[0], node.args[1].args[0])), work)
     return None
 
 
@@ -131,42 +134,44 @@ def _union(parts: Sequence[Region | None]) -> Region | None:
     return Region(next(iter(letters), ""), tuple(piece for part in parts if part for piece in part.pieces))
 
 
-def _both(node: Node) -> Region | None:
+def _both(node: Node, work: Work) -> Region | None:
     """`x > 1, x < 2` is an interval; `x < 1, x > 2` can only be meant as a union."""
-    parts = [region(part) for part in node.args]
+    parts = [region(part, work) for part in node.args]
     common = parts[0]
     for part in parts[1:]:
-        common = _common(common, part) if common and part else None
+        common = _common(common, part, work) if common and part else None
     return common if common and common.pieces else _union(parts)
 
 
-def _common(one: Region, two: Region) -> Region | None:
+def _common(one: Region, two: Region, work: Work) -> Region | None:
     """What is in both, where every end is a number."""
     if one.letter and two.letter and one.letter != two.letter:
+        return None
+    if len(one.pieces) * len(two.pieces) > _MOST_PAIRS:
         return None
     pieces = []
     for first in one.pieces:
         for second in two.pieces:
-            if None in (ends := [_at(end) for piece in (first, second) for end in (piece.low, piece.high)]):
+            if None in (ends := [_at(end, work) for piece in (first, second) for end in (piece.low, piece.high)]):
                 return None
             low = first if (ends[0], not first.low_closed) >= (ends[2], not second.low_closed) else second
             high = first if (ends[1], first.high_closed) <= (ends[3], second.high_closed) else second
             joint = Piece(low.low, low.low_closed, high.high, high.high_closed)
-            bottom, top = _at(joint.low), _at(joint.high)
+            bottom, top = _at(joint.low, work), _at(joint.high, work)
             if bottom < top or (bottom == top and joint.low_closed and joint.high_closed):
                 pieces.append(joint)
     return Region(one.letter or two.letter, tuple(pieces))
 
 
-def _at(end: Node) -> Any:  # noqa: ANN401 - mpmath has no types
+def _at(end: Node, work: Work) -> Any:  # noqa: ANN401 - mpmath has no types
     sign = _is_infinite(end)
-    return sign * 10**400 if sign else values.real(end, Work())
+    return sign * 10**400 if sign else values.real(end, work)
 
 
-def _without(node: Node) -> Region | None:
+def _without(node: Node, work: Work) -> Region | None:
     """One set without another, of intervals and points."""
-    whole, left_out = (region(part) for part in node.args)
-    if whole is None or left_out is None or any(_at(piece.low) is None for piece in left_out.pieces):
+    whole, left_out = (region(part, work) for part in node.args)
+    if whole is None or left_out is None or any(_at(piece.low, work) is None for piece in left_out.pieces):
         return None
     result: Region | None = whole
     for piece in left_out.pieces:
@@ -175,11 +180,11 @@ def _without(node: Node) -> Region | None:
         outside = Region(
             "", tuple(part for part in (below, above) if _is_infinite(part.low) != _is_infinite(part.high))
         )
-        result = _common(result, outside) if result else None
+        result = _common(result, outside, work) if result else None
     return result
 
 
-def _of_relation(node: Node) -> Region | None:
+def _of_relation(node: Node, work: Work) -> Region | None:
     signs = node.name.split()
     sides = node.args
     if len(sides) == _PAIR:
@@ -188,7 +193,7 @@ def _of_relation(node: Node) -> Region | None:
             name, end, sign = sides[1], sides[0], _FLIPPED[signs[0]] if signs[0] in _FLIPPED else signs[0]
             if not _is_variable(name, end) or signs[0] == "in":
                 return None
-        return _both_sides(name.args[0].name, end, sign) if name.op == "abs" else _half_line(name.name, end, sign)
+        return _both_sides(name.args[0].name, end, sign) if name.op == "abs" else _half_line(name.name, end, sign, work)
     if len(sides) == 3 and _is_variable(sides[1], sides[0]) and _is_variable(sides[1], sides[2]):  # noqa: PLR2004
         low, name, high = sides
         first, second = signs
@@ -215,11 +220,11 @@ def _both_sides(name: str, end: Node, sign: str) -> Region | None:
     return Region(name, (below, above)) if sign in (">", ">=") else None
 
 
-def _half_line(name: str, end: Node, sign: str) -> Region | None:
+def _half_line(name: str, end: Node, sign: str, work: Work) -> Region | None:
     if sign == "=":
         return Region(name, (Piece(end, low_closed=True, high=end, high_closed=True),))
     if sign == "in":
-        inside = region(end)
+        inside = region(end, work)
         return inside and Region(name, inside.pieces)
     below = Piece(_MINUS_INFINITY, low_closed=False, high=end, high_closed=sign == "<=")
     above = Piece(end, low_closed=sign == ">=", high=_INFINITY, high_closed=False)
@@ -227,16 +232,16 @@ def _half_line(name: str, end: Node, sign: str) -> Region | None:
     return None if pieces is None else Region(name, pieces)
 
 
-def _merged(pieces: Sequence[Piece], same: Same) -> Sequence[Piece]:
+def _merged(pieces: Sequence[Piece], same: Same, work: Work) -> Sequence[Piece]:
     """Pieces in order, those that touch or overlap as one, where every end is a number."""
     if len(pieces) < _PAIR or len(pieces) > _MOST:
         return pieces
 
-    if any(_at(end) is None for piece in pieces for end in (piece.low, piece.high)):
+    if any(_at(end, work) is None for piece in pieces for end in (piece.low, piece.high)):
         return pieces
 
     def order(one: Piece, two: Piece) -> int:
-        first, second = _at(one.low), _at(two.low)
+        first, second = _at(one.low, work), _at(two.low, work)
         return (first > second) - (first < second) or two.low_closed - one.low_closed
 
     merged: list[Piece] = []
@@ -244,10 +249,12 @@ def _merged(pieces: Sequence[Piece], same: Same) -> Sequence[Piece]:
         last = merged[-1] if merged else None
         if last is not None:
             touch = _same_end(last.high, piece.low, same)
-            if (touch and (last.high_closed or piece.low_closed)) or (not touch and _at(piece.low) < _at(last.high)):
+            if (touch and (last.high_closed or piece.low_closed)) or (
+                not touch and _at(piece.low, work) < _at(last.high, work)
+            ):
                 if _same_end(last.high, piece.high, same):
                     merged[-1] = last._replace(high_closed=last.high_closed or piece.high_closed)
-                elif _at(piece.high) > _at(last.high):
+                elif _at(piece.high, work) > _at(last.high, work):
                     merged[-1] = last._replace(high=piece.high, high_closed=piece.high_closed)
                 continue
         merged.append(piece)

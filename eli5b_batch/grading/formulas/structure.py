@@ -67,7 +67,7 @@ class _Comparison:
         if ours.op == "builder" or gold.op == "builder":
             return self._builders(ours, gold)
         if regions.describes(ours) or regions.describes(gold):
-            result = regions.equal(ours, gold, self.equal)
+            result = regions.equal(ours, gold, self.equal, self._work)
             if result is not None or ours.op != gold.op:
                 return result
         if gold.op == "rel":

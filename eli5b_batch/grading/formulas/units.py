@@ -66,7 +66,7 @@ _BASE: Final[dict[str, tuple[str, Fraction]]] = {
     )
     for name in names.split()
 }
-_TOKENS: Final = re.compile(r"\^ ?\{? ?-?[0-9]\}?|/|[^\s/^]+")
+_TOKENS: Final = re.compile(r"\^ ?\{? ?-?[0-9]{1,2}\}?|/|[^\s/^]+")
 _IN_FULL: Final = {"mph": "mi / h", "kph": "km / h", "kmh": "km / h"}
 _SPEEDS: Final = re.compile(r"\b(?:mph|kph|kmh)\b")
 _PREFIX_POWERS: Final = {"square": 2, "sq": 2, "cubic": 3}

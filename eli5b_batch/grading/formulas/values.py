@@ -70,6 +70,7 @@ def rational(node: Node, work: Work) -> Fraction | None:
 
 def real(node: Node, work: Work) -> Any:  # noqa: ANN401 - mpmath has no types
     """A real number to 50 digits, None where there is none; for putting things in order only."""
+    work.charge(20)
     if node.letters():
         return None
     try:

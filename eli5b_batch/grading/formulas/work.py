@@ -5,10 +5,12 @@ Must not know: formulas.
 
 from __future__ import annotations
 
+import math
+import time
 from typing import Final
 
 _WORK: Final = 1_000_000
-"""About microseconds."""
+"""Units of a microsecond or a few."""
 
 
 class UndefinedError(Exception):
@@ -19,18 +21,31 @@ class TooBigError(Exception):
     """More work than an answer is worth."""
 
 
-class Work:
-    """What is left to spend on one answer."""
+class OutOfTimeError(Exception):
+    """More time than the caller has; somebody with more may go on."""
 
-    def __init__(self, units: int = _WORK) -> None:
+
+class Work:
+    """What is left to spend on one answer.
+
+    Args:
+        units: of work, the same on every machine.
+        seconds: of wall time; where a caller has little, in a process that does other things as well.
+    """
+
+    def __init__(self, units: int = _WORK, seconds: float = math.inf) -> None:
         self._left = units
+        self._until = time.perf_counter() + seconds
 
     def charge(self, units: float) -> None:
         """Take from the budget.
 
         Raises:
             TooBigError: it is spent.
+            OutOfTimeError: the time is over.
         """
         self._left -= int(units) + 1
         if self._left < 0:
             raise TooBigError
+        if time.perf_counter() > self._until:
+            raise OutOfTimeError

@@ -59,7 +59,6 @@ SAME = [  # two writings of one expression, why
     ("x_{10}", "x_10", "a subscript"),
     (r"x_{a_{1}}", "x_{a_{1}}", "nested ones"),
     (r"\max(1,2)", r"\max(2,1)", "in any order"),
-    ("cis(x)", r"\cos(x) + i \sin(x)", "two in one"),
 ]  # fmt: skip
 TREES = [  # formula, tree, why
     (r"2\frac{1}{2}", "add(num 2, div(num 1, num 2))", "a mixed number"),

@@ -96,7 +96,7 @@ def test_degrees_within_a_function_are_not_the_value_s(text: str) -> None:
     "text", ["x", "1/x", "1/x + 1/y", "-(1/x)", r"2 \cdot (x/y) \cdot 3", "(1/x)/(1/y)", "1/(1+1/x)"]
 )
 def test_over_one_denominator(text: str) -> None:
-    above, below = forms.over_one_denominator(read(text))
+    above, below = forms.over_one_denominator(read(text), Work())
     assert not above.has("div")
     assert not below.has("div")
     assert same(Node("div", (above, below)), read(text), Work())

@@ -89,11 +89,11 @@ def test_what_can_be_something_else(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["5", "(1, 2, 3)", "a < b < c < d", "1 < x > 0", r"\mathbb{Z}", r"|x| \neq 1"])
 def test_what_is_no_region(text: str) -> None:
-    assert regions.region(read(text)) is None
+    assert regions.region(read(text), Work()) is None
 
 
 def test_pieces() -> None:
-    found = regions.region(read(r"1 \leq x < 2"))
+    found = regions.region(read(r"1 \leq x < 2"), Work())
     assert found is not None
     (piece,) = found.pieces
     assert (found.letter, str(piece.low), piece.low_closed, str(piece.high), piece.high_closed) == (

@@ -104,7 +104,7 @@ def test_what_is_too_big_is_refused(text: str) -> None:
 
 def test_the_budget_is_shared_by_all_that_is_asked() -> None:
     one, two = read(r"\sqrt{2+\sqrt{3}}"), read(r"\frac{\sqrt{6}+\sqrt{2}}{2}")
-    work = Work(3_000)
+    work = Work(6_000)
     assert values.same(one, two, work)
     with pytest.raises(TooBigError):
         values.same(one, two, work)
