@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from eli5b_batch.grading.formulas.work import Work
 
 _CALLED: Final = frozenset("fghFGPQuvT")
+_MOST_DIGITS: Final = 1_000
+"""Of a number in another base; longer ones are compared as text."""
 _ONE: Final = Node("num", value=Fraction(1))
 _SAID: Final = {
     "no solution": Node("letter", name="empty"),
@@ -88,14 +90,16 @@ def _value_of_digits(node: Node) -> Node:
     if node.args[0].op == "neg":
         inside = node.args[0].args[0].value
         base = None if inside is None else -inside
-    if base is None or abs(base) < 2 or base.denominator != 1:  # noqa: PLR2004
-        return Node("text", name=f"{node.name} in base {base}")
-    value = Fraction(0)
-    for digit in node.name:
-        if int(digit, 36) >= abs(base):
-            return Node("text", name=f"{node.name} in base {base}")
-        value = value * base + int(digit, 36)
-    return Node("num", value=value)
+    written = Node("text", name=f"{node.name} in base {base}")
+    if base is None or abs(base) < 2 or base.denominator != 1 or len(node.name) > _MOST_DIGITS:  # noqa: PLR2004
+        return written
+    digits = [int(digit, 36) for digit in node.name]
+    if max(digits) >= abs(base):
+        return written
+    value = 0
+    for digit in digits:
+        value = value * base.numerator + digit
+    return Node("num", value=Fraction(value))
 
 
 def is_name(node: Node) -> bool:
