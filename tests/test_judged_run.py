@@ -183,6 +183,7 @@ async def test_another_judge_is_refused_until_its_step_is_redone(tmp_path: Path)
     assert (await run(tmp_path, other)).exit_code == 0
 
 
+@pytest.mark.heavy
 async def test_judgements_that_failed_are_errors_and_are_made_again_by_the_next_start(tmp_path: Path) -> None:
     ending = await run(tmp_path, "providers.bench.simulation.empty_rate=0.5")
     assert ending.exit_code == 3
@@ -213,6 +214,7 @@ async def test_answers_that_failed_are_not_judged_until_they_are_there(tmp_path:
     assert grades(tmp_path) == grades(tmp_path / "smooth")
 
 
+@pytest.mark.heavy
 async def test_a_run_graded_by_rules_is_judged_later_and_by_rules_again(tmp_path: Path) -> None:
     rules = ["grader=math", "judge=null"]
     await run(tmp_path, *rules)

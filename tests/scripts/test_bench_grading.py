@@ -131,6 +131,7 @@ def run(*arguments: str | Path) -> str:
     ).stdout
 
 
+@pytest.mark.heavy
 def test_a_small_bench_comes_to_its_end(data: Path, tmp_path: Path) -> None:
     figures, cases = tmp_path / "figures.json", tmp_path / "cases.jsonl"
     options: list[str | Path] = [
@@ -153,6 +154,7 @@ def test_a_small_bench_comes_to_its_end(data: Path, tmp_path: Path) -> None:
     assert {json.loads(line)["set"] for line in cases.read_text().splitlines()} == {"self", "wrong", "right"}
 
 
+@pytest.mark.heavy
 def test_a_short_fuzz_comes_to_its_end(data: Path, tmp_path: Path) -> None:
     told = run(
         SCRIPTS / "fuzz_grading.py", "--minutes", "0.05", "--seed", "5", "--data", data, "--finds", tmp_path / "finds"

@@ -79,6 +79,7 @@ def test_a_run_above_its_cap_or_not_stopped_by_it_is_found(script: Any) -> None:
     )
 
 
+@pytest.mark.heavy
 def test_a_run_with_faults_and_a_kill_stays_below_its_cap(tmp_path: Path) -> None:
     command = [sys.executable, str(SCRIPTS / "budget_runs.py"), "--runs", "1", "--problems", "4"]
     done = subprocess.run(  # noqa: S603 (our own script)

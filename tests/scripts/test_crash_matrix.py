@@ -81,6 +81,7 @@ def test_one_clear_sentence_is_asked_for(said: str, *, clear: bool) -> None:
     assert (audit.sentence_problems(said) == []) is clear
 
 
+@pytest.mark.heavy
 def test_a_run_killed_three_times_passes_the_audit(tmp_path: Path) -> None:
     script = str(SCRIPTS / "crash_matrix.py")
     # This seed kills once at 0.7 s and twice in mid-run.
