@@ -127,7 +127,7 @@ class _Printer:
         for before, factor in zip(node.args, node.args[1:], strict=False):
             more = self.at(factor, POWER)
             glue = self.style.times
-            if before.kind == "num" and factor.kind == "div" and glue.strip() in ("", r"\,", r"\;"):
+            if text[-1].isdigit() and factor.kind == "div" and glue.strip() in ("", r"\,", r"\;"):
                 glue = "*" if self.style.plain else r" \cdot "  # 2 1/3 is a mixed number
             elif self.style.unicode and before.kind == "root":
                 glue = "\u00b7"  # \u221a2\u03c0 can be read in two ways
