@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from collections import Counter
@@ -31,8 +32,9 @@ QUICKSTART = Path(__file__).parent.parent / "jobs" / "quickstart.yaml"
 JUDGED = (
     "grader=judge",
     "judge={model: judge}",
-    "providers.bench={api: simulated, limits: {concurrency: 32}}",
-    "providers.api.limits={concurrency: 32}",
+    "providers.bench={api: simulated, limits: {requests_per_minute: 600000, concurrency: 32}}",
+    "providers.api.limits={requests_per_minute: 600000, concurrency: 32}",
+    *(f"providers.{name}.simulation.latency_s=0" for name in ("api", "gpus", "bench")),
     "models.judge={provider: bench, model: big-70b, price: {input: 1, output: 1, as_of: 2026-03-01}}",
     "models.judge.sampling={temperature: 0}",
     "params.students=[1b, 8b]",
@@ -103,12 +105,15 @@ async def test_the_report_says_how_far_judge_and_rules_agree(tmp_path: Path) -> 
 
 async def test_a_judged_run_that_was_killed_ends_as_if_it_never_was(tmp_path: Path) -> None:
     overrides = [part for text in (*JUDGED, "providers.bench.simulation.latency_s=0.3") for part in ("--set", text)]
-    command = [sys.executable, "-m", "eli5b_batch", str(QUICKSTART), "--limit", "3", "--display", "none", *overrides]
     killed, whole = tmp_path / "killed", tmp_path / "whole"
-    with subprocess.Popen([*command, "--output", str(killed)], stdout=subprocess.DEVNULL) as process:  # noqa: ASYNC220, S603 (nothing else runs)
-        while not any(b"|judge|" in line for line in whole_lines(killed)):
-            assert process.poll() is None
-        process.kill()
+    command = [sys.executable, "-m", "eli5b_batch", str(QUICKSTART), "--limit", "3", "--output", str(killed)]
+    command += overrides
+    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not any(b"|judge|" in line for line in whole_lines(killed)):
+        assert process.returncode is None
+        await asyncio.sleep(0.01)
+    process.kill()
+    await process.wait()
     assert 0 < len(calls(killed)) < CALLS + JUDGEMENTS
     assert (await run(killed)).exit_code == 0
     await run(whole)
@@ -144,7 +149,6 @@ async def test_redo_asks_the_judge_again_and_nobody_else(tmp_path: Path) -> None
     assert grades(tmp_path) == verdicts
 
 
-@pytest.mark.heavy
 async def test_an_answer_that_comes_out_the_same_when_it_is_redone_keeps_its_judgements(tmp_path: Path) -> None:
     await run(tmp_path)
     verdicts = grades(tmp_path)
@@ -158,7 +162,6 @@ async def test_an_answer_that_comes_out_the_same_when_it_is_redone_keeps_its_jud
     assert (outcome.unjudged, grades(tmp_path)) == (0, verdicts)
 
 
-@pytest.mark.heavy
 async def test_answers_that_are_redone_and_differ_are_judged_again(tmp_path: Path) -> None:
     await run(tmp_path)
     other = "models.1b.sampling.temperature=0.1"
@@ -171,7 +174,6 @@ async def test_answers_that_are_redone_and_differ_are_judged_again(tmp_path: Pat
     assert grades(tmp_path) == grades(tmp_path / "fresh")
 
 
-@pytest.mark.heavy
 async def test_another_judge_is_refused_until_its_step_is_redone(tmp_path: Path) -> None:
     await run(tmp_path)
     other = "models.judge.sampling.temperature=1"
@@ -183,7 +185,6 @@ async def test_another_judge_is_refused_until_its_step_is_redone(tmp_path: Path)
     assert (await run(tmp_path, other)).exit_code == 0
 
 
-@pytest.mark.heavy
 async def test_judgements_that_failed_are_errors_and_are_made_again_by_the_next_start(tmp_path: Path) -> None:
     ending = await run(tmp_path, "providers.bench.simulation.empty_rate=0.5")
     assert ending.exit_code == 3
@@ -200,7 +201,6 @@ async def test_judgements_that_failed_are_errors_and_are_made_again_by_the_next_
     assert grades(tmp_path) == grades(tmp_path / "smooth")
 
 
-@pytest.mark.heavy
 async def test_answers_that_failed_are_not_judged_until_they_are_there(tmp_path: Path) -> None:
     ending = await run(tmp_path, "providers.api.simulation.empty_rate=1.0")
     assert (ending.exit_code, ending.calls) == (3, CALLS + JUDGEMENTS)
@@ -214,7 +214,6 @@ async def test_answers_that_failed_are_not_judged_until_they_are_there(tmp_path:
     assert grades(tmp_path) == grades(tmp_path / "smooth")
 
 
-@pytest.mark.heavy
 async def test_a_run_graded_by_rules_is_judged_later_and_by_rules_again(tmp_path: Path) -> None:
     rules = ["grader=math", "judge=null"]
     await run(tmp_path, *rules)
@@ -231,7 +230,6 @@ async def test_a_run_graded_by_rules_is_judged_later_and_by_rules_again(tmp_path
     }
 
 
-@pytest.mark.heavy
 async def test_a_run_that_gets_another_judge_holds_no_verdict_of_the_first(tmp_path: Path) -> None:
     await run(tmp_path)
     second = "models.second={provider: bench, model: other-70b, price: {input: 1, output: 1, as_of: 2026-03-01}}"
@@ -250,7 +248,6 @@ async def test_a_run_can_be_graded_by_the_final_number(tmp_path: Path) -> None:
     assert {row["rule"] for row in rows} <= {"boxed/rational", "none"}
 
 
-@pytest.mark.heavy
 async def test_one_order_asks_half(tmp_path: Path) -> None:
     assert (await run(tmp_path, "judge.orders=one")).exit_code == 0
     assert {record["first"] for record in calls(tmp_path, "judge")} == {"reference"}

