@@ -11,7 +11,8 @@ Must not know: any other module of the package.
     ├── StorageError              exit 1   the disk refused a write; what is on it is safe
     ├── ProviderError                      a model's server or account
     │   ├── ProviderRefusedError  exit 5   no call can succeed: key, credit, model, address
-    │   │   └── NoServerError              nothing answers at an address
+    │   │   ├── NoServerError              nothing answers at an address
+    │   │   └── QuotaError                 a quota is used up, and it is hours until there is another
     │   ├── ProviderDownError     exit 5   it did not work for so long that the run gave up
     │   └── CallError                      this one call failed; the run goes on
     │       ├── RetryableError             worth sending again
@@ -78,6 +79,10 @@ class NoServerError(ProviderRefusedError):
     """Nothing that speaks the provider's protocol answers at an address."""
 
 
+class QuotaError(ProviderRefusedError):
+    """A quota of a day or a month is used up; the message says when there is another, where the host says so."""
+
+
 class ProviderDownError(ProviderError):
     """Every server of a provider has failed for too long; `last` is the newest failure of a call.
 
@@ -96,8 +101,10 @@ class CallError(ProviderError):
     """One call failed; it becomes an error record of class `kind`.
 
     Args:
-        kind: the class written to the record: `timeout`, `connection`, `server_error`,
-            `rate_limited`, `bad_request`, `bad_reply`, `empty_reply`, `context_overflow`, `not_done`.
+        kind: the class written to the record. Of calls that no reply came to: `timeout`, `connection`,
+            `server_error`, `rate_limited`, `bad_request` (a field, or the form of the request), `refused` (this call,
+            for a reason of the host's own), `too_large` (for a limit that no wait raises), `filtered` (the prompt),
+            `context_overflow`. Of replies that can't be used: `bad_reply`, `empty_reply`, `not_done`, `broken`.
         message: one sentence.
         status: the HTTP status, where there was one.
         partial: what did arrive and was paid for: a dict with any of `reply` and `usage`.
@@ -131,12 +138,16 @@ class RateLimitedError(RetryableError):
         message: one sentence.
         retry_after: the server's advice in seconds, None where it gave none.
         scope: what there was too much of, `requests` or `tokens`; None where the server does not say.
+        of_model: the server says that it is the limit of the model asked for, not of the account.
     """
 
-    def __init__(self, message: str, *, retry_after: float | None, scope: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, retry_after: float | None, scope: str | None = None, of_model: bool = False
+    ) -> None:
         super().__init__("rate_limited", message, status=429)
         self.retry_after = retry_after
         self.scope = scope
+        self.of_model = of_model
 
 
 class BadReplyError(CallError):

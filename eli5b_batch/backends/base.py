@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
 
 import orjson
 
@@ -30,17 +30,26 @@ class ChatRequest:
     seed: int
 
 
+Finish = Literal["whole", "cut", "filtered", "broken"]
+"""How a reply ended: by itself; at a limit of length; by a filter, or because the model declined; in the middle."""
+
+
 class Advice(NamedTuple):
-    """The limits that a reply's headers name, per second; None where they don't."""
+    """What a reply's headers say of limits; None where they don't.
+
+    Rates are per second. `pause_s`: nothing is left of a limit, and it is so many seconds until there is.
+    """
 
     requests_per_s: float | None = None
     tokens_per_s: float | None = None
+    pause_s: float | None = None
 
 
 @dataclass(slots=True)
 class ChatReply:
     """One answer. `usage` holds tokens (`input_tokens`, `output_tokens`, by class where told).
 
+    `finish_reason` is the host's word, `finish` what it means. `refusal`: the words in which the model declined.
     `load_s` and `work_s` are seconds that the server spent on loading and on the call itself, 0 where it does not tell.
     """
 
@@ -51,6 +60,8 @@ class ChatReply:
     extra: dict[str, Any] = field(default_factory=dict)
     advice: Advice | None = None
     work_s: float = 0.0
+    finish: Finish = "whole"
+    refusal: str = ""
 
 
 def keepable(extra: dict[str, Any]) -> dict[str, Any]:
