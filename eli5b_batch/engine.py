@@ -240,6 +240,8 @@ class Engine:
                     continue
                 await self._window.enter()
                 group.create_task(self._problem(problem))
+            for dispatcher in self._dispatchers.values():
+                dispatcher.refused.nothing_to_come = True
 
     async def _problem(self, problem: Problem) -> None:
         self.progress.problems_active += 1

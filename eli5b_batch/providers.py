@@ -91,7 +91,7 @@ async def open_dispatchers(
         budget: the run's.
         stop: the run's.
         clock: the event loop's clock, seconds.
-        give_up_after_s: seconds that a provider may be down before the run ends.
+        give_up_after_s: seconds that a provider may be down, or answer nothing but 429s, before the run ends.
         network: in place of the real one; no key is read and no server started then.
 
     Raises:
@@ -129,6 +129,7 @@ async def open_dispatchers(
                 timeout_s=provider.timeout_s,
                 clock=clock,
                 randomness=random.Random(f"{job.seed}/{name}"),
+                give_up_after_s=give_up_after_s,
             )
         yield dispatchers
 
@@ -164,7 +165,10 @@ def _api_clients(
             else Transport(own.concurrency, provider.timeout_s, headers),
             trace=provider.trace or urls is not None,
         )
-        accounts.append(Account(base_url, own, clock, name=member.name, weight=member.weight))
+        several = len({model.model for model in job.models_of(name).values()}) > 1
+        accounts.append(
+            Account(base_url, own, clock, name=member.name, weight=member.weight, several_models=several)
+        )
     return backends, accounts
 
 

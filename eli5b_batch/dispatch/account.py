@@ -7,22 +7,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
+from eli5b_batch.dispatch.allowance import Allowance
 from eli5b_batch.dispatch.breaker import Breaker, is_stall
 from eli5b_batch.dispatch.capacity import Need, Place, RateMeter
-from eli5b_batch.dispatch.control import RateControl, Window
-from eli5b_batch.dispatch.pace import TICK_S, Pacer, TokenBucket
+from eli5b_batch.dispatch.control import Window
 from eli5b_batch.errors import RateLimitedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from eli5b_batch.backends.base import Advice
+    from eli5b_batch.dispatch.control import RateControl
     from eli5b_batch.errors import CallError
     from eli5b_batch.job import Limits
-
-_LONGEST_PAUSE_S: Final = 60.0
 
 
 @dataclass(slots=True)
@@ -32,14 +31,15 @@ class Sending:
     account: Account
     at: float
     cuts: int
+    model_cuts: int
     probe: int
 
 
 class Account:
     """Limits, adaptive control and breaker of one member of a provider.
 
-    A 429 slows everyone once: calls that were sent before the cut and come back with a 429 as well say nothing new.
-    Where the server says how long to wait, the account waits, a minute at most.
+    The job's limits are the account's. What is learnt is the account's as well, except where the host speaks of one
+    model: a refusal that names it, and, where several models are asked for, the limits in the headers of its replies.
 
     Args:
         name: which member it is; "" where there is only one.
@@ -47,25 +47,35 @@ class Account:
         limits: what the job says of it.
         weight: its share among members that have room.
         clock: the event loop's clock, seconds.
+        several_models: the job asks more than one model here.
     """
 
     def __init__(
-        self, base_url: str, limits: Limits, clock: Callable[[], float], *, name: str = "", weight: float = 1.0
+        self,
+        base_url: str,
+        limits: Limits,
+        clock: Callable[[], float],
+        *,
+        name: str = "",
+        weight: float = 1.0,
+        several_models: bool = False,
     ) -> None:
         self.name = name
         self.base_url = base_url
         self.weight = weight
         self.breaker = Breaker(clock)
         self._clock = clock
-        self._requests = RateControl(_per_second(limits.requests_per_minute), clock, adaptive=limits.adaptive)
-        self._tokens = RateControl(
-            _per_second(limits.tokens_per_minute), clock, adaptive=limits.adaptive, least=10.0, first=None
+        self._adaptive = limits.adaptive
+        self._several_models = several_models
+        self._whole = Allowance(
+            _per_second(limits.requests_per_minute),
+            _per_second(limits.tokens_per_minute),
+            clock,
+            adaptive=limits.adaptive,
         )
+        self._of_model: dict[str, Allowance] = {}
+        """By model id, where the host limits one; most accounts have none."""
         self._window = Window(limits.concurrency, clock, adaptive=limits.adaptive)
-        self._pacer = Pacer(self._requests.rate(), clock)
-        self._bucket = TokenBucket(self._tokens.rate(), clock)
-        self._paused_until = -math.inf
-        self._cuts = 0
         self.in_flight = 0
         self.rate_limited = 0
         self._starts = RateMeter(clock)
@@ -75,11 +85,12 @@ class Account:
         """Seconds until a call of so many tokens may go out; 0 for now, infinite until one comes back."""
         if self.in_flight >= self._window.size:
             return math.inf
-        pause = self._paused_until - self._clock()
-        self._pacer.set_rate(self._requests.rate())
-        self._bucket.set_rate(self._tokens.rate())
-        due = max(self.breaker.due_in(), self._pacer.due_in(), self._bucket.due_in(tokens))
-        return max(due, pause) if pause > TICK_S else due
+        return max(self.breaker.due_in(), self._whole.due_in(tokens))
+
+    def model_due_in(self, need: Need) -> float:
+        """Seconds that this model alone has to wait, while calls of others may go out."""
+        of_model = self._of_model.get(need.model)
+        return 0.0 if of_model is None else of_model.due_in(need.tokens)
 
     @property
     def places(self) -> int:
@@ -94,12 +105,13 @@ class Account:
     def start(self, need: Need) -> Place:
         """Send one call now."""
         self.in_flight += 1
-        self._pacer.start()
-        self._bucket.take(need.tokens)
-        self._requests.sent(1.0)
-        self._tokens.sent(need.tokens)
+        self._whole.start(need.tokens)
+        of_model = self._of_model.get(need.model)
+        if of_model is not None:
+            of_model.start(need.tokens)
         self._starts.add()
-        mark = Sending(self, self._clock(), self._cuts, self.breaker.started())
+        model_cuts = of_model.cuts if of_model is not None else 0
+        mark = Sending(self, self._clock(), self._whole.cuts, model_cuts, self.breaker.started())
         return Place(self.base_url, self.name or None, need, owner=mark)
 
     def finish(self, place: Place, *, tokens: int | None, failure: CallError | None, advice: Advice | None) -> None:
@@ -107,45 +119,47 @@ class Account:
         mark: Sending = place.owner
         self.in_flight -= 1
         self._used.add(tokens or 0)
+        of_model = self._of_model.get(place.need.model)
+        parts = (self._whole,) if of_model is None else (self._whole, of_model)
         # A refused call has used its turn: given back, its tokens would send the next one into the same wall at once.
         # A reply that tells no usage is taken to have used what was reserved.
         usage_untold = failure is None and tokens == 0
         if not (usage_untold or isinstance(failure, RateLimitedError)):
-            self._bucket.settle(place.need.tokens, tokens or 0)
+            for part in parts:
+                part.settle(place.need.tokens, tokens or 0)
         if advice is not None:
-            self._heed(advice)
+            (self._limits_of(place.need.model) if self._several_models else self._whole).heed(advice)
         if isinstance(failure, RateLimitedError):
             self.breaker.succeeded()  # it refuses, so it lives
-            self._limited(failure, place.need.tokens, news=mark.cuts == self._cuts)
+            self._refused(failure, place)
         elif is_stall(failure):
             self.breaker.failed(probe=mark.probe, unreachable=failure.unsent)
-            self._requests.hold()
-            self._tokens.hold()
+            for part in parts:
+                part.hold()
         elif tokens is not None or failure is not None:
             self.breaker.succeeded()
-            paced = self._requests.known or self._tokens.known
+            for part in parts:
+                part.answered()
+            paced = any(part.requests.known or part.tokens.known for part in parts)
             self._window.answered(self._clock() - mark.at, self.in_flight + 1, paced=paced)
         else:
             self.breaker.gave_up(probe=mark.probe)
 
-    def _heed(self, advice: Advice) -> None:
-        if advice.requests_per_s is not None:
-            self._requests.says(advice.requests_per_s)
-        if advice.tokens_per_s is not None:
-            self._tokens.says(advice.tokens_per_s)
-
-    def _limited(self, failure: RateLimitedError, tokens: float, *, news: bool) -> None:
+    def _refused(self, failure: RateLimitedError, place: Place) -> None:
         self.rate_limited += 1
-        by_tokens = failure.scope == "tokens" or (
-            failure.scope is None and self._tokens.known and not self._requests.known
-        )
-        self._requests.refused(1.0, news=news and not by_tokens)
-        self._tokens.refused(tokens, news=news and by_tokens)
-        if not news:
-            return
-        self._cuts += 1
-        if failure.retry_after:
-            self._paused_until = self._clock() + min(failure.retry_after, _LONGEST_PAUSE_S)
+        mark: Sending = place.owner
+        if failure.of_model and self._several_models:
+            limited, cuts = self._limits_of(place.need.model), mark.model_cuts
+        else:
+            limited, cuts = self._whole, mark.cuts
+        limited.refused(failure, place.need, news=cuts == limited.cuts and not place.suspect)
+
+    def _limits_of(self, model: str) -> Allowance:
+        """What one model may be sent; until the host says something of it, nothing but the account bounds it."""
+        known = self._of_model.get(model)
+        if known is None:
+            known = self._of_model[model] = Allowance(None, None, self._clock, adaptive=self._adaptive, search=False)
+        return known
 
     def snapshot(self) -> dict[str, Any]:
         """Figures for the dashboard; rates and limits per minute."""
@@ -153,12 +167,13 @@ class Account:
             "in_flight": self.in_flight,
             "concurrency": self._window.size,
             "requests_per_minute": self._starts.rate() * 60,
-            "requests_limit": _limit(self._requests),
+            "requests_limit": _limit(self._whole.requests),
             "tokens_per_minute": self._used.rate() * 60,
-            "tokens_limit": _limit(self._tokens),
+            "tokens_limit": _limit(self._whole.tokens),
             "rate_limited": self.rate_limited,
+            "paused_s": max(part.paused_s for part in (self._whole, *self._of_model.values())),
             "down_since": self.breaker.down_since,
-            "limit_history": [(at, rate * 60) for at, rate in self._requests.history],
+            "limit_history": [(at, rate * 60) for at, rate in self._whole.requests.history],
         }
 
 

@@ -37,6 +37,8 @@ class Place:
 
     `owner` is its capacity's own mark. `loading`: a model must be loaded first, which may take minutes. Where the place
     is `recallable`, `lifeline` is set while the call is under way: found dead, the server's calls are made to run out.
+    `suspect`: the call was refused by a 429 before, and others have been answered since, so that one more 429 is
+    likely to be its own and says nothing of the limits.
     """
 
     base_url: str
@@ -46,6 +48,7 @@ class Place:
     loading: bool = False
     recallable: bool = False
     lifeline: asyncio.Timeout | None = None
+    suspect: bool = False
 
 
 class Capacity(Protocol):
@@ -118,9 +121,10 @@ def doubling(first: float, times: int, longest: float) -> float:
 class Waiting:
     """Calls waiting for a place, oldest first; the ones whose caller has gone are passed over."""
 
+    _numbers = itertools.count()  # of all queues, so that calls of two can be compared
+
     def __init__(self) -> None:
         self._heap: list[tuple[int, int, Need, asyncio.Future[Place]]] = []
-        self._numbers = itertools.count()
 
     def __len__(self) -> int:
         self._drop_gone()
@@ -136,6 +140,11 @@ class Waiting:
         """The oldest waiting call, left where it is."""
         self._drop_gone()
         return self._heap[0][2:] if self._heap else None
+
+    @property
+    def age(self) -> tuple[int, int]:
+        """Of the oldest waiting call: its order, and its number among all that ever waited. There must be one."""
+        return self._heap[0][:2]
 
     def pop(self) -> tuple[Need, asyncio.Future[Place]]:
         """The oldest waiting call, taken out."""

@@ -103,6 +103,11 @@ class RateControl:
         """Whether a limit is known: told, read from headers, or found."""
         return math.isfinite(self._rate)
 
+    @property
+    def seen(self) -> bool:
+        """Whether a refusal has shown a limit."""
+        return self._best > 0 or self._seen is not None
+
     def rate(self) -> float:
         """Units per second that may be used now; infinite where nothing bounds them."""
         if self._seen is None:

@@ -6,19 +6,28 @@ Must not know: protocols, the journal's format. The outcome is written (`commit`
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from eli5b_batch.dispatch.budget import Budget, cost, worst_cost
 from eli5b_batch.dispatch.capacity import Capacity, Need, Place, doubling
+from eli5b_batch.dispatch.refused import RefusedCalls
 from eli5b_batch.dispatch.speed import Speed
-from eli5b_batch.errors import CallError, ProviderRefusedError, RateLimitedError, RetryableError
+from eli5b_batch.errors import (
+    CallError,
+    ProviderDownError,
+    ProviderRefusedError,
+    RateLimitedError,
+    RetryableError,
+)
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Mapping, Sequence
 
     from eli5b_batch.backends.base import Backend, ChatReply, ChatRequest, ModelFacts
+    from eli5b_batch.dispatch.refused import Refusals
     from eli5b_batch.dispatch.stop import Stop
     from eli5b_batch.job import Price
 
@@ -55,31 +64,35 @@ class Outcome:
 
 @dataclass(slots=True)
 class _Tries:
-    """How often one call was sent, and of that: failures of its own, at most `most`, and failures of its servers."""
+    """How often one call was sent; of that: failures of its own, at most `most`, failures of its servers, and 429s."""
 
     most: int
     capacity: Capacity
+    refusals: Refusals
     sent: int = 0
     failed: int = 0
     excused: int = 0
+    last_was_own: bool = False
+
+    @property
+    def failures(self) -> int:
+        """All but refusals."""
+        return self.failed + self.excused
 
     @property
     def used_up(self) -> bool:
         """Whether it has failed for good."""
         return self.failed >= self.most
 
-    def count(self, error: CallError, place: Place) -> bool:
-        """One more failure; whether it was taken for the call's own. A 429 is none at all."""
-        if isinstance(error, RateLimitedError):
-            return False
-        own = self.excused >= _EXCUSED * self.most or not self._is_outage(error, place)
-        self.failed += own
-        self.excused += not own
-        return own
+    def count(self, error: CallError, place: Place) -> None:
+        """One more failure, the call's own or its server's."""
+        self.last_was_own = self.excused >= _EXCUSED * self.most or not self._is_outage(error, place)
+        self.failed += self.last_was_own
+        self.excused += not self.last_was_own
 
     def reconsider(self, place: Place) -> None:
-        """The last failure was taken for the call's own; by now the server may have turned out to be at fault."""
-        if self.excused < _EXCUSED * self.most and self.capacity.was_at_fault(place):
+        """A last failure taken for the call's own: by now the server may have turned out to be at fault."""
+        if self.last_was_own and self.excused < _EXCUSED * self.most and self.capacity.was_at_fault(place):
             self.failed -= 1
             self.excused += 1
 
@@ -105,6 +118,7 @@ class Dispatcher:
         timeout_s: longest wait for one reply; it gets shorter once the model's speed is known.
         clock: the event loop's clock, seconds.
         randomness: for jitter.
+        give_up_after_s: seconds that a model may have nothing but 429s before the run ends.
     """
 
     def __init__(
@@ -119,6 +133,7 @@ class Dispatcher:
         timeout_s: float,
         clock: Callable[[], float],
         randomness: random.Random,
+        give_up_after_s: float = math.inf,
     ) -> None:
         self.name = name
         self.backends = backends
@@ -130,6 +145,7 @@ class Dispatcher:
         self._clock = clock
         self._random = randomness
         self._speeds: dict[str, Speed] = {}
+        self.refused = RefusedCalls(clock, give_up_after_s)
         self.remarks: list[str] = []
         """What `reach` found worth knowing, a sentence each."""
         self.under_way = 0
@@ -137,6 +153,7 @@ class Dispatcher:
         self.retries = 0
         self.retry_waiting = 0
         self.last_error: str | None = None
+        self._last_error_at: float | None = None
 
     async def reach(self, models: Sequence[str]) -> dict[str, ModelFacts]:
         """Check that every server answers and serves `models`; see `Backend.reach`."""
@@ -161,9 +178,11 @@ class Dispatcher:
             What `commit` returned. Errors that end the run stop it and never return.
         """
         self.under_way += 1
+        tries = _Tries(self._attempts, self.capacity, self.refused.begin(request.model))
         try:
-            return await self._send(request, order, price, commit)
+            return await self._send(request, order, price, commit, tries)
         finally:
+            self.refused.end(tries.refusals)
             self.under_way -= 1
 
     @property
@@ -171,19 +190,21 @@ class Dispatcher:
         """Mean seconds that a reply takes once it is sent, of the slowest model; 0 before any has come."""
         return max((speed.seconds for speed in self._speeds.values()), default=0.0)
 
-    async def _send(self, request: ChatRequest, order: int, price: Price | None, commit: Callable[[Outcome], T]) -> T:
+    async def _send(
+        self, request: ChatRequest, order: int, price: Price | None, commit: Callable[[Outcome], T], tries: _Tries
+    ) -> T:
         asked = self._clock()
         most = request.sampling["max_tokens"]
         speed = self._speeds.setdefault(request.model, Speed(most / 2))
         size = sum(len(message["content"]) for message in request.messages)
         need = Need(request.model, order, speed.tokens(size))
         worst = worst_cost(price, request.messages, most) if price else 0.0
-        tries = _Tries(self._attempts, self.capacity)
         while True:
             await self._stop.may_send()
             place = await self.capacity.acquire(need)
+            place.suspect = self.refused.is_suspect(tries.refusals, place.slot or "")
             outcome: Outcome | None = None
-            own_failure = False
+            failure: CallError | None = None
             try:
                 await self._stop.may_send()
                 await self._budget.reserve(worst)
@@ -191,33 +212,39 @@ class Dispatcher:
                     self._budget.settle(worst, 0.0)
                     continue
                 with self._stop.in_the_air():
-                    tries.sent += 1
                     longest = self._timeout_s
                     if not place.loading:  # twice as long after each failure: the provider may have become slower
-                        longest = doubling(speed.deadline_s(most, longest), tries.failed + tries.excused, longest)
+                        longest = doubling(speed.deadline_s(most, longest), tries.failures, longest)
+                    tries.sent += 1
                     outcome = await self._attempt(request, place, price, worst, longest)
-                    if outcome.reply is not None:
-                        usage, seconds = outcome.reply.usage, outcome.latency_s - outcome.reply.load_s
-                        speed.learn(size, usage.get("input_tokens", 0), usage.get("output_tokens", 0), seconds)
-                    elif outcome.error is not None:
-                        own_failure = tries.count(outcome.error, place)
+                    failure = outcome.error
+                    if failure is None:
+                        self._learn(speed, size, outcome, request.model)
+                    elif isinstance(failure, RateLimitedError):
+                        outcome.error = self.refused.count(tries.refusals, place.slot or "", failure)
+                    else:
+                        tries.count(failure, place)
                     if not isinstance(outcome.error, RetryableError) or tries.used_up:
                         outcome.queued_s, outcome.attempts = outcome.started - asked, tries.sent
                         return commit(outcome)
             except Exception as error:  # noqa: BLE001 (kept as the reason the run stops; what is in flight comes home)
                 self._stop.ask(error)
             finally:
-                self._give_back(place, outcome)
-            if outcome is not None and outcome.error is not None:
-                await self._back_off(outcome.error, tries.failed + tries.excused)
-                if own_failure:
-                    tries.reconsider(place)
+                self._give_back(place, outcome, failure)
+            if failure is not None:
+                await self._before_next_try(failure, tries, place)
 
-    def _give_back(self, place: Place, outcome: Outcome | None) -> None:
+    def _learn(self, speed: Speed, prompt_size: int, outcome: Outcome, model: str) -> None:
+        assert outcome.reply is not None
+        usage, seconds = outcome.reply.usage, outcome.latency_s - outcome.reply.load_s
+        speed.learn(prompt_size, usage.get("input_tokens", 0), usage.get("output_tokens", 0), seconds)
+        self.refused.answered(outcome.place.slot or "", model)
+
+    def _give_back(self, place: Place, outcome: Outcome | None, failure: CallError | None) -> None:
         if outcome is None:
             self.capacity.release(place)
         elif outcome.reply is None:
-            self.capacity.release(place, tokens=outcome.tokens, failure=outcome.error)
+            self.capacity.release(place, tokens=outcome.tokens, failure=failure)
         else:
             reply = outcome.reply
             self.capacity.release(
@@ -244,10 +271,10 @@ class Dispatcher:
             usage = reply.usage
         except TimeoutError:
             error = RetryableError("connection", f"{place.base_url} stopped answering: {place.slot} was taken out")
-            self.last_error = str(error)
+            self._failed(error)
         except CallError as failure:
             error, usage = failure, failure.partial.get("usage", {})
-            self.last_error = str(failure)
+            self._failed(failure)
             harmless = failure.unsent or failure.kind not in _MAY_BE_BILLED
         except ProviderRefusedError:
             harmless = True
@@ -262,28 +289,54 @@ class Dispatcher:
         tokens = usage.get("input_tokens", 0) + usage.get("output_tokens", 0)
         return Outcome(reply, error, place, spent, tokens, started, self._clock() - started)
 
-    async def _back_off(self, error: CallError, failed: int) -> None:
-        """Wait before sending again: full jitter under a doubling bound.
+    def _failed(self, error: CallError) -> None:
+        self.last_error, self._last_error_at = str(error), self._clock()
 
-        A 429 waits at the gate, for everyone. In an outage every call waits there, too; that the one that failed stays
-        away for a while lets the next probe be another, so that a long outage does not use up one call's excuses.
+    async def _before_next_try(self, failure: CallError, tries: _Tries, place: Place) -> None:
+        """Wait before sending again: for a 429 as long as it asks for, else full jitter under a doubling bound.
+
+        Others that are due go meanwhile. In an outage every call waits at the gate; that the one that failed stays away
+        for a while lets the next probe be another, so that a long outage does not use up one call's excuses.
         """
-        if isinstance(error, RateLimitedError):
+        if isinstance(failure, RateLimitedError):
+            try:
+                await self.refused.wait(tries.refusals, failure)
+            except ProviderDownError as error:
+                self._stop.ask(error)
             return
         self.retries += 1
         self.retry_waiting += 1
         try:
-            bound = doubling(_BACKOFF_S, failed - 1, _LONGEST_BACKOFF_S)
+            bound = doubling(_BACKOFF_S, tries.failures - 1, _LONGEST_BACKOFF_S)
             await asyncio.sleep(self._random.uniform(0, bound))
         finally:
             self.retry_waiting -= 1
+        tries.reconsider(place)
 
     def snapshot(self) -> dict[str, Any]:
         """Figures for the dashboard."""
+        figures = self.capacity.snapshot()
+        failed_at = self._last_error_at
         return {
             "provider": self.name,
-            **self.capacity.snapshot(),
+            **figures,
             "retries": self.retries,
-            "retry_waiting": self.retry_waiting,
+            "retry_waiting": self.retry_waiting + self.refused.waiting,
             "last_error": self.last_error,
+            "last_error_s": None if failed_at is None else round(self._clock() - failed_at, 1),
+            "waiting_for": self._waiting_for(figures),
         }
+
+    def _waiting_for(self, figures: Mapping[str, Any]) -> str | None:
+        """What no call goes out for, in a few words; None while calls are under way."""
+        if figures["down_s"] is not None:
+            return f"a server that answers again; down for {figures['down_s']:.0f} s"
+        if figures["in_flight"]:
+            return None
+        if (paused_s := figures.get("paused_s")) is not None and paused_s >= 1:
+            return f"the end of a pause that the host asks for, in {paused_s:.0f} s"
+        if self.refused.waiting:
+            return f"the next try of {self.refused.waiting} calls that were refused with 429s"
+        if self.retry_waiting:
+            return f"the next try of {self.retry_waiting} calls that failed"
+        return None

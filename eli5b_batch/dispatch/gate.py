@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 class Gate(Pump):
     """Hands out places on a provider's accounts, oldest call first.
 
-    A large call at the head of the queue is not overtaken: it goes out as soon as its tokens have come together.
-    Among accounts that have room the least loaded by weight is sent the call.
+    A large call at the head of the queue is not overtaken: it goes out as soon as its tokens have come together. Only
+    where the host limits single models, each model's calls wait for their own limits, and others go on. Among accounts
+    that have room the least loaded by weight is sent the call.
 
     Args:
         accounts: at least one.
@@ -37,11 +38,11 @@ class Gate(Pump):
     ) -> None:
         super().__init__(clock, give_up_after_s)
         self._accounts = accounts
-        self._waiting = Waiting()
+        self._waiting: dict[str, Waiting] = {}
 
     async def acquire(self, need: Need) -> Place:
         """Wait for a place; see `Capacity`."""
-        future = self._waiting.join(need)
+        future = self._waiting.setdefault(need.model, Waiting()).join(need)
         self._pump_soon()
         return await granted(future, self)
 
@@ -64,7 +65,11 @@ class Gate(Pump):
 
     def is_full(self, lead_s: float) -> bool:  # noqa: ARG002 (part of the interface)
         """Whether twice as many calls wait as could be in flight; see `Capacity`."""
-        return len(self._waiting) >= 2 * sum(account.places for account in self._accounts)
+        return self._queued >= 2 * sum(account.places for account in self._accounts)
+
+    @property
+    def _queued(self) -> int:
+        return sum(len(queue) for queue in self._waiting.values())
 
     def is_down(self, place: Place) -> bool:
         """Whether the account of this place is taken to be down; see `Capacity`."""
@@ -80,14 +85,30 @@ class Gate(Pump):
 
     def _hand_out(self) -> None:
         self._give_up_on([account.breaker.down_since for account in self._accounts])
-        while (first := self._waiting.first()) is not None:
-            tokens = first[0].tokens
-            ready = [a for a in self._accounts if a.due_in(tokens) <= TICK_S]
+        while (due := self._grant_next()) == 0:
+            pass
+        self._pump_in(due)
+
+    def _grant_next(self) -> float:
+        """Send the oldest call whose model may be sent one: 0, or the seconds until one may be; infinite: if any."""
+        models_due = math.inf
+        for queue in sorted(filter(len, self._waiting.values()), key=_age):
+            need, future = queue.first() or (None, None)
+            assert need is not None
+            assert future is not None
+            waits = [account.model_due_in(need) for account in self._accounts]
+            if min(waits) > TICK_S:
+                models_due = min(models_due, *waits)
+                continue
+            fit = [account for account, wait in zip(self._accounts, waits, strict=True) if wait <= TICK_S]
+            dues = {account: account.due_in(need.tokens) for account in fit}
+            ready = [account for account, due in dues.items() if due <= TICK_S]
             if not ready:
-                self._pump_in(min(a.due_in(tokens) for a in self._accounts))
-                return
-            need, future = self._waiting.pop()
+                return min(models_due, *dues.values())
+            queue.pop()
             future.set_result(min(ready, key=_load).start(need))
+            return 0
+        return models_due
 
     def snapshot(self) -> dict[str, Any]:
         """Figures for the dashboard: of all accounts together; rates per minute."""
@@ -98,15 +119,20 @@ class Gate(Pump):
         return {
             "in_flight": sum(p["in_flight"] for p in parts),
             "concurrency": sum(p["concurrency"] for p in parts),
-            "queued": len(self._waiting),
+            "queued": self._queued,
             "requests_per_minute": round(sum(p["requests_per_minute"] for p in parts), 1),
             "requests_limit": None if None in limits else round(sum(limits), 1),
             "tokens_per_minute": round(sum(p["tokens_per_minute"] for p in parts), 1),
             "tokens_limit": None if None in token_limits else round(sum(token_limits), 1),
             "rate_limited": sum(p["rate_limited"] for p in parts),
+            "paused_s": round(min(p["paused_s"] for p in parts), 1),
             "down_s": None if None in downs else round(self._clock() - max(downs), 1),
             "limit_history": parts[0]["limit_history"] if len(parts) == 1 else [],
         }
+
+
+def _age(queue: Waiting) -> tuple[int, int]:
+    return queue.age
 
 
 def _load(account: Account) -> float:

@@ -127,7 +127,7 @@ class Open:
         await asyncio.Event().wait()
 
     def snapshot(self) -> dict[str, Any]:
-        return {"in_flight": len(self.needs) - len(self.released)}
+        return {"in_flight": len(self.needs) - len(self.released), "down_s": None}
 
 
 @dataclass
@@ -236,15 +236,15 @@ async def test_a_failure_that_would_happen_again_is_not_repeated(error: CallErro
     assert outcome.tokens == sum(error.partial.get("usage", {}).values())
 
 
-async def test_a_429_is_no_failed_attempt_and_waits_at_the_gate() -> None:
+async def test_a_429_is_no_failed_attempt_and_waits_as_long_as_it_says() -> None:
     gate = new_gate(Limits(concurrency=1))
     limited = RateLimitedError("429", retry_after=5)
-    desk = Desk(Scripted([limited] * 20 + [BROKEN]), gate, attempts=2)
+    desk = Desk(Scripted([limited] * 5 + [BROKEN]), gate, attempts=2)
     outcome = await desk.send()
     assert outcome.reply == good()
-    assert (outcome.attempts, desk.dispatcher.retries, desk.budget.unconfirmed) == (22, 1, 0)
-    assert gate.snapshot()["rate_limited"] == 20
-    assert [b - a for a, b in itertools.pairwise(desk.backend.sent[:21])] == pytest.approx([6] * 20)
+    assert (outcome.attempts, desk.dispatcher.retries, desk.budget.unconfirmed) == (7, 1, 0)
+    assert gate.snapshot()["rate_limited"] == 5
+    assert [b - a for a, b in itertools.pairwise(desk.backend.sent[:6])] == pytest.approx([6] * 5)
 
 
 async def test_waiting_for_a_place_or_for_money_is_no_failed_attempt() -> None:
@@ -430,7 +430,8 @@ async def test_the_dashboard_sees_retries_and_the_last_error() -> None:
     task = asyncio.create_task(desk.send())
     await asyncio.sleep(0.01)
     assert desk.dispatcher.snapshot() == {
-        "provider": "api", "in_flight": 0, "retries": 1, "retry_waiting": 1, "last_error": "no answer in time",
+        "provider": "api", "in_flight": 0, "down_s": None, "retries": 1, "retry_waiting": 1,
+        "last_error": "no answer in time", "last_error_s": 0.0, "waiting_for": "the next try of 1 calls that failed",
     }  # fmt: skip
     await task
     assert desk.dispatcher.snapshot()["retry_waiting"] == 0

@@ -254,12 +254,12 @@ async def test_what_is_under_way_and_how_long_replies_take_is_known() -> None:
     assert desk.reply_s == pytest.approx(3)
 
 
-async def test_a_call_that_is_sent_again_keeps_its_place_by_age() -> None:
-    server = Server(lambda _, n: RateLimitedError("429", retry_after=1) if n == 0 else reply())
+async def test_while_a_refused_call_waits_those_that_are_due_go_and_then_it_comes_first_by_age() -> None:
+    server = Server(lambda _, n: RateLimitedError("429", retry_after=None) if n == 0 else reply(), latency_s=0.9)
     desk = dispatcher(Gate([Account("http://api", Limits(concurrency=1), now)], now), server)
     tasks = [asyncio.create_task(ask(desk, question(f"{i}"), i)) for i in range(4)]
     await asyncio.gather(*tasks)
-    assert [key for key, _ in server.sent] == ["0", "0", "1", "2", "3"]
+    assert [key for key, _ in server.sent] == ["0", "1", "2", "0", "3"]
 
 
 async def test_the_whole_time_is_waited_for_a_reply_until_the_models_speed_is_known() -> None:
