@@ -7,11 +7,13 @@ returns at once, so resuming a run is replaying it. A call asked for twice while
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from eli5b_batch.backends.base import ChatRequest
-from eli5b_batch.errors import ChangedRequestError, Eli5bError, UpstreamError
+from eli5b_batch.causes import starts_of
+from eli5b_batch.errors import ChangedRequestError, Eli5bError, ProviderRefusedError, UpstreamError
+from eli5b_batch.futility import Futility
+from eli5b_batch.job import Price
 from eli5b_batch.prompts import Prompt
 from eli5b_batch.records import RESERVED, SCHEMA, derive_seed, make_key, parse_key, request_hash
 
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
 
 STARTS: Final = 3
-"""A call is given up for good after so many starts' worth of attempts: it stays a failed record, and the run ends."""
+"""A call that has failed in so many starts is given up for good: it stays a failed record, and the run ends."""
 
 _UPSTREAM: Final = "upstream"
 
@@ -36,26 +38,52 @@ _CONTEXT: Final = 20
 """Characters of a long text shown before the place where it differs; three times as many behind it."""
 
 
-@dataclass(frozen=True, slots=True)
 class Recorded:
-    """A reply that is in the journal, at `offset`; its text is read from there when somebody asks for it."""
+    """A reply that is in the journal, at `offset`; what it says is read from there when somebody asks for it.
 
-    key: str
-    ok: bool
-    offset: int
-    _text: str | None
-    _read: Callable[[], dict[str, Any]]
+    Args:
+        key: of its call.
+        ok: whether it was answered.
+        offset: where its record begins, bytes.
+        reply: the reply as on record, where it is at hand.
+        read: gives the whole record.
+    """
+
+    __slots__ = ("_read", "_reply", "key", "offset", "ok")
+
+    def __init__(
+        self, key: str, offset: int, reply: dict[str, Any] | None, read: Callable[[], dict[str, Any]], *, ok: bool
+    ) -> None:
+        self.key = key
+        self.ok = ok
+        self.offset = offset
+        self._reply = reply
+        self._read = read
+
+    def _said(self) -> dict[str, Any]:
+        if not self.ok:
+            raise UpstreamError(self.key)
+        if self._reply is None:
+            self._reply = self._read()["reply"]
+        return self._reply
 
     @property
     def text(self) -> str:
-        """The reply's text.
+        """The reply's text; empty where a filter or the model itself left nothing of it.
 
         Raises:
             UpstreamError: the call failed.
         """
-        if not self.ok:
-            raise UpstreamError(self.key)
-        return self._text if self._text is not None else str(self._read()["reply"]["text"])
+        return str(self._said()["text"])
+
+    @property
+    def finish(self) -> str | None:
+        """How it ended, see `backends.base.Finish`; None where an older record does not say.
+
+        Raises:
+            UpstreamError: the call failed.
+        """
+        return self._said().get("finish")
 
 
 class Asked(NamedTuple):
@@ -67,6 +95,13 @@ class Asked(NamedTuple):
     step: str
     model: str
     tags: Mapping[str, str | int]
+
+
+class _Earlier(NamedTuple):
+    """What came of a call before: how often it was sent, and in how many starts it has failed."""
+
+    attempts: int = 0
+    starts: int = 0
 
 
 class Answered(NamedTuple):
@@ -131,6 +166,7 @@ class RunCalls:
         self._stop = stop
         self._wall = wall
         self._observe = observe
+        self._futility: Futility[tuple[dict[str, Any], _Earlier]] = Futility()
         self._open: dict[str, asyncio.Future[Recorded]] = {}
         self._keys_of: dict[str, list[str]] = {}
         self._sampling = {name: model.sampling.model_dump(exclude_none=True) for name, model in job.models.items()}
@@ -180,53 +216,54 @@ class RunCalls:
             "seed": derive_seed(self._job.seed, call.problem.id, call.model, int(call.tags.get("sample", 0))),
         }
         entry = self._journal.find(call.key)
+        built_on = replies_in(ask)
+        for reply in built_on:
+            self._futility.builds_on(parse_key(reply.key).step)
         try:
-            request["messages"] = ask.messages() if isinstance(ask, Prompt) else list(ask)
+            request["messages"] = _messages(ask, built_on)
         except UpstreamError as error:
             return self._fail(call, request, error, entry)
-        earlier = 0
+        earlier = _Earlier()
         if entry is not None:
-            built_on = ask.values.values() if isinstance(ask, Prompt) else ()
-            newest = max((reply.offset for reply in built_on if isinstance(reply, Recorded)), default=-1)
-            reply, earlier = self._replay(call, entry, request, newest)
-            if reply is not None:
-                return reply
+            replayed, earlier = self._replay(call, entry, request, built_on)
+            if replayed is not None:
+                return replayed
         chat = ChatRequest(call.key, model.model, request["messages"], request["sampling"], request["seed"])
         return await self._dispatchers[model.provider].send(
             chat,
             call.owner.order,
-            None if isinstance(model.price, str) else model.price,
-            lambda outcome: self._write(call, request, outcome, earlier),
+            model.price if isinstance(model.price, Price) else None,
+            lambda outcome: self._write(call, request, outcome, earlier, built_on),
         )
 
     def _replay(
-        self, call: Asked, entry: Entry, request: Mapping[str, Any], built_on: int
-    ) -> tuple[Recorded | None, int]:
-        """The reply on record where it stands, else None and how often the call was tried before.
+        self, call: Asked, entry: Entry, request: Mapping[str, Any], built_on: Sequence[Recorded]
+    ) -> tuple[Recorded | None, _Earlier]:
+        """The reply on record where it stands, else None and what came of the call before.
 
-        `built_on` is the offset of the newest reply that the prompt holds. Where that is younger than the record, what
-        the answer was built on has been asked again (`--redo`, `--repair`), and so the answer is, too.
+        Where the newest of the replies that the prompt holds is younger than the record, what the answer was built on
+        has been asked again (`--redo`, `--repair`), and so the answer is, too.
 
         Raises:
             ChangedRequestError: it was answered, and the job would now ask differently.
         """
         same = entry.request_hash == request_hash(request)
         if entry.ok and not same:
-            if built_on > entry.offset:
-                return None, 0
+            if max((reply.offset for reply in built_on), default=-1) > entry.offset:
+                return None, _Earlier()
             raise self._changed(call.key, entry, request)
         error = None
         if not entry.ok:
             error = self._journal.read(call.key, entry)["error"]
-            earlier: int = error["attempts"] if same else 0
-            if earlier < STARTS * self._job.provider_of(call.model).attempts:
+            attempts = self._job.provider_of(call.model).attempts
+            earlier = _Earlier(error["attempts"], starts_of(error, attempts)) if same else _Earlier()
+            if earlier.starts < STARTS:
                 return None, earlier
-        return self._recall(call, entry, error), 0
+        return self._recall(call, entry, error), _Earlier()
 
     def _recall(self, call: Asked, entry: Entry, error: dict[str, Any] | None) -> Recorded:
         """The reply as it stands on record."""
-        read = lambda: self._journal.read(call.key, entry)  # noqa: E731 (bound to this entry)
-        reply = Recorded(call.key, entry.ok, entry.offset, _text=None, _read=read)
+        reply = Recorded(call.key, entry.offset, None, lambda: self._journal.read(call.key, entry), ok=entry.ok)
         self._observe(Answered(call, reply, replayed=True, error=error))
         return reply
 
@@ -239,20 +276,56 @@ class RunCalls:
         return self._write(call, request, error)
 
     def _write(
-        self, call: Asked, request: Mapping[str, Any], outcome: Outcome | UpstreamError, earlier: int = 0
+        self,
+        call: Asked,
+        request: Mapping[str, Any],
+        outcome: Outcome | UpstreamError,
+        earlier: _Earlier | None = None,
+        built_on: Sequence[Recorded] = (),
     ) -> Recorded:
-        """Put a call's outcome into the journal, and tell the observer; `earlier` counts attempts of earlier starts."""
-        record = self._record(call, request, outcome, earlier)
+        """Put a call's outcome into the journal, and tell the observer."""
+        record = self._record(call, request, outcome, earlier or _Earlier(), built_on)
         entry = self._journal.append(record)
-        text = record["reply"]["text"] if entry.ok else None
-        read = lambda: self._journal.read(call.key, entry)  # noqa: E731 (bound to this entry)
-        reply = Recorded(call.key, entry.ok, entry.offset, _text=text, _read=read)
+        said = record["reply"] if entry.ok else None
+        reply = Recorded(call.key, entry.offset, said, lambda: self._journal.read(call.key, entry), ok=entry.ok)
         latency_s = None if isinstance(outcome, UpstreamError) else outcome.latency_s
         self._observe(Answered(call, reply, replayed=False, error=record["error"], latency_s=latency_s))
+        self._stop_if_futile(call, record, earlier or _Earlier(), outcome)
         return reply
 
+    def _stop_if_futile(
+        self, call: Asked, record: dict[str, Any], earlier: _Earlier, outcome: Outcome | UpstreamError
+    ) -> None:
+        """Stop the run where calls are refused alike, one after another: they keep the attempts that they had."""
+        if record["error"] is None:
+            self._futility.succeeded(call.step, call.model)
+            return
+        if isinstance(outcome, UpstreamError):
+            name = parse_key(outcome.key)
+            step, model = name.step, name.model
+            series = self._futility.series(step, model)
+        else:
+            step, model = call.step, call.model
+            series = self._futility.failed(step, model, record["error"], (record, earlier))
+        if not series or self._stop.reason is not None:
+            return
+        for failed, before in series:
+            error = {**failed["error"], "attempts": before.attempts, "starts": before.starts}
+            self._journal.append({**failed, "cost_usd": 0.0, "usage": None, "timing": None, "error": error})
+        self._stop.ask(
+            ProviderRefusedError(
+                f"providers.{self._job.models[model].provider}: the last {len(series)} calls of step {step} to {model} "
+                f"failed alike, so others would too: {series[-1][0]['error']['message']}; they keep their attempts"
+            )
+        )
+
     def _record(
-        self, call: Asked, request: Mapping[str, Any], outcome: Outcome | UpstreamError, earlier: int
+        self,
+        call: Asked,
+        request: Mapping[str, Any],
+        outcome: Outcome | UpstreamError,
+        earlier: _Earlier,
+        built_on: Sequence[Recorded],
     ) -> dict[str, Any]:
         """One line of the journal; its fields and their order are the contract of `docs/run-folder.md`."""
         model = self._job.models[call.model]
@@ -273,6 +346,7 @@ class RunCalls:
             "usage": None,
             "timing": None,
             "error": None,
+            **({"built_on": [reply.key for reply in built_on]} if built_on else {}),
             "schema": SCHEMA,
         }
         if isinstance(outcome, UpstreamError):
@@ -291,7 +365,10 @@ class RunCalls:
         }
         if reply is not None:
             record["status"] = "ok"
-            record["reply"] = {"text": reply.text, "finish_reason": reply.finish_reason, **reply.extra}
+            record["reply"] = {"text": reply.text, "finish_reason": reply.finish_reason, "finish": reply.finish}
+            if reply.refusal:
+                record["reply"]["refusal"] = reply.refusal
+            record["reply"] |= reply.extra
             record["usage"] = reply.usage
         elif error is not None:
             record["reply"] = error.partial.get("reply")
@@ -300,7 +377,8 @@ class RunCalls:
                 "class": error.kind,
                 "message": str(error),
                 "status": error.status,
-                "attempts": earlier + outcome.attempts,
+                "attempts": earlier.attempts + outcome.attempts,
+                "starts": earlier.starts + 1,
             }
         return record
 
@@ -313,6 +391,24 @@ class RunCalls:
             "put the job back as it was, give the changed job a new name, or ask again what changed: "
             f"--redo {parse_key(key).step}"
         )
+
+
+def replies_in(ask: Prompt | Sequence[Message]) -> list[Recorded]:
+    """The replies that a prompt holds."""
+    values = ask.values.values() if isinstance(ask, Prompt) else ()
+    return [value for value in values if isinstance(value, Recorded)]
+
+
+def _messages(ask: Prompt | Sequence[Message], built_on: Sequence[Recorded]) -> list[Message]:
+    """What is sent; a reply without text is never pasted into it as a blank.
+
+    Raises:
+        UpstreamError: a reply that it holds failed, or has no text.
+    """
+    for reply in built_on:
+        if not reply.text.strip():
+            raise UpstreamError(reply.key, empty=True)
+    return ask.messages() if isinstance(ask, Prompt) else list(ask)
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any], path: str = "") -> list[str]:
@@ -371,4 +467,4 @@ class CountingCalls:
         if hash(key) not in self._seen:
             self._seen.add(hash(key))
             self._count(key, step, model, ask)
-        return Recorded(key, ok=True, offset=0, _text=self._fill(step, model), _read=dict)
+        return Recorded(key, 0, {"text": self._fill(step, model)}, dict, ok=True)

@@ -6,7 +6,12 @@ Must not know: calls, hosts, displays. Everything here is pure.
 from __future__ import annotations
 
 import re
-from typing import Final
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _LONGEST: Final = 200
 _READ: Final = 4_000
@@ -56,3 +61,76 @@ def cause_of(error_class: str, message: str) -> str:
     for pattern, mask in _MASKED:
         masked = pattern.sub(mask, masked)
     return f"{error_class}: {masked}"[:_LONGEST]
+
+
+def starts_of(error: Mapping[str, Any], attempts: int) -> int:
+    """In how many starts of the run a call has failed, by the `error` of its record.
+
+    Args:
+        error: as on record; older ones count only how often the call was sent, over all starts.
+        attempts: how often a start sends a call to its provider before the call has failed.
+    """
+    starts = error.get("starts")
+    return int(starts if starts is not None else error.get("attempts", 0) // attempts)
+
+
+@dataclass(slots=True)
+class Cause:
+    """Failures of one cause: how many, the first one's sentence and key, and calls by (step, model).
+
+    `given_up`: so many of them are not tried again. `various`: these are the rare ones of many causes of one class.
+    """
+
+    error_class: str
+    message: str
+    key: str
+    count: int = 0
+    given_up: int = 0
+    calls: Counter[tuple[str, str]] = field(default_factory=Counter)
+    various: bool = False
+
+
+class Causes:
+    """Failures counted by cause, in bounded memory: of very many causes the rare ones are counted by class alone."""
+
+    def __init__(self, most: int = 200) -> None:
+        self._most = most
+        self._causes: dict[str, Cause] = {}
+        self._various: dict[str, Cause] = {}
+
+    def add(self, error: Mapping[str, Any], *, key: str, step: str, model: str, given_up: bool) -> None:
+        """Count the failure of one call.
+
+        Args:
+            error: as on record, with `class` and `message`.
+            key: the call's.
+            step: the call's.
+            model: the call's, by its name in the job.
+            given_up: whether it is not tried again.
+        """
+        error_class, message = str(error.get("class")), str(error.get("message"))
+        name = cause_of(error_class, message)
+        cause = self._causes.get(name)
+        if cause is None:
+            if len(self._causes) >= 2 * self._most:
+                self._drop_rare()
+            cause = self._causes[name] = Cause(error_class, message[:_READ], key)
+        cause.count += 1
+        cause.given_up += given_up
+        cause.calls[step, model] += 1
+
+    def commonest(self) -> list[Cause]:
+        """Every cause, the commonest first; among equals the one seen first."""
+        return sorted([*self._causes.values(), *self._various.values()], key=lambda cause: -cause.count)
+
+    def _drop_rare(self) -> None:
+        """Keep the commoner half; one that comes back later is counted anew."""
+        names = sorted(self._causes, key=lambda name: -self._causes[name].count)
+        for name in names[self._most :]:
+            rare = self._causes.pop(name)
+            rest = self._various.setdefault(
+                rare.error_class, Cause(rare.error_class, rare.message, rare.key, various=True)
+            )
+            rest.count += rare.count
+            rest.given_up += rare.given_up
+            rest.calls += rare.calls

@@ -155,10 +155,12 @@ class BadReplyError(CallError):
 
 
 class UpstreamError(Eli5bError):
-    """A prompt asked for the text of a reply that failed; `key` names that call."""
+    """A prompt asked for the text of a reply that failed or is empty; `key` names that call."""
 
-    def __init__(self, key: str) -> None:
-        super().__init__(f"the call it builds on failed: {key}")
+    def __init__(self, key: str, *, empty: bool = False) -> None:
+        super().__init__(
+            f"the {'reply' if empty else 'call'} it builds on {'has no text' if empty else 'failed'}: {key}"
+        )
         self.key = key
 
 

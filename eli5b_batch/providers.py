@@ -166,9 +166,7 @@ def _api_clients(
             trace=provider.trace or urls is not None,
         )
         several = len({model.model for model in job.models_of(name).values()}) > 1
-        accounts.append(
-            Account(base_url, own, clock, name=member.name, weight=member.weight, several_models=several)
-        )
+        accounts.append(Account(base_url, own, clock, name=member.name, weight=member.weight, several_models=several))
     return backends, accounts
 
 

@@ -11,11 +11,20 @@ import pytest
 
 from eli5b_batch.backends.base import Advice, ChatReply, ChatRequest, ModelFacts
 from eli5b_batch.calls import Answered, CountingCalls, RunCalls, differences
+from eli5b_batch.dispatch import dispatcher
 from eli5b_batch.dispatch.budget import Budget
 from eli5b_batch.dispatch.capacity import Need, Place
 from eli5b_batch.dispatch.dispatcher import Dispatcher
 from eli5b_batch.dispatch.stop import Stop
-from eli5b_batch.errors import CallError, ChangedRequestError, StorageError, UpstreamError
+from eli5b_batch.errors import (
+    BadReplyError,
+    CallError,
+    ChangedRequestError,
+    ProviderRefusedError,
+    RetryableError,
+    StorageError,
+    UpstreamError,
+)
 from eli5b_batch.jobfile import parse_job
 from eli5b_batch.journal import Journal, read_records
 from eli5b_batch.problems import Problem
@@ -117,7 +126,7 @@ class Bench:
         self.capacity = Capacity()
         self.seen: list[Answered] = []
         self.journal = Journal(self.path)
-        dispatcher = Dispatcher(
+        desk = Dispatcher(
             "api",
             backends={"": backend},
             capacity=self.capacity,
@@ -131,7 +140,7 @@ class Bench:
         self.calls = RunCalls(
             chosen,
             journal=self.journal,
-            dispatchers={"api": dispatcher},
+            dispatchers={"api": desk},
             stop=self.stop,
             wall=lambda t: t,
             observe=self.observe,
@@ -166,7 +175,7 @@ async def test_a_record_holds_every_field_of_the_contract_in_its_order(tmp_path:
     assert record["key"] == "0-a|answer|hint:none|model:m|sample=2"
     assert record["request"]["messages"] == ASK
     assert record["request"]["sampling"] == {"max_tokens": 1024}
-    assert record["reply"] == {"text": "Four.", "finish_reason": "stop", "tool_calls": [1]}
+    assert record["reply"] == {"text": "Four.", "finish_reason": "stop", "finish": "whole", "tool_calls": [1]}
     assert record["usage"] == {"input_tokens": 10, "output_tokens": 5}
     assert record["cost_usd"] == pytest.approx((10 * 1.0 + 5 * 2.0) / 1e6)
     assert set(record["timing"]) == {"queued", "started", "latency", "load", "attempts"}
@@ -257,7 +266,7 @@ async def test_a_failed_call_is_a_record_and_is_tried_again_on_resume(tmp_path: 
             _ = reply.text
     (record,) = read_records(tmp_path / "calls.jsonl")
     assert record["status"] == "error"
-    assert record["error"] == {"class": "bad_request", "message": "no", "status": 400, "attempts": 1}
+    assert record["error"] == {"class": "bad_request", "message": "no", "status": 400, "attempts": 1, "starts": 1}
     assert record["cost_usd"] == pytest.approx(4e-6)
     with bench(tmp_path, Backend("now")) as b:
         assert (await b.calls.call(PROBLEM, PROBLEM, "m", ASK, step="answer", tags={})).text == "now"
@@ -276,16 +285,106 @@ async def test_a_call_that_fails_in_start_after_start_is_given_up_for_good(tmp_p
             assert b.seen[0].error["class"] == "bad_request"
         sent.append(len(backend.requests))
     records = list(read_records(tmp_path / "calls.jsonl"))
-    assert [record["error"]["attempts"] for record in records] == [1, 2, 3, 4, 5]
-    assert sent == [1] * 5
-    with bench(tmp_path, Backend()) as b:
-        for number in range(6, 19):
-            b.journal.append({**records[0], "error": {**records[0]["error"], "attempts": number}})
-    backend = Backend()
+    assert [(record["error"]["attempts"], record["error"]["starts"]) for record in records] == [(1, 1), (2, 2), (3, 3)]
+    assert sent == [1, 1, 1, 0, 0]
+
+
+async def test_older_records_that_count_no_starts_are_given_up_after_as_many_attempts(tmp_path: Path) -> None:
+    with bench(tmp_path, Backend(CallError("bad_request", "no"))) as b:
+        await b.calls.call(PROBLEM, PROBLEM, "m", ASK, step="answer", tags={})
+    (record,) = read_records(tmp_path / "calls.jsonl")
+    for attempts, requests in ((17, 1), (18, 0)):  # six attempts a start
+        with bench(tmp_path, Backend()) as b:
+            error = {name: value for name, value in record["error"].items() if name != "starts"}
+            b.journal.append({**record, "error": {**error, "attempts": attempts}})
+        backend = Backend(CallError("bad_request", "no"))
+        with bench(tmp_path, backend) as b:
+            await b.calls.call(PROBLEM, PROBLEM, "m", ASK, step="answer", tags={})
+        assert len(backend.requests) == requests
+
+
+async def refused_alike(b: Bench, calls: int, step: str = "answer") -> int:
+    """Makes calls one after another until the run stops; how many came back."""
+    for n in range(calls):
+        task = asyncio.create_task(b.calls.call(PROBLEM, PROBLEM, "m", ASK, step=step, tags={"n": n}))
+        await asyncio.wait({task, asyncio.create_task(b.stop.asked())}, return_when=asyncio.FIRST_COMPLETED)
+        if b.stop.reason is not None:
+            task.cancel()
+            return n + 1
+    return calls
+
+
+def field(n: int) -> CallError:
+    return CallError("bad_request", f"api answered 400: unknown field seed (request {n})", status=400)
+
+
+async def test_five_calls_that_fail_alike_stop_the_run_with_the_hosts_sentence_and_keep_their_attempts(
+    tmp_path: Path,
+) -> None:
+    for _ in range(4):  # start after start
+        with bench(tmp_path, Backend(*map(field, range(100)))) as b:
+            assert await refused_alike(b, 100) == 5
+            assert isinstance(b.stop.reason, ProviderRefusedError)
+            assert "unknown field seed" in str(b.stop.reason)
+            assert "5 calls of step answer to m failed alike" in str(b.stop.reason)
+    newest = {record["key"]: record["error"] for record in read_records(tmp_path / "calls.jsonl")}
+    assert [(error["attempts"], error["starts"]) for error in newest.values()] == [(0, 0)] * 5
+
+
+@pytest.mark.parametrize(
+    "outcomes",
+    [
+        [*(field(n) for n in range(4)), "an answer", *(field(n) for n in range(4))],
+        [CallError("bad_request", f"no field {name}") for name in "abcdefgh"],
+        *([CallError(kind, "no") for _ in range(8)] for kind in ("context_overflow", "too_large", "filtered")),
+        *([BadReplyError(kind, "no") for _ in range(8)] for kind in ("not_done", "empty_reply")),
+        [RetryableError("server_error", "no", status=500) for _ in range(24)],
+    ],
+)
+async def test_what_says_nothing_of_the_other_calls_stops_nothing(
+    tmp_path: Path, outcomes: list[str | Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatcher, "_BACKOFF_S", 0.0)
+    with bench(tmp_path, Backend(*outcomes)) as b:
+        assert await refused_alike(b, 8) == 8
+        assert b.stop.reason is None
+
+
+async def test_empty_replies_stop_the_run_where_others_build_on_them(tmp_path: Path) -> None:
+    outcomes = [BadReplyError("empty_reply", "the reply has no content") for _ in range(20)]
+    with bench(tmp_path, Backend(*outcomes)) as b:
+        assert await refused_alike(b, 6, step="hint") == 6
+        hint = await b.calls.call(PROBLEM, PROBLEM, "m", ASK, step="hint", tags={"n": 0})
+        ask = Prompts("eli5b")("answer", problem=PROBLEM, hint=hint)
+        task = asyncio.create_task(b.calls.call(PROBLEM, PROBLEM, "m", ask, step="answer", tags={}))
+        await asyncio.wait_for(b.stop.asked(), 60)
+        assert "5 calls of step hint to m failed alike" in str(b.stop.reason)
+        task.cancel()
+
+
+async def test_a_reply_without_text_is_never_pasted_into_a_prompt(tmp_path: Path) -> None:
+    backend = Backend("")
     with bench(tmp_path, backend) as b:
-        reply = await b.calls.call(PROBLEM, PROBLEM, "m", ASK, step="answer", tags={})
-        assert (reply.ok, b.seen[0].replayed) == (False, True)
-    assert backend.requests == []
+        hint = await b.calls.call(PROBLEM, PROBLEM, "m", ASK, step="hint", tags={})
+        assert (hint.ok, hint.text) == (True, "")
+        ask = Prompts("eli5b")("answer", problem=PROBLEM, hint=hint)
+        answer = await b.calls.call(PROBLEM, PROBLEM, "m", ask, step="answer", tags={})
+        assert not answer.ok
+        assert b.seen[-1].error is not None
+        assert b.seen[-1].error["class"] == "upstream"
+        assert "has no text" in b.seen[-1].error["message"]
+    assert len(backend.requests) == 1
+
+
+async def test_a_record_names_the_replies_that_its_prompt_holds_and_how_it_ended(tmp_path: Path) -> None:
+    with bench(tmp_path, Backend("Try 4.", "4")) as b:
+        hint = await b.calls.call(PROBLEM, PROBLEM, "m", ASK, step="hint", tags={})
+        ask = Prompts("eli5b")("answer", problem=PROBLEM, hint=hint)
+        answer = await b.calls.call(PROBLEM, PROBLEM, "m", ask, step="answer", tags={})
+        assert (hint.finish, answer.finish) == ("whole", "whole")
+    first, second = read_records(tmp_path / "calls.jsonl")
+    assert "built_on" not in first
+    assert second["built_on"] == [hint.key]
 
 
 async def test_a_failed_call_asked_differently_starts_anew(tmp_path: Path) -> None:

@@ -202,7 +202,7 @@ async def test_judgements_that_failed_are_errors_and_are_made_again_by_the_next_
 
 
 async def test_answers_that_failed_are_not_judged_until_they_are_there(tmp_path: Path) -> None:
-    ending = await run(tmp_path, "providers.api.simulation.empty_rate=1.0")
+    ending = await run(tmp_path, "providers.api.simulation.empty_rate=0.5")
     assert (ending.exit_code, ending.calls) == (3, CALLS + JUDGEMENTS)
     failed = {r["key"] for r in calls(tmp_path, "answer") if r["status"] == "error"}
     judged = [r for r in calls(tmp_path, "judge") if r["error"] and r["error"]["class"] == "upstream"]

@@ -63,7 +63,7 @@ def answer(
 ) -> Answered:
     call = Asked("k", PROBLEM, PROBLEM, step, model, {"hint": "none", "sample": 0})
     told: dict[str, Any] | None = {"class": error} if error else None
-    return Answered(call, Recorded("k", ok=error is None, offset=0, _text="", _read=dict), replayed, told, latency_s)
+    return Answered(call, Recorded("k", 0, {"text": ""}, dict, ok=error is None), replayed, told, latency_s)
 
 
 def test_calls_are_counted_by_what_became_of_them() -> None:

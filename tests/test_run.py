@@ -193,16 +193,27 @@ async def test_faults_on_the_way_change_no_result(tmp_path: Path, monkeypatch: p
 
 
 async def test_failed_records_stay_in_the_denominator_and_are_tried_again(tmp_path: Path) -> None:
-    ending = await run(tmp_path, "providers.api.simulation.empty_rate=1.0")
+    generic = "params.hints=[none, generic]"  # 3 hints: more that fail alike would stop the run
+    ending = await run(tmp_path, generic, "providers.api.simulation.empty_rate=1.0")
     assert ending.exit_code == 3
     rows = results(tmp_path)
-    assert len(rows) == 30
+    assert len(rows) == 21
     failed = [row for row in rows if row["verdict"] == "failed"]
-    assert {row["hint"] for row in failed if row["model"] != "maverick"} == {"generic", "tailored"}
-    assert Counter(row["error"] for row in failed) == {"upstream": 18, "empty_reply": 3}
+    assert {row["hint"] for row in failed if row["model"] != "maverick"} == {"generic"}
+    assert Counter(row["error"] for row in failed) == {"upstream": 9, "empty_reply": 3}
     assert not any(row["correct"] for row in failed)
-    assert (await run(tmp_path)).exit_code == 0
+    assert (await run(tmp_path, generic)).exit_code == 0
     assert not [row for row in results(tmp_path) if row["verdict"] == "failed"]
+
+
+async def test_a_run_whose_hints_all_come_empty_stops_and_goes_on_when_they_do_not(tmp_path: Path) -> None:
+    ending = await run(tmp_path, "providers.api.simulation.empty_rate=1.0", limit=12)
+    assert ending.exit_code == 5
+    assert ending.reason is not None
+    assert "calls of step hint to maverick failed alike" in ending.reason
+    hints = [record for record in calls(tmp_path) if record["step"] == "hint"]
+    assert len({record["key"] for record in hints}) < 36
+    assert (await run(tmp_path, limit=12)).exit_code == 0
 
 
 async def test_extending_a_job_asks_only_for_what_is_new(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import math
 import random
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -84,12 +85,11 @@ class Run:
     async def ask(self, *requests: ChatRequest) -> dict[str, Outcome]:
         """Ends with every outcome, or when the run stops."""
         outcomes: dict[str, Outcome] = {}
-        tasks = [
-            asyncio.create_task(
-                self.dispatcher.send(request, i, None, lambda o, key=request.key: outcomes.update({key: o}))
-            )  # type: ignore[misc]
-            for i, request in enumerate(requests)
-        ]
+
+        async def one(order: int, request: ChatRequest) -> None:
+            await self.dispatcher.send(request, order, None, partial(outcomes.__setitem__, request.key))
+
+        tasks = [asyncio.create_task(one(i, request)) for i, request in enumerate(requests)]
         stopped = asyncio.create_task(self.stop.asked())
         pending: set[asyncio.Task[None]] = {*tasks, stopped}
         while stopped in pending and len(pending) > 1:

@@ -1,0 +1,76 @@
+"""Runs that can't succeed: when the calls of one step to one model fail alike, one after another, for good.
+
+Must not know: files, hosts, how calls are sent. It is told of every outcome and says when to stop.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
+
+from eli5b_batch.causes import cause_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+T = TypeVar("T")
+
+SERIES: Final = 5
+"""So many failures alike, with no success between them: what a mistyped field does to every call."""
+
+_REFUSALS: Final = frozenset({"bad_request", "refused"})
+"""Classes of failure in which a host refuses a model, an account or a field. A prompt that is too long, a filter, a
+repeat abort say something of one call only; what fails after retries is the breaker's business."""
+_EMPTY: Final = "empty_reply"
+
+
+@dataclass(slots=True)
+class _Series(Generic[T]):
+    """Failures in a row of one cause, at most `SERIES` of them."""
+
+    cause: str = ""
+    error_class: str = ""
+    calls: list[T] = field(default_factory=list)
+
+
+class Futility(Generic[T]):
+    """Counts the failures in a row of each (step, model); `T` is whatever stands for a call."""
+
+    def __init__(self) -> None:
+        self._series: dict[tuple[str, str], _Series[T]] = {}
+        self._built_on: set[str] = set()
+
+    def builds_on(self, step: str) -> None:
+        """A prompt holds, or wants, a reply of this step."""
+        self._built_on.add(step)
+
+    def succeeded(self, step: str, model: str) -> None:
+        """A call was answered by the model: what failed before it was those calls' own."""
+        self._series.pop((step, model), None)
+
+    def failed(self, step: str, model: str, error: Mapping[str, object], call: T) -> list[T]:
+        """A call has failed for good, with the `error` of its record.
+
+        Returns:
+            The calls of the series, oldest first, where there are enough of them to stop the run; else nothing.
+        """
+        error_class = str(error["class"])
+        if error_class not in _REFUSALS and error_class != _EMPTY:
+            return []
+        cause = cause_of(error_class, str(error["message"]))
+        series = self._series.get((step, model))
+        if series is None or series.cause != cause:
+            series = self._series[step, model] = _Series(cause, error_class)
+        series.calls.append(call)
+        del series.calls[:-SERIES]
+        return self.series(step, model)
+
+    def series(self, step: str, model: str) -> list[T]:
+        """The calls of a series that is long enough to stop the run; else nothing.
+
+        Empty replies are failures of their own answers only, unless others build on them.
+        """
+        series = self._series.get((step, model))
+        if series is None or len(series.calls) < SERIES:
+            return []
+        return series.calls if series.error_class != _EMPTY or step in self._built_on else []
