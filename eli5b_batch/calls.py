@@ -310,7 +310,7 @@ class RunCalls:
         if not series or self._stop.reason is not None:
             return
         for failed, before in series:
-            error = {**failed["error"], "attempts": before.attempts, "starts": before.starts}
+            error = {**failed["error"], "attempts": before.attempts, "starts": before.starts, "kept": True}
             self._journal.append({**failed, "cost_usd": 0.0, "usage": None, "timing": None, "error": error})
         self._stop.ask(
             ProviderRefusedError(

@@ -35,8 +35,8 @@ T = TypeVar("T")
 
 _BACKOFF_S: Final = 0.5
 _LONGEST_BACKOFF_S: Final = 60.0
-_MAY_BE_BILLED: Final = frozenset({"timeout", "connection", "bad_reply"})
-"""Classes of failure after which the server may have done, and billed, the work."""
+_MAY_BE_BILLED: Final = frozenset({"timeout", "connection", "bad_reply", "empty_reply", "not_done", "broken"})
+"""Classes of failure after which the server may have done, and billed, the work; what it refused it has not billed."""
 
 _OUTAGE: Final = frozenset({502, 503, 504, 520, 521, 522, 523, 524, 529})
 _EXCUSED: Final = 4
@@ -282,7 +282,7 @@ class Dispatcher:
         finally:
             # A call that broke off, was cancelled, or came back without a count of its tokens, may have been billed
             # in full: its reservation is kept as possibly spent.
-            counted = reply is not None and any(usage.values())
+            counted = any(usage.values())
             if counted or harmless or not price:
                 spent = cost(price, usage) if price else 0.0
             self._budget.settle(worst, spent)
