@@ -76,13 +76,13 @@ def ending(exitcode: int) -> Ending:
     return "error", f"worker_died/{signals.get(exitcode, f'exit {exitcode}')}"
 
 
-def unfinished(text: str, end: Ending, started: float) -> Verdict:
-    """The verdict on an answer that no worker has graded; `started` by `time.perf_counter`."""
+def unfinished(text: str, end: Ending, seconds: float) -> Verdict:
+    """The verdict on an answer that no worker has graded in the `seconds` it had."""
     outcome, rule = end
     answer = extract(text)
     if answer is None:
-        return Verdict(outcome, None, rule, time.perf_counter() - started)
-    return Verdict(outcome, answer.text, f"{answer.rule}/{rule}", time.perf_counter() - started)
+        return Verdict(outcome, None, rule, seconds)
+    return Verdict(outcome, answer.text, f"{answer.rule}/{rule}", seconds)
 
 
 def _limit(kind: int, value: int) -> None:

@@ -46,12 +46,15 @@ _T = TypeVar("_T")
 
 _SHORT: Final = 20_000
 """Characters up to which a text is looked at in this process: some 5 ms at worst."""
-_GRACE_S: Final = 2.0
-"""Beyond the deadline, for the text to reach the worker and its end to be noticed."""
+_GRACE_S: Final = 30.0
+"""Beyond the deadline, for the text to reach the worker and its end to be noticed, however busy the machine is; only
+what the worker's own deadline doesn't end is waited for so long."""
 _START_S: Final = 60.0
 _ATTEMPTS: Final = 3
 _PAUSE_S: Final = 0.2
 _NICENESS: Final = 5
+_NOBODY_KNOWS: Final = 255
+"""What `multiprocessing` says of every worker once the fork server is gone, even of one that works on."""
 
 
 def cores() -> int:
@@ -134,12 +137,13 @@ class GraderPool:
                     break
                 except ProcessExpired as death:
                     end = ending(death.exitcode)
-                    break
+                    if death.exitcode != _NOBODY_KNOWS:
+                        break
                 else:
                     return verdict
                 finally:
                     self._give_back(worker, useful=useful)
-        return unfinished(text if len(text) <= _SHORT else "", end, started)
+        return unfinished(text if len(text) <= _SHORT else "", end, time.perf_counter() - started)
 
     async def _ask(self, worker: ProcessPool, text: str, gold: str) -> tuple[Verdict, bool]:
         """What `limits.run` returns in the worker.

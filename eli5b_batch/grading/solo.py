@@ -37,6 +37,7 @@ TIMEOUT_S: Final = 4.0
 _WORKERS: Final = max(2, min(4, os.cpu_count() or 1))
 """Two at least: an answer that hangs is not to hold up those of other threads."""
 _GRACE_S: Final = 1.0
+"""Beyond what is left of a call, for a process to end by itself."""
 _START_S: Final = 60.0
 """For a worker to come up: longer than a call waits, so that on a busy machine the next call finds it there."""
 
@@ -65,6 +66,7 @@ class Solo:
         timeout_s: seconds of wall time for one call.
         memory_bytes: address space of a worker.
         preload: a module that a worker imports before its first answer, and before the clock of any runs.
+        clock: seconds, as `time.perf_counter`; what is left of a call is reckoned by it.
     """
 
     def __init__(
@@ -75,11 +77,13 @@ class Solo:
         *,
         memory_bytes: int = MEMORY_BYTES,
         preload: str = "eli5b_batch.grading.warm",
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._decide = decide
         self._grade = pickle.dumps(grade)
         self._timeout_s = timeout_s
-        self._workers = [_Worker(memory_bytes, preload) for _ in range(_WORKERS)]
+        self._clock = clock
+        self._workers = [_Worker(memory_bytes, preload, clock) for _ in range(_WORKERS)]
         self._after_fork()
         os.register_at_fork(after_in_child=self._after_fork)
         atexit.register(self.close)
@@ -89,7 +93,7 @@ class Solo:
         for value in (response, gold):
             if not isinstance(value, str):
                 raise TypeError(f"grading takes strings, not {type(value).__name__}")
-        started = time.perf_counter()
+        started = self._clock()
         try:
             settled = self._decide(response, gold)
         except Exception:  # noqa: BLE001 - the worker, with memory and stack of its own, meets it too and names it
@@ -98,13 +102,13 @@ class Solo:
             return settled
 
         def left() -> float:
-            seconds = started + self._timeout_s - time.perf_counter()
+            seconds = started + self._timeout_s - self._clock()
             if seconds <= 0:
                 raise TimeoutError
             return seconds
 
         graded = self._ask(response, gold, left)
-        return unfinished(response, graded, started) if isinstance(graded, tuple) else graded
+        return unfinished(response, graded, self._clock() - started) if isinstance(graded, tuple) else graded
 
     def close(self) -> None:
         """End the workers; the next answer that needs one starts it anew."""
@@ -132,9 +136,10 @@ class Solo:
 class _Worker:
     """One process, started when first asked and again when it has ended; asked by one thread at a time."""
 
-    def __init__(self, memory_bytes: int, preload: str) -> None:
+    def __init__(self, memory_bytes: int, preload: str, clock: Callable[[], float]) -> None:
         self._memory_bytes = memory_bytes
         self._preload = preload
+        self._clock = clock
         self._running: tuple[subprocess.Popen[bytes], socket.socket] | None = None
         self._ready = False
         self._up_by = 0.0
@@ -153,10 +158,10 @@ class _Worker:
             verdict, grown = receive(channel, left)
             useful = not grown
         except TimeoutError:
-            useful = not self._ready and time.perf_counter() < self._up_by  # it will be there for the next
+            useful = not self._ready and self._clock() < self._up_by  # it will be there for the next
             return ("timeout", "no_worker") if useful else LATE
         except (EOFError, ConnectionError):
-            return ending(self.stop(_GRACE_S))
+            return ending(self.stop(_patience(left)))
         except OSError as error:  # no process to be had
             return "error", type(error).__name__
         else:
@@ -199,8 +204,16 @@ class _Worker:
                     ours.close()
                     raise
             self._running, self._ready = (process, ours), False
-            self._up_by = time.perf_counter() + _START_S
+            self._up_by = self._clock() + _START_S
         return self._running[1]
+
+
+def _patience(left: Callable[[], float]) -> float:
+    """Seconds for a process that has let go of its channel to be gone, so that its exit code says why."""
+    try:
+        return left() + _GRACE_S
+    except TimeoutError:
+        return _GRACE_S
 
 
 def _open(channel: int, memory_bytes: int, preload: str) -> subprocess.Popen[bytes]:

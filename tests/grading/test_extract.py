@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from eli5b_batch.grading.extract import LONGEST, clean, extract, matching_brace, unclosed_braces
@@ -193,7 +193,6 @@ def test_endless_repeats_come_to_an_end(piece: str) -> None:
     extract(r"\boxed{" + text)
 
 
-@settings(deadline=None)
 @given(st.text(st.characters(exclude_categories=()), max_size=200))
 def test_any_text_is_survived(text: str) -> None:
     found = extract(text)
@@ -219,7 +218,6 @@ PIECES = [
 ]
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from(PIECES), max_size=40).map("".join))
 def test_any_mixture_of_marks_is_survived(text: str) -> None:
     found = extract(text)

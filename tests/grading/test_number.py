@@ -8,7 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from eli5b_batch.grading.extract import LONGEST
@@ -16,7 +16,6 @@ from eli5b_batch.grading.number import decide
 
 GSM8K = Path(__file__).parents[2] / "data" / "gsm8k_test.jsonl"
 
-unhurried = settings(deadline=None)  # a busy machine is no failure
 
 CASES = [  # reply, gold, right?, why
     ("So he has 18 eggs.\n#### 18", "18", True, "GSM8K's own last line"),
@@ -135,7 +134,6 @@ def spellings(number: Fraction) -> st.SearchStrategy[str]:
     return st.sampled_from([str(whole), f"{whole:,}", f"{whole}.00", f"{whole:,}".replace(",", "{,}"), f"{whole}/1"])
 
 
-@unhurried
 @given(numbers.flatmap(lambda n: st.tuples(st.just(n), spellings(n), spellings(n))), frames)
 def test_a_number_equals_itself_in_any_spelling(spelled: tuple[Fraction, str, str], frame: str) -> None:
     _, said, gold = spelled
@@ -143,14 +141,12 @@ def test_a_number_equals_itself_in_any_spelling(spelled: tuple[Fraction, str, st
     assert decide(frame.format(said), f"Some steps.\n#### {gold}").correct
 
 
-@unhurried
 @given(numbers, numbers.filter(bool), frames)
 def test_another_number_is_wrong_however_near(number: Fraction, by: Fraction, frame: str) -> None:
     for other in (number + by, number + by / 10**40):
         assert not decide(frame.format(other), str(number)).correct
 
 
-@unhurried
 @given(st.text(max_size=300), st.text(max_size=60))
 def test_any_text_is_survived(reply: str, gold: str) -> None:
     assert decide(reply, gold).rule

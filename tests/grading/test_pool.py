@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import os
 import signal
 import time
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from multiprocessing import forkserver
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +21,7 @@ from eli5b_batch.grading.limits import MEMORY_BYTES
 from eli5b_batch.grading.pool import GraderPool, cores
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from eli5b_batch.grading.verdict import Verdict
 
@@ -27,6 +29,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 HERE = Path(__file__).parent
 ROOTS = (r"\boxed{\sqrt{8}}", r"2\sqrt{2}")
+NEVER_S = 600.0
+"""No answer that is to succeed needs so long, however busy the machine is."""
+DEADLINE_S = 0.1
 
 
 @pytest.fixture(scope="module")
@@ -40,17 +45,25 @@ def planted() -> Any:  # noqa: ANN401 - a module
 def grader_pool(planted: Any) -> Callable[..., GraderPool]:  # noqa: ANN401 - a module
     """Makes a pool whose workers do what the text says."""
 
-    def make(workers: int = 1, timeout_s: float = 5.0, **others: Any) -> GraderPool:  # noqa: ANN401
-        return GraderPool(workers, timeout_s, **{"decide": planted.undecided, "grade": planted.obey, **others})
+    def make(workers: int = 1, **others: Any) -> GraderPool:  # noqa: ANN401
+        return GraderPool(workers, NEVER_S, **{"decide": planted.undecided, "grade": planted.obey, **others})
 
     return make
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def one(grader_pool: Callable[..., GraderPool]) -> AsyncIterator[GraderPool]:
-    """A pool of one worker with a short deadline."""
-    async with grader_pool(1, 0.4) as started:
+    """A pool of one worker."""
+    async with grader_pool() as started:
         yield started
+
+
+@contextlib.contextmanager
+def hurried(some: GraderPool) -> Iterator[None]:
+    """A short deadline, for answers that are to run into it and no others."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(some, "_timeout_s", DEADLINE_S)
+        yield
 
 
 def pids(some: GraderPool) -> list[int]:
@@ -62,8 +75,29 @@ def kill_fork_server() -> None:
     forkserver.ensure_running()
     server = psutil.Process(forkserver._forkserver._forkserver_pid)  # type: ignore[attr-defined]
     server.kill()
-    while server.status() != psutil.STATUS_ZOMBIE:  # to be waited for by `multiprocessing`
-        time.sleep(0.01)
+    with contextlib.suppress(psutil.NoSuchProcess):  # a pool that needs another has just waited for it
+        while server.status() != psutil.STATUS_ZOMBIE:  # to be waited for by `multiprocessing`
+            time.sleep(0.01)
+
+
+def jump(patch: pytest.MonkeyPatch, seconds: float) -> None:
+    """The event loop's clock leaps."""
+    loop = asyncio.get_running_loop()
+    now = loop.time
+    patch.setattr(loop, "time", lambda: now() + seconds)
+
+
+async def until(happened: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not happened():
+        assert time.monotonic() < end
+        await asyncio.sleep(0.01)
+
+
+def in_hand(some: GraderPool) -> bool:
+    """Whether a worker has taken up an answer."""
+    managers = [worker._pool_manager.task_manager for worker in some._workers]
+    return any(task.started for manager in managers for task in tuple(manager.tasks.values()))
 
 
 async def outcome(some: GraderPool, text: str) -> tuple[str, str]:
@@ -82,7 +116,7 @@ async def test_what_is_settled_at_once_starts_no_worker() -> None:
 
 
 async def test_the_rest_is_graded_by_the_grader_given_or_by_maths(planted: Any, one: GraderPool) -> None:  # noqa: ANN401
-    async with GraderPool(1, decide=planted.undecided) as some:
+    async with GraderPool(1, NEVER_S, decide=planted.undecided) as some:
         assert (await some.grade(*ROOTS)).verdict == "correct"
         assert (await some.grade(r"\boxed{\sqrt{7}}", r"2\sqrt{2}")).verdict == "incorrect"
     assert (await one.grade("anything", "planted")).rule == "planted"
@@ -90,25 +124,32 @@ async def test_the_rest_is_graded_by_the_grader_given_or_by_maths(planted: Any, 
 
 async def test_starting_leaves_the_event_loop_free_and_does_not_count_against_the_deadline(
     grader_pool: Callable[..., GraderPool],
+    planted: Any,  # noqa: ANN401 - a module
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    longest = 0.0
+    monkeypatch.setattr(pool, "_prepare", partial(planted.prepare_when_let, tmp_path))
+    async with grader_pool() as fresh:
+        waiting = asyncio.create_task(fresh.grade("fine", "x"))
+        await until((tmp_path / "here").exists)
+        jump(monkeypatch, 2 * NEVER_S)
+        await asyncio.sleep(0.01)
+        assert not waiting.done()
+        (tmp_path / "let").touch()  # had starting held up the event loop, nobody would do this
+        assert (await waiting).correct
 
-    async def tick() -> None:
-        nonlocal longest
-        while True:
-            before = time.perf_counter()
-            await asyncio.sleep(0.001)
-            longest = max(longest, time.perf_counter() - before)
 
-    kill_fork_server()
-    ticking = asyncio.create_task(tick())
-    async with grader_pool(1, 0.3) as fresh:
-        began = time.perf_counter()
-        assert (await fresh.grade("nap", "x")).correct
-        took = time.perf_counter() - began
-    ticking.cancel()
-    assert took > 0.3
-    assert longest < took / 2
+async def test_a_text_that_reaches_its_worker_late_is_graded(one: GraderPool, monkeypatch: pytest.MonkeyPatch) -> None:
+    await one.grade("fine", "x")
+    (stopped,) = pids(one)
+    os.kill(stopped, signal.SIGSTOP)
+    waiting = asyncio.create_task(one.grade("fine", "x"))
+    await asyncio.sleep(0)
+    jump(monkeypatch, NEVER_S + 5)
+    await asyncio.sleep(0.01)
+    assert not waiting.done()
+    os.kill(stopped, signal.SIGCONT)
+    assert int((await waiting).seconds) == stopped
 
 
 async def test_workers_are_as_many_as_answers_at_a_time_up_to_the_cores(
@@ -160,8 +201,8 @@ async def test_workers_are_limited(grader_pool: Callable[..., GraderPool]) -> No
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("hang", ("timeout", "deadline")),
-        ("sleep", ("timeout", "deadline")),
+        ("hang soon", ("timeout", "deadline")),
+        ("sleep soon", ("timeout", "deadline")),
         ("crash", ("error", "worker_died/exit 3")),
         ("die", ("error", "worker_died/SIGKILL")),
         ("eat", ("error", "MemoryError")),
@@ -172,27 +213,28 @@ async def test_workers_are_limited(grader_pool: Callable[..., GraderPool]) -> No
 async def test_an_answer_that_ends_its_worker_is_named_and_the_next_is_graded(
     one: GraderPool, text: str, expected: tuple[str, str]
 ) -> None:
-    began = time.perf_counter()
     first, second = await asyncio.gather(outcome(one, text), outcome(one, "fine"))
     assert (first, second) == (expected, ("correct", "x"))
-    assert time.perf_counter() - began < 5
 
 
-async def test_a_worker_that_switches_off_its_alarm_and_works_on_ends_by_cpu_time(
-    one: GraderPool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pool, "_GRACE_S", 60)
+async def test_an_answer_has_the_time_that_the_pool_gives_it(one: GraderPool) -> None:
+    with hurried(one):
+        assert await outcome(one, "sleep") == ("timeout", "deadline")
+
+
+async def test_a_worker_that_switches_off_its_alarm_and_works_on_ends_by_cpu_time(one: GraderPool) -> None:
     assert await outcome(one, "spin_on") == ("timeout", "cpu")
 
 
 async def test_a_worker_that_switches_off_its_alarm_and_sleeps_is_killed(
     one: GraderPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool, "_GRACE_S", 0.2)
+    monkeypatch.setattr(pool, "_GRACE_S", DEADLINE_S)
     await one.grade("fine", "x")
     (sleeper,) = (psutil.Process(pid) for pid in pids(one))
-    assert await outcome(one, "sleep_on") == ("timeout", "deadline")
-    await asyncio.to_thread(sleeper.wait, 5)
+    with hurried(one):
+        assert await outcome(one, "sleep_on") == ("timeout", "deadline")
+    await asyncio.to_thread(sleeper.wait, 60)
 
 
 async def test_an_unfinished_answer_is_quoted_where_the_text_is_short(one: GraderPool) -> None:
@@ -203,9 +245,14 @@ async def test_an_unfinished_answer_is_quoted_where_the_text_is_short(one: Grade
 
 
 async def test_other_answers_go_on_while_some_hang(grader_pool: Callable[..., GraderPool]) -> None:
-    texts = ["hang", "fine", "die", "fine", "hang", "fine", "crash", "fine"]
-    async with grader_pool(2, 0.4) as some:
+    texts = ["hang soon", "fine", "die", "fine", "hang soon", "fine", "crash", "fine"]
+    async with grader_pool(3) as some:
+        hanging = asyncio.create_task(some.grade("hang", "x"))
         verdicts = await asyncio.gather(*(some.grade(text, "x") for text in texts))
+        assert not hanging.done()
+        hanging.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await hanging
     assert [verdict.verdict for verdict in verdicts] == [
         "timeout", "correct", "error", "correct", "timeout", "correct", "error", "correct",
     ]  # fmt: skip
@@ -226,7 +273,7 @@ async def test_rules_that_raise_at_once_are_named_by_the_worker(grader_pool: Cal
 
 
 async def test_no_answer_hangs_or_breaks_the_rules_of_maths(planted: Any) -> None:  # noqa: ANN401
-    async with GraderPool(1, timeout_s=1.0, decide=planted.undecided) as some:
+    async with GraderPool(1, NEVER_S, decide=planted.undecided) as some:
         for answer in (
             "9^{9^{9^9}}",
             "100000000!",
@@ -237,23 +284,25 @@ async def test_no_answer_hangs_or_breaks_the_rules_of_maths(planted: Any) -> Non
             r"\sqrt{-1}^{\infty}",
             r"\operatorname{__import__}(x)",
         ):
-            began = time.perf_counter()
             verdict = await some.grade(f"\\boxed{{{answer}}}", r"\sqrt{2}")
-            assert verdict.verdict != "correct", answer[:20]
-            assert time.perf_counter() - began < 4, answer[:20]
+            assert verdict.verdict == "incorrect", answer[:20]
         assert (await some.grade(*ROOTS)).correct
 
 
 async def test_megabytes_go_through(grader_pool: Callable[..., GraderPool]) -> None:
     text = "so {\ud800" * 500_000
-    async with grader_pool(1, 30) as patient:
-        assert (await patient.grade(text, "5")).answer == text
+    async with grader_pool() as some:
+        assert (await some.grade(text, "5")).answer == text
 
 
 # --- what happens from outside --------------------------------------------------------------------------
 
 
-async def test_workers_that_cannot_start_are_told_to_the_answer_that_needs_one(planted: Any) -> None:  # noqa: ANN401
+async def test_workers_that_cannot_start_are_told_to_the_answer_that_needs_one(
+    planted: Any,  # noqa: ANN401 - a module
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pool, "_PAUSE_S", 0.0)
     async with GraderPool(1, memory_bytes="plenty") as broken:  # type: ignore[arg-type]
         assert (await broken.grade(r"\boxed{5}", "5")).correct
         broken._decide = planted.undecided
@@ -262,11 +311,12 @@ async def test_workers_that_cannot_start_are_told_to_the_answer_that_needs_one(p
 
 
 async def test_idle_workers_killed_from_outside_cost_no_answer(one: GraderPool) -> None:
-    for pause_s in (0.0, 0.3):  # before pebble has noticed, and after
+    for noticed in (False, True):
         await one.grade("fine", "x")
         for pid in pids(one):
             os.kill(pid, signal.SIGKILL)
-        await asyncio.sleep(pause_s)
+        if noticed:
+            await until(lambda: not any(worker.active for worker in one._workers))
         assert (await one.grade("fine", "x")).correct
 
 
@@ -274,8 +324,24 @@ async def test_a_fork_server_killed_from_outside_costs_no_answer(one: GraderPool
     await one.grade("fine", "x")
     kill_fork_server()
     assert (await one.grade("fine", "x")).correct
-    assert (await outcome(one, "die"))[0] == "error"
+    assert await outcome(one, "die") == ("error", "worker_died/SIGKILL")
     assert (await one.grade("fine", "x")).correct
+
+
+async def test_an_answer_in_hand_when_the_fork_server_is_killed_is_graded_by_another_worker(
+    one: GraderPool, tmp_path: Path
+) -> None:
+    begun = tmp_path / "begun"
+    waiting = asyncio.create_task(one.grade(f"once {begun}", "x"))
+    await until(lambda: begun.exists() and begun.read_text() != "")
+    first = int(begun.read_text())
+    try:
+        kill_fork_server()
+        second = await waiting
+    finally:
+        os.kill(first, signal.SIGKILL)  # asleep till its deadline: who could end it is gone
+    assert second.correct
+    assert int(second.seconds) != first
 
 
 async def test_workers_ignore_ctrl_c(one: GraderPool) -> None:
@@ -288,14 +354,16 @@ async def test_workers_ignore_ctrl_c(one: GraderPool) -> None:
 
 
 async def test_a_cancelled_answer_frees_its_worker(grader_pool: Callable[..., GraderPool]) -> None:
-    async with grader_pool(1, 60) as some:
+    async with grader_pool() as some:
         await some.grade("fine", "x")
         (hanging,) = (psutil.Process(pid) for pid in pids(some))
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.2):
-                await some.grade("hang", "x")
+        waiting = asyncio.create_task(some.grade("hang", "x"))
+        await until(lambda: in_hand(some))
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
         assert (await some.grade("fine", "x")).correct
-    hanging.wait(5)
+    hanging.wait(60)
 
 
 async def test_an_answer_cancelled_while_its_worker_starts_leaves_none(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 from dataclasses import replace
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from eli5b_batch import grading
+from eli5b_batch.grading import math
 from eli5b_batch.grading.math import decide, grade
 
 if TYPE_CHECKING:
@@ -225,12 +227,21 @@ def warm() -> None:
 def test_any_text_against_any_gold_is_decided_or_left_within_bounds(text: str, gold: str) -> None:
     cpu_s, memory_mb = spent()
     for response in (text, boxed(text), f"The answer is ${text}$."):
-        verdict, again = decide(response, gold), decide(response, gold)
+        verdict = decide(response, gold)
         assert verdict is None or verdict.verdict in DECIDED
-        assert (verdict and replace(verdict, seconds=0)) == (again and replace(again, seconds=0))
     after_s, after_mb = spent()
     assert after_s - cpu_s < CPU_S
     assert after_mb - memory_mb < MEMORY_MB
+
+
+@few
+@given(texts, texts)
+def test_any_text_against_any_gold_is_decided_the_same_way_again(text: str, gold: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(math, "_AT_ONCE_S", inf)  # a busy machine leaves to a worker now what it settled before
+        for response in (text, boxed(text), f"The answer is ${text}$."):
+            verdict, again = decide(response, gold), decide(response, gold)
+            assert (verdict and replace(verdict, seconds=0)) == (again and replace(again, seconds=0))
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
@@ -238,4 +249,6 @@ def test_any_text_against_any_gold_is_decided_or_left_within_bounds(text: str, g
 def test_any_text_against_any_gold_gets_a_verdict_from_the_public_function(text: str, gold: str) -> None:
     verdict = grading.grade(boxed(text), gold)
     assert verdict.verdict in DECIDED | {"timeout"}
-    assert grading.is_correct(boxed(text), gold) is verdict.correct
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(grading, "grade", lambda *asked: {(boxed(text), gold): verdict}[asked])
+        assert grading.is_correct(boxed(text), gold) is verdict.correct

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from eli5b_batch.grading.formulas.work import TooBigError, Work
+from eli5b_batch.grading.formulas.work import OutOfTimeError, TooBigError, Work
 
 
 def test_work_is_done_until_it_is_spent() -> None:
@@ -24,3 +24,9 @@ def test_even_what_costs_nothing_counts() -> None:
 def test_one_dear_operation_is_refused_before_it_is_done() -> None:
     with pytest.raises(TooBigError):
         Work().charge(2e6)
+
+
+def test_it_ends_with_the_time_there_is() -> None:
+    Work(seconds=60).charge(0)
+    with pytest.raises(OutOfTimeError):
+        Work(seconds=-1).charge(0)
