@@ -158,7 +158,7 @@ def _api_clients(
         backends[member.name] = OpenAIBackend(
             name,
             base_url,
-            key=key,
+            secrets=[key] if key else [],
             key_env=member.api_key_env,
             transport=network.transport(name, member.name)
             if network

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import math
-import re
+import time
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
+from eli5b_batch.backends import contents, ends, refusals, replies
 from eli5b_batch.backends.base import CALL_HEADER, ChatReply, ChatRequest, ModelFacts, keepable
-from eli5b_batch.backends.transport import CONTROL_TIMEOUT_S, Response, Transport, as_count, as_object, as_text
-from eli5b_batch.errors import BadReplyError, CallError, NoServerError, ProviderRefusedError, RetryableError
+from eli5b_batch.backends.host_words import Meaning
+from eli5b_batch.backends.transport import CONTROL_TIMEOUT_S, Response, Transport
+from eli5b_batch.backends.values import as_count, as_object, as_text
+from eli5b_batch.errors import BadReplyError, CallError, NoServerError, ProviderRefusedError, QuotaError, RetryableError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -31,12 +34,27 @@ HEALTH_TIMEOUT_S: Final = 10.0
 
 _OPTIONS: Final = {"max_tokens": "num_predict"}
 _NANO: Final = 1e-9
-_OVERFLOW: Final = re.compile(r"context[ _](length|size)")
-_REFUSED: Final = {
-    401: "refuses to answer without a login: sign in there with `ollama signin`",
-    402: "answers only paid accounts: pay for it, or choose a model that runs on your own machine",
-    403: "refuses this host name: name it localhost or by its IP address, or start it with OLLAMA_HOST set to that one",
+_STOPS: Final = {
+    Meaning.KEY: "{url} refuses to answer without a login: sign in there with `ollama signin` ({answer}: {sentence})",
+    Meaning.CREDIT: "{url} answers only paid accounts: pay for it, or choose a model that runs on your own machine "
+    "({answer}: {sentence})",
+    Meaning.ACCOUNT: "{url} refuses this account: settle that with the host, or choose a model that runs on your own "
+    "machine ({answer}: {sentence})",
+    Meaning.LATER: "{url} has no more for this account now: run the same command again later, or choose a model that "
+    "runs on your own machine ({answer}: {sentence})",
+    Meaning.MODEL: "{url}: {sentence}; run: ollama pull {model}",
+    Meaning.ADDRESS: "{url} redirects to {sentence} ({answer})",
 }
+"""What ends the run, and what would be right."""
+
+_HOST_NAME: Final = (
+    "{url} refuses this host name: name it localhost or by its IP address, or start it with OLLAMA_HOST set to that "
+    "one ({answer})"
+)
+"""What a 403 without a body means."""
+
+_AT_THE_START: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.PAYMENT_REQUIRED, HTTPStatus.FORBIDDEN})
+"""What a server answers that is there, and refuses already to tell its version."""
 
 
 class OllamaBackend:
@@ -77,9 +95,7 @@ class OllamaBackend:
         }
         headers = {CALL_HEADER: request.key} if self._trace else None
         response = await self._transport.post(f"{base_url}/api/chat", body, headers, deadline_s)
-        if response.status != HTTPStatus.OK:
-            raise self._failure(response, request.model, base_url)
-        return _read_reply(response, request.sampling.get("num_ctx"))
+        return self._read_reply(response, request, base_url)
 
     async def reach(self, models: Sequence[str]) -> dict[str, ModelFacts]:
         """Every model must be on a slot that answers, and the same on all of them; see `Backend.reach`.
@@ -117,7 +133,7 @@ class OllamaBackend:
         """What one server says of `models`: digest, quantisation, size, version, share in GPU memory if loaded."""
         try:
             response = await self._transport.get(f"{url}/api/version")
-            if response.status in _REFUSED:
+            if response.status in _AT_THE_START:
                 raise self._failure(response, "", url)
             version = response.json()["version"]
         except (RetryableError, KeyError, TypeError):
@@ -210,21 +226,32 @@ class OllamaBackend:
         """Close all connections."""
         await self._transport.close()
 
+    def _read_reply(self, response: Response, request: ChatRequest, url: str) -> ChatReply:
+        """The reply that a response holds, or why it holds none."""
+        if response.status != HTTPStatus.OK:
+            raise self._failure(response, request.model, url)
+        body = as_object(response.json())
+        message = body.get("message")
+        if isinstance(message, dict):
+            return _reply(response, body, message, request.sampling.get("num_ctx"))
+        if refusals.is_complaint(body):
+            raise self._failure(response, request.model, url)
+        raise response.unreadable(f"the reply is not a chat message: {response.excerpt()}")
+
     def _failure(self, response: Response, model: str, url: str) -> CallError | ProviderRefusedError:
-        status = response.status
-        said = _error_text(response)
-        if status in _REFUSED:
-            return ProviderRefusedError(f"providers.{self._name}: {url} {_REFUSED[status]} ({status}: {said})")
-        if status == HTTPStatus.NOT_FOUND:
-            return ProviderRefusedError(f"providers.{self._name}: {url}: {said}; run: ollama pull {model}")
-        if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
-            goal = response.quote(response.headers.get("location", "nowhere"))
-            return ProviderRefusedError(f"providers.{self._name}: {url} redirects to {goal} ({status})")
-        if status == HTTPStatus.BAD_REQUEST and _OVERFLOW.search(said):
-            return CallError("context_overflow", f"{said}; raise sampling.num_ctx", status=status)
-        if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in (408, 429, 499):
-            return RetryableError("server_error", f"{url} answered {status}: {said}", status=status)
-        return CallError("bad_request", f"{url} answered {status}: {said}", status=status)
+        refusal = refusals.read(response, model, time.time)
+        failure = refusals.call_error(refusal, url)
+        nameless = response.status == HTTPStatus.FORBIDDEN and not response.body
+        if failure is None or nameless:
+            advice = _HOST_NAME if nameless else _STOPS[refusal.meaning]
+            kind = QuotaError if refusal.meaning is Meaning.LATER else ProviderRefusedError
+            told = advice.format(url=url, model=model, answer=refusal.answer, sentence=refusal.sentence)
+            return kind(f"providers.{self._name}: {told}")
+        if refusal.meaning is Meaning.OVERFLOW:
+            return CallError(failure.kind, f"{refusal.sentence}; raise sampling.num_ctx", status=refusal.status)
+        if refusal.meaning is Meaning.WAIT:  # a slot has no limits to keep to: its queue was full
+            return RetryableError(Meaning.TROUBLE.value, str(failure), status=refusal.status)
+        return failure
 
 
 @asynccontextmanager
@@ -272,46 +299,38 @@ def _listed_name(model: str, listed: Mapping[str, Any]) -> str | None:
     return next((name for name in listed if name.lower() == wanted), None)
 
 
-def _read_reply(response: Response, num_ctx: int | None) -> ChatReply:
-    body = as_object(response.json())
-    message = body.get("message")
-    if not isinstance(message, dict):
-        raise RetryableError("bad_reply", f"the reply is not a chat message: {response.excerpt()}")
-    text = as_text(message.get("content"))
-    reason = as_text(body.get("done_reason"))
+def _reply(response: Response, body: dict[str, Any], message: dict[str, Any], num_ctx: int | None) -> ChatReply:
+    """What a chat message says, if the server was done with it and its prompt was not cut."""
+    content = contents.read(message.get("content"))
+    word = ends.finish_word(body.get("done_reason"))
     usage = {"input_tokens": as_count(body.get("prompt_eval_count")), "output_tokens": as_count(body.get("eval_count"))}
-    partial = {"usage": usage, "reply": {"text": text, "finish_reason": reason}}
+    extra = {name: message[name] for name in (*replies.CALLS, "thinking") if message.get(name)} | content.extra
+    if body.get("logprobs"):
+        extra["logprobs"] = body["logprobs"]
+    reply = ChatReply(
+        content.text, word, usage, extra=keepable(extra), finish=ends.finish_of(word), refusal=content.refusal
+    )
     if body.get("done") is not True:
-        raise BadReplyError("not_done", "the server gave up in the middle (done is not true)", partial=partial)
+        reply.finish = "broken"
+        raise BadReplyError(
+            "not_done", "the server gave up in the middle (done is not true)", partial=replies.partial(reply)
+        )
     if num_ctx is not None and usage["input_tokens"] >= num_ctx:
         raise BadReplyError(
             "context_overflow",
             f"the prompt filled the window of {num_ctx} tokens and was cut; raise sampling.num_ctx",
-            partial=partial,
+            partial=replies.partial(reply),
         )
-    if not text.strip():
-        said = response.quote(reason, 40) or "not given"
-        raise BadReplyError("empty_reply", f"the reply has no content (done_reason {said})", partial=partial)
-    extra = {k: message[k] for k in ("tool_calls", "thinking") if message.get(k)}
-    if body.get("logprobs"):
-        extra["logprobs"] = body["logprobs"]
+    reply = replies.answered(reply, response, "done_reason")
     seconds = {
         name: as_count(body.get(f"{name}_duration")) * _NANO for name in ("total", "load", "prompt_eval", "eval")
     }
-    load_s = seconds.pop("load")
-    extra = keepable(extra)
-    extra["durations"] = {name: round(value, 6) for name, value in seconds.items()}
+    reply.load_s = seconds.pop("load")
+    reply.work_s = seconds["prompt_eval"] + seconds["eval"]
+    reply.extra["durations"] = {name: round(value, 6) for name, value in seconds.items()}
     if num_ctx is not None and sum(usage.values()) >= num_ctx:
         # Servers stop there; those before 0.12.6 go on without the first half of what they have read. Either way the
         # text is not what a larger window had given.
-        extra["window_full"] = True
-    work_s = seconds["prompt_eval"] + seconds["eval"]
-    return ChatReply(text, reason, usage, load_s=load_s, work_s=work_s, extra=extra)
-
-
-def _error_text(response: Response) -> str:
-    try:
-        body = response.json()
-    except RetryableError:
-        return response.excerpt()
-    return response.quote(as_text(as_object(body).get("error"))) or response.excerpt()
+        reply.extra["window_full"] = True
+        reply.finish = "cut" if reply.finish == "whole" else reply.finish
+    return reply

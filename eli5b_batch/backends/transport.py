@@ -1,4 +1,4 @@
-"""HTTP for both backends: one aiohttp session, JSON by orjson, failures in the package's own terms.
+"""HTTP for both backends: one aiohttp session, responses and their bodies, failures in the package's own terms.
 
 Must not know: what the bodies mean.
 """
@@ -12,27 +12,42 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import aiohttp
 import orjson
 
+from eli5b_batch.backends import bodies
+from eli5b_batch.backends.masking import mask
 from eli5b_batch.errors import RetryableError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 CONNECT_TIMEOUT_S: Final = 10.0
 CONTROL_TIMEOUT_S: Final = 30.0
 
-_HIDDEN: Final = "***"
 _LONGEST_REASON: Final = 200
-_LARGEST: Final = 2**53
-"""What a number of JSON can be trusted to."""
+_KEPT: Final = 65536
+"""Characters of a body that are kept where it can't be read."""
 
 
 class Response(NamedTuple):
-    """Status, headers and body of an answered request; `secret` is what no message may quote of them."""
+    """Status, headers and body of an answered request; `secrets` are what no message may quote of them."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
-    secret: str = ""
+    secrets: Sequence[str] = ()
+
+    @property
+    def text(self) -> str:
+        """The body as a text, whatever it is."""
+        return bodies.text_of(self.body, bodies.charset(self._content_type))
+
+    @property
+    def is_page(self) -> bool:
+        """Whether a body that is no JSON is a page for people, as proxies send."""
+        return bodies.is_page(self.text, self._content_type)
+
+    @property
+    def _content_type(self) -> str:
+        return self.headers.get("content-type", "")
 
     def json(self) -> Any:  # noqa: ANN401 (JSON)
         """The body as JSON.
@@ -41,22 +56,25 @@ class Response(NamedTuple):
             RetryableError: it is none, as from a proxy's error page.
         """
         try:
-            return orjson.loads(self.body)
-        except orjson.JSONDecodeError:
-            raise RetryableError(
-                "bad_reply",
-                f"the server answered {self.status} with something that is not JSON: {self.excerpt()}",
-            ) from None
+            return bodies.read(self.body, bodies.charset(self._content_type))
+        except bodies.UnreadableError as error:
+            raise self.unreadable(f"the server answered {self.status} with {error}: {self.excerpt()}") from None
+
+    def unreadable(self, reason: str) -> RetryableError:
+        """The failure of a reply that can't be read: it is worth asking for again, and kept as far as it goes."""
+        kept = mask(self.text[:_KEPT], self.secrets)
+        return RetryableError(
+            "bad_reply", self.quote(reason), status=self.status, partial={"reply": {"text": "", "body": kept}}
+        )
 
     def excerpt(self, length: int = 120) -> str:
         """The beginning of the body, on one line, for a message."""
-        body = self.body.replace(self.secret.encode(), _HIDDEN.encode()) if self.secret else self.body
-        shown = _one_line(body[: 4 * length].decode("utf-8", "replace"))
+        shown = _one_line(mask(self.text[: 4 * length], self.secrets))
         return repr(shown if len(shown) <= length else shown[:length] + "...")
 
     def quote(self, said: str, length: int = 300) -> str:
-        """What the server said, on one line, for a message. The secret goes before the cut, which might leave half."""
-        return _one_line(said.replace(self.secret, _HIDDEN) if self.secret else said)[:length]
+        """What the server said, on one line, for a message. Secrets go before the cut, which might leave a part."""
+        return _one_line(mask(said, self.secrets))[:length]
 
 
 class Transport:
@@ -71,6 +89,7 @@ class Transport:
     def __init__(self, connections: int, timeout_s: float, headers: Mapping[str, str] | None = None) -> None:
         self._timeout_s = timeout_s
         self._timeout = _timeout(timeout_s)
+        self._secrets = [value.split()[-1] for value in (headers or {}).values() if value.split()]
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=connections, limit_per_host=0, keepalive_timeout=60),
             headers={"Content-Type": "application/json", **(headers or {})},
@@ -118,7 +137,8 @@ class Transport:
                 "connection", f"{url}: can't connect: {_reason(error.os_error)}", unsent=True
             ) from None
         except (aiohttp.ClientError, OSError) as error:
-            reason = _one_line(str(error))[:_LONGEST_REASON] or type(error).__name__
+            # aiohttp quotes what it could not read, which may be the request that a broken server sends back
+            reason = _one_line(mask(str(error), self._secrets))[:_LONGEST_REASON] or type(error).__name__
             raise RetryableError("connection", f"{url}: the connection broke: {reason}") from None
 
     async def close(self) -> None:
@@ -128,23 +148,6 @@ class Transport:
 
 def _timeout(total_s: float) -> aiohttp.ClientTimeout:
     return aiohttp.ClientTimeout(total=total_s, sock_connect=CONNECT_TIMEOUT_S)
-
-
-def as_count(value: object) -> int:
-    """A number that a server tells, whole and not negative; 0 for everything else that JSON can hold there."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return 0
-    return int(min(max(value, 0), _LARGEST))
-
-
-def as_text(value: object) -> str:
-    """A text that a server sends; empty for everything else that JSON can hold there."""
-    return value if isinstance(value, str) else ""
-
-
-def as_object(value: object) -> dict[str, Any]:
-    """An object that a server sends; empty for everything else that JSON can hold there."""
-    return value if isinstance(value, dict) else {}
 
 
 def _reason(error: OSError) -> str:

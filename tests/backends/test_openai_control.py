@@ -37,7 +37,7 @@ def says(body: object, status: int = 200) -> Handler:
 
 
 async def reach(transport: Transport, url: str, *models: str) -> dict[str, ModelFacts]:
-    client = OpenAIBackend("together", f"{url}/v1", key=KEY, key_env="TOGETHER_API_KEY", transport=transport)
+    client = OpenAIBackend("together", f"{url}/v1", secrets=[KEY], key_env="TOGETHER_API_KEY", transport=transport)
     return await client.reach(models)
 
 

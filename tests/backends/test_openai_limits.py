@@ -37,7 +37,7 @@ def says(body: object, headers: dict[str, str], status: int = 200) -> Handler:
 
 
 async def answer(url: str, connect: Connect) -> ChatReply:
-    client = OpenAIBackend("together", url, key="", key_env=None, transport=connect(), trace=False)
+    client = OpenAIBackend("together", url, key_env=None, transport=connect(), trace=False)
     request = ChatRequest("p|answer", "m", [{"role": "user", "content": "1 + 1?"}], {"max_tokens": 10}, 7)
     return await client.chat(request, url, 5.0)
 
@@ -58,8 +58,8 @@ async def limited(url: str, connect: Connect) -> RateLimitedError:
         ({"x_ratelimit_reset": "2"}, 2.0),
         ({"X_RateLimit_Reset": "2"}, 2.0),
         ({"retry_after": "1", "x_ratelimit_reset": "2"}, 1.0),
-        ({"retry_after": "Sat, 21 Nov 2026 02:00:00 GMT"}, None),
-        ({"retry_after": "Sat, 21 Nov 2026 02:00:00 GMT", "x_ratelimit_reset": "2"}, 2.0),
+        ({"retry_after": "Sat, 21 Nov 2026 02:00:05 GMT", "date": "Sat, 21 Nov 2026 02:00:00 GMT"}, 5.0),
+        ({"retry_after": "Sat, 21 Nov 2026 01:00:00 GMT", "date": "Sat, 21 Nov 2026 02:00:00 GMT"}, 0.0),
         ({"retry_after": "soon"}, None),
         ({"retry_after": ""}, None),
         ({"retry_after": "nan"}, None),

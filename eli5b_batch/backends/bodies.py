@@ -1,0 +1,126 @@
+"""From the bytes of a body to JSON, however badly they are written: nobody pays twice for a stray byte.
+
+Must not know: HTTP, what the JSON means. What is well written is read by orjson; only what that refuses goes the long
+way: wrong bytes and lone surrogates become U+FFFD, NaN and infinities become null, control characters are kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import re
+from typing import Any, Final
+
+import orjson
+
+from eli5b_batch.backends import streams
+
+_CHARSET: Final = re.compile(r"charset=[\"']?([\w.:-]+)", re.IGNORECASE)
+_ESCAPES: Final = re.compile(
+    r"\\(?:ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}|u(d[89a-f][0-9a-f]{2})|.)", re.IGNORECASE | re.DOTALL
+)
+"""Escapes of JSON: a pair of surrogates, a lone one (kept apart), any other."""
+
+_TITLE: Final = re.compile(r"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
+_AROUND: Final = "\ufeff\x00 \t\r\n"
+_ESCAPE: Final = len(r"\uffff")
+_DIGITS: Final = 18
+"""Digits of a whole number that JSON can carry on; a longer one is read as a float."""
+
+
+class UnreadableError(ValueError):
+    """A body that is no JSON; the message says what it is instead."""
+
+
+def charset(content_type: str) -> str:
+    """The charset that a content type declares, "" for none."""
+    declared = _CHARSET.search(content_type)
+    return declared[1] if declared else ""
+
+
+def text_of(body: bytes, declared: str = "") -> str:
+    """The body's text, by its declared charset, else by how it looks; surrogate pairs joined, wrong bytes replaced."""
+    looks = json.detect_encoding(body)
+    for name, errors in ((declared or looks, "strict"), (looks, "surrogatepass"), (declared or looks, "replace")):
+        with contextlib.suppress(LookupError, ValueError):  # an unknown charset, or not this one: the next is tried
+            text = body.decode(name, errors)
+            return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return body.decode("utf-8", "replace")
+
+
+def is_page(text: str, content_type: str) -> bool:
+    """Whether a text that is no JSON is a page for people, as proxies send."""
+    return text.lstrip(_AROUND).startswith("<") or "html" in content_type.lower()
+
+
+def read(body: bytes, declared: str = "") -> Any:  # noqa: ANN401 (JSON)
+    """The JSON value that a body holds; of a stream of chunks, what they come to.
+
+    Raises:
+        UnreadableError: it holds none.
+    """
+    with contextlib.suppress(orjson.JSONDecodeError):  # read the long way below
+        return orjson.loads(body)
+    text = text_of(body, declared).strip(_AROUND)
+    try:
+        return _first_value(text)
+    except RecursionError:
+        raise UnreadableError("JSON nested too deeply to be read") from None
+    except json.JSONDecodeError as error:
+        whole = _joined(text)
+        if whole is None:
+            raise UnreadableError(_what(text, error)) from None
+        return whole
+
+
+def _first_value(text: str) -> Any:  # noqa: ANN401 (JSON)
+    """The value a text begins with; what follows an object does not matter, unless it goes on in JSON."""
+    value, end = _DECODER.raw_decode(_ESCAPES.sub(_whole_character, text))
+    rest = text[end:].strip(_AROUND)
+    if rest and (rest[0] in "{[" or not isinstance(value, dict)):
+        raise json.JSONDecodeError("Extra data", text, end)
+    return value
+
+
+def _whole_character(escape: re.Match[str]) -> str:
+    return "\\ufffd" if escape[1] else escape[0]
+
+
+def _joined(text: str) -> dict[str, Any] | None:
+    found = streams.pieces(text)
+    if found is None:
+        return None
+    try:
+        chunks = [_first_value(piece) for piece in found.texts]
+        return streams.joined(chunks, ended=found.ended)
+    except (json.JSONDecodeError, RecursionError):
+        return None
+
+
+def _what(text: str, error: json.JSONDecodeError) -> str:
+    """What a text that is no JSON is."""
+    if not text:
+        return "an empty body"
+    if is_page(text, ""):
+        title = _TITLE.search(text)
+        return f"a page of HTML titled {' '.join(title[1].split())!r}" if title else "a page of HTML"
+    if streams.pieces(text) is not None:
+        return "a stream of events that breaks off"
+    if text[0] in "{[" and (error.pos >= len(text) - _ESCAPE or error.msg.startswith("Unterminated string")):
+        return f"JSON that breaks off after {len(text)} characters"
+    return "something that is not JSON"
+
+
+def _whole_number(digits: str) -> float | int | None:
+    return int(digits) if len(digits) <= _DIGITS else _fraction(digits)
+
+
+def _fraction(digits: str) -> float | None:
+    number = float(digits)
+    return number if math.isfinite(number) else None
+
+
+_DECODER: Final = json.JSONDecoder(
+    strict=False, parse_int=_whole_number, parse_float=_fraction, parse_constant=lambda _name: None
+)

@@ -1,0 +1,50 @@
+"""The content of a message: a text, or a list of parts of which the texts are joined and the rest is kept.
+
+Must not know: which protocol a message came by.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+from eli5b_batch.backends.values import as_list, as_object, as_text
+
+_TEXTS: Final = ("text", "output_text")
+_THOUGHTS: Final = ("thinking", "reasoning")
+"""Types of parts: Mistral's `thinking` holds a list of parts again (req_llm#742, inspect_ai#2389)."""
+
+
+class Content(NamedTuple):
+    """The text of a message, the words in which the model declined, and what else its content held."""
+
+    text: str
+    refusal: str
+    extra: dict[str, Any]
+
+
+def read(content: object) -> Content:
+    """A message's content; one part stands for a list of one."""
+    if isinstance(content, str):
+        return Content(content, "", {})
+    texts, thoughts, refusals, others = [], [], [], []
+    for part in as_list(content) or ([content] if isinstance(content, dict) else []):
+        fields = as_object(part)
+        kind = as_text(fields.get("type"))
+        if isinstance(part, str):
+            texts.append(part)
+        elif kind in _TEXTS or (not kind and as_text(fields.get("text"))):
+            texts.append(as_text(fields.get("text")))
+        elif kind in _THOUGHTS:
+            thoughts.append(_plain(fields.get(kind) or fields.get("text")))
+        elif kind == "refusal":
+            refusals.append(as_text(fields.get("refusal")))
+        else:
+            others.append(part)
+    kept = {"reasoning": "".join(thoughts), "parts": others}
+    return Content("".join(texts), "".join(refusals), {name: value for name, value in kept.items() if value})
+
+
+def _plain(thoughts: object) -> str:
+    """Thoughts as one text; they come as a text or as a list of parts."""
+    parts = as_list(thoughts)
+    return as_text(thoughts) or "".join(as_text(part) or as_text(as_object(part).get("text")) for part in parts)

@@ -1,0 +1,62 @@
+"""How a reply ended: every host's word for it, read as one of four.
+
+Must not know: protocols. What no host is known to say counts as a whole reply.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from eli5b_batch.backends.values import as_object, as_text
+
+if TYPE_CHECKING:
+    from eli5b_batch.backends.base import Finish
+
+
+class Word(NamedTuple):
+    """Words for one kind of end, and where they come from."""
+
+    finish: Finish
+    words: str
+    source: str
+
+
+WORDS: Final = (
+    Word("cut", "length", "OpenAI, Ollama"),
+    Word("cut", "MAX_TOKENS", "Google: qwen-code#9884; Anthropic in lower case"),
+    Word("cut", "model_length", "Mistral"),
+    Word("cut", "max_output_tokens max_completion_tokens", "OpenAI: responses"),
+    Word("cut", "max_new_tokens max_length token_limit", "Hugging Face, watsonx"),
+    Word("cut", "model_context_window_exceeded", "Anthropic, Zhipu"),
+    Word("cut", "ERROR_LIMIT", "Cohere"),
+    Word("filtered", "content_filter content_filtered", "OpenAI, Azure; Bedrock"),
+    Word("filtered", "SAFETY RECITATION BLOCKLIST PROHIBITED_CONTENT SPII IMAGE_SAFETY", "Google: FinishReason"),
+    Word("filtered", "refusal", "Anthropic: coder/coder#27118"),
+    Word("filtered", "sensitive", "Zhipu"),
+    Word("filtered", "guardrail_intervened", "Bedrock"),
+    Word("filtered", "ERROR_TOXIC", "Cohere"),
+    Word("broken", "error", "OpenRouter, Cohere"),
+    Word("broken", "abort aborted", "vLLM, SGLang"),
+    Word("broken", "cancelled canceled timeout failed", "gateways"),
+    Word("broken", "insufficient_system_resource", "DeepSeek"),
+    Word("broken", "network_error", "Zhipu"),
+)
+
+
+def _plain(word: str) -> str:
+    """A word without case, signs and the name of an enumeration: `FinishReason.MAX_TOKENS` is `maxtokens`."""
+    return re.sub(r"[^a-z]", "", word.lower()).removeprefix("finishreason")
+
+
+_FINISHES: Final = {_plain(word): row.finish for row in WORDS for word in row.words.split()}
+
+
+def finish_word(value: object) -> str:
+    """The host's word; some put it into an object, as `{"type": "length"}` (SGLang)."""
+    return as_text(value) or as_text(as_object(value).get("type"))
+
+
+def finish_of(word: str) -> Finish:
+    """What a host's word says of the reply it ends."""
+    return _FINISHES.get(_plain(word), "whole")

@@ -1,0 +1,218 @@
+"""What hosts are known to say when they refuse, and what it means: tables, each row with where it comes from.
+
+Must not know: HTTP, how a body is read. A host's typed names (`TYPED`) are asked before its sentences (`SAID`); of each
+table the first row that fits counts. `docs/providers.md` says what becomes of each meaning.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum, Flag, auto
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from eli5b_batch.backends.complaints import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from eli5b_batch.backends.limits import Scope
+
+
+class Meaning(Enum):
+    """Whose refusal it is. The value is the class of the failed call where it is the call's."""
+
+    BAD_REQUEST = "bad_request"
+    REFUSED = "refused"
+    TOO_LARGE = "too_large"
+    FILTERED = "filtered"
+    OVERFLOW = "context_overflow"
+    NOT_DONE = "not_done"
+    TROUBLE = "server_error"
+    WAIT = "rate_limited"
+    LATER = "quota"
+    MODEL = "model"
+    KEY = "key"
+    CREDIT = "credit"
+    ACCOUNT = "account"
+    ADDRESS = "address"
+
+
+class Status(Flag):
+    """What a status says by itself, which decides what else is believed beside it."""
+
+    UNSURE = auto()
+    """400, 403, 412, 422 and such, and an error in a 200 that names none: anything may be meant."""
+    LIMIT = auto()
+    """429."""
+    SIZE = auto()
+    """413."""
+    FAULT = auto()
+    """5xx and such: the host's trouble, unless it says plainly that it is not."""
+
+
+class Typed(NamedTuple):
+    """Names, of which case and signs don't matter, that mean something beside these statuses."""
+
+    meaning: Meaning
+    beside: Status
+    names: frozenset[str]
+    source: str
+
+
+class Said(NamedTuple):
+    """Words of a sentence that mean something beside these statuses."""
+
+    meaning: Meaning
+    beside: Status
+    words: re.Pattern[str]
+    source: str
+
+
+_UNSURE, _LIMIT, _SIZE, _FAULT = Status.UNSURE, Status.LIMIT, Status.SIZE, Status.FAULT
+
+
+def _typed(meaning: Meaning, beside: Status, names: str, source: str) -> Typed:
+    return Typed(meaning, beside, frozenset(map(plain, names.split())), source)
+
+
+def _said(meaning: Meaning, beside: Status, words: str, source: str) -> Said:
+    return Said(meaning, beside, re.compile(words, re.IGNORECASE), source)
+
+
+TYPED: Final = (
+    _typed(Meaning.OVERFLOW, _UNSURE | _SIZE | _FAULT, "context_length_exceeded", "OpenAI; llama-cpp-python 0.3.36"),
+    _typed(Meaning.OVERFLOW, _UNSURE | _SIZE | _FAULT, "exceed_context_size_error", "ggml-org/llama.cpp#15780"),
+    _typed(Meaning.FILTERED, _UNSURE, "content_filter ResponsibleAIPolicyViolation", "Azure: content filtering"),
+    _typed(Meaning.FILTERED, _UNSURE, "reasons flagged_input", "OpenRouter: errors, moderation"),
+    _typed(Meaning.FILTERED, _UNSURE, "content_policy_violation invalid_prompt", "OpenAI: error codes"),
+    _typed(Meaning.FILTERED, _UNSURE, "data_inspection_failed", "DashScope: error codes"),
+    _typed(Meaning.FILTERED, _UNSURE, "sensitive_words_detected", "songquanpeng/one-api"),
+    _typed(Meaning.TOO_LARGE, _UNSURE | _LIMIT | _SIZE, "request_too_large", "Anthropic: errors"),
+    _typed(Meaning.TOO_LARGE, _UNSURE | _LIMIT | _SIZE, "tokens_limit_reached", "GitHub Models: freellmapi#426"),
+    _typed(Meaning.TOO_LARGE, _UNSURE | _LIMIT | _SIZE, "string_above_max_length", "OpenAI: error codes"),
+    _typed(Meaning.CREDIT, _UNSURE | _LIMIT | _FAULT, "insufficient_quota", "OpenAI: ChatGPTNextWeb/NextChat#3664"),
+    _typed(Meaning.CREDIT, _UNSURE | _LIMIT, "billing_not_active billing_hard_limit_reached", "OpenAI: error codes"),
+    _typed(Meaning.CREDIT, _UNSURE | _LIMIT, "insufficient_balance_error", "MiniMax: modelscope#1691"),
+    _typed(Meaning.CREDIT, _UNSURE | _LIMIT, "INSUFFICIENT_BALANCE", "a gateway, 403: sub2api#890"),
+    _typed(Meaning.CREDIT, _UNSURE | _LIMIT, "insufficient_user_quota insufficient_credits", "QuantumNous/new-api"),
+    _typed(Meaning.CREDIT, _UNSURE | _LIMIT, "credit_limit", "Together: togethercomputer/skills"),
+    _typed(Meaning.CREDIT, _UNSURE | _LIMIT, "Arrearage", "DashScope: error codes"),
+    _typed(Meaning.CREDIT, _UNSURE | _LIMIT, "budget_exceeded", "LiteLLM: budgets of virtual keys"),
+    _typed(Meaning.KEY, _UNSURE, "API_KEY_INVALID", "Google, 400: openai-scala-client#109"),
+    _typed(Meaning.KEY, _UNSURE, "API_KEY_SERVICE_BLOCKED UNAUTHENTICATED", "Google: google.api.ErrorReason"),
+    _typed(Meaning.KEY, _UNSURE, "invalid_api_key expired_api_key invalid_token", "OpenAI, Groq: error codes"),
+    _typed(Meaning.KEY, _UNSURE, "authentication_error", "Anthropic: errors"),
+    _typed(Meaning.ACCOUNT, _UNSURE, "organization_restricted", "Groq, 400: songquanpeng/one-api#1764"),
+    _typed(Meaning.ACCOUNT, _UNSURE, "FAILED_PRECONDITION", "Google, 400, the region: gemini-cli#1614"),
+    _typed(Meaning.ACCOUNT, _UNSURE, "CONSUMER_SUSPENDED SERVICE_DISABLED", "Google: google.api.ErrorReason"),
+    _typed(Meaning.ACCOUNT, _UNSURE, "unsupported_country_region_territory", "OpenAI, 403: error codes"),
+    _typed(Meaning.ACCOUNT, _UNSURE, "account_deactivated account_suspended", "OpenAI: error codes"),
+    _typed(Meaning.MODEL, _UNSURE, "model_decommissioned", "Groq, 400: angerman/llm-groq#15"),
+    _typed(Meaning.MODEL, _UNSURE, "model_not_found model_terms_required", "OpenAI, Groq: error codes"),
+    _typed(Meaning.MODEL, _UNSURE, "model_not_available invalid_model", "Together, Mistral"),
+    _typed(Meaning.MODEL, _UNSURE, "unknown_model model_not_supported", "GitHub Models, Hugging Face"),
+    _typed(Meaning.MODEL, _UNSURE, "DeploymentNotFound", "Azure: error codes"),
+    _typed(Meaning.LATER, _UNSURE | _LIMIT, "quota_exceeded daily_limit_exceeded", "hosts with quotas of a day"),
+    _typed(Meaning.LATER, _UNSURE | _LIMIT, "usage_limit_reached usage_limit_exceeded", "hosts with plans"),
+    _typed(Meaning.WAIT, _UNSURE | _LIMIT, "rate_limit_exceeded rate_limit_error", "OpenAI, Groq; Anthropic"),
+    _typed(Meaning.WAIT, _UNSURE | _LIMIT, "RateLimitReached", "Azure: foundry-dev-tools#222"),
+    _typed(Meaning.WAIT, _UNSURE | _LIMIT, "RESOURCE_EXHAUSTED", "Google: google.rpc.Code"),
+    _typed(Meaning.WAIT, _UNSURE | _LIMIT, "ThrottlingException too_many_requests", "Bedrock, 400"),
+    _typed(Meaning.TROUBLE, _UNSURE, "UNAVAILABLE INTERNAL DEADLINE_EXCEEDED", "Google: google.rpc.Code"),
+    _typed(Meaning.TROUBLE, _UNSURE, "overloaded_error engine_overloaded_error", "Anthropic, Moonshot: errors"),
+    _typed(Meaning.TROUBLE, _UNSURE, "server_error internal_server_error service_unavailable", "OpenAI: error codes"),
+    _typed(Meaning.TROUBLE, _UNSURE, "upstream_error", "songquanpeng/one-api"),
+)
+
+OVERRULING: Final = (
+    # Tokens a minute, typed as if there were no credit.
+    _said(Meaning.WAIT, _LIMIT, r"allocated quota exceeded|error-code#token-limit", "DashScope: oh-my-pi#8476"),
+    # A model of which the account has no share, with a wait that never helps.
+    _said(Meaning.ACCOUNT, _LIMIT, r"\blimit:\s*0\b(?![.,]\d)", "Google: QueueLab/QCX#607"),
+    # One long prompt, however long one waits.
+    _said(Meaning.REFUSED, _LIMIT, r"extra usage is required", "Anthropic: claude-code#39948"),
+)
+"""Sentences that are asked before the typed names, which are known to mislead beside them."""
+
+_CONTEXT: Final = r"context[ _](?:length|size|window)|prompt is too long|input is too long|reduce the length of"
+_SIZES: Final = r"max_new_tokens\W+must|input token count.{0,40}exceeds"
+_HARM: Final = r"violat\w+ (?:our |the |of )*(?:usage|content) (?:polic|guideline)|\bflagged (?:as|for)\b"
+_API_KEY: Final = (
+    r"(?:incorrect|invalid|expired|missing) api[ _-]?key"
+    r"|api[ _-]?key (?:is )?(?:not valid|not found|invalid|expired|was reported)"
+)
+_PLACE: Final = (
+    r"(?:location|country|region|territory)(?: \w+){0,3} not (?:supported|available)"
+    r"|not (?:supported|available) in your (?:country|region|location)"
+)
+_BANNED: Final = (
+    r"\b(?:account|organi[sz]ation|project|team)\b.{0,60}\b(?:suspended|restricted|disabled|deactivated|banned)\b"
+)
+_NO_MODEL: Final = (
+    r"model\W{1,3}\S+ (?:has been decommissioned|does not exist|not found|is not found|is not available)"
+    r"|not have access to (?:the )?model|invalid model\b|unknown model"
+)
+
+SAID: Final = (
+    _said(Meaning.NOT_DONE, _UNSURE | _FAULT, r"token repeat limit", "Ollama, 500: ollama/ollama#18374"),
+    _said(Meaning.OVERFLOW, _UNSURE | _SIZE | _FAULT, _CONTEXT, "Mistral, Ollama; Anthropic; Bedrock; Groq"),
+    _said(Meaning.OVERFLOW, _UNSURE | _SIZE, _SIZES, "Together, older; Google"),
+    _said(Meaning.FILTERED, _UNSURE, r"content (?:management|filter\w*) policy", "Azure; Anthropic: claude-code#6195"),
+    _said(Meaning.FILTERED, _UNSURE, r"content exists risk", "DeepSeek, 400: 666ghj/BettaFish#108"),
+    _said(Meaning.FILTERED, _UNSURE, r"inappropriate content", "DashScope, 400: error codes"),
+    _said(Meaning.FILTERED, _UNSURE, _HARM, "OpenAI, OpenRouter; xAI, 403"),
+    _said(Meaning.KEY, _UNSURE, _API_KEY, "xAI, 400: continuedev/continue#10778; Google"),
+    _said(Meaning.KEY, _UNSURE, r"authorization failed", "NVIDIA, 403"),
+    _said(Meaning.CREDIT, _UNSURE | _LIMIT, r"spending limit", "xAI, 403: warp#14867; Fireworks: pollinations#12136"),
+    _said(Meaning.CREDIT, _UNSURE | _LIMIT, r"(?:any|all available|out of|no) credits", "xAI, 403: xai_conversation#7"),
+    _said(Meaning.CREDIT, _UNSURE | _LIMIT, r"credit balance is too low", "Anthropic, 400: errors"),
+    _said(Meaning.CREDIT, _UNSURE | _LIMIT | _FAULT, r"insufficient balance", "MiniMax, also as 500: MiniMax-M2#62"),
+    _said(Meaning.CREDIT, _UNSURE | _LIMIT, r"insufficient (?:account )?(?:balance|credits?|funds)", "sub2api#890"),
+    _said(Meaning.CREDIT, _UNSURE | _LIMIT, r"exceeded your current quota|failure to pay", "OpenAI; Fireworks"),
+    _said(Meaning.ACCOUNT, _UNSURE, _PLACE, "Google: gemini-cli#1614; OpenAI, 403"),
+    _said(Meaning.ACCOUNT, _UNSURE, _BANNED, "Groq, 400: one-api#1764; Fireworks, 412; Anthropic"),
+    _said(Meaning.MODEL, _UNSURE, _NO_MODEL, "Groq, OpenAI, Mistral"),
+    _said(Meaning.MODEL, _UNSURE, r"end of life", "NVIDIA: NVIDIA/NemoClaw#11902"),
+    _said(Meaning.MODEL, _UNSURE, r"not a valid model|no endpoints found", "OpenRouter, 400"),
+    _said(Meaning.MODEL, _UNSURE, r"model not exist", "DeepSeek, 400"),
+    _said(Meaning.LATER, _UNSURE, r"usage limits?\b.{0,40}regain access", "Anthropic, 400: claude-code#38035"),
+    _said(Meaning.WAIT, _UNSURE, r"rate.?limit|too many requests", "gateways, as 400, 403 or in a 200"),
+    _said(Meaning.TROUBLE, _UNSURE, r"overloaded|temporarily unavailable", "gateways, as 400 or 403"),
+)
+
+TOO_LARGE: Final = re.compile(r"request too large", re.IGNORECASE)
+"""OpenAI, 429 (brave/pull-merge#100): one request that is more than the limit of a whole minute."""
+
+LONG_WINDOW: Final = re.compile(
+    r"per[ _-]?(?:day|month|week)|\b(?:daily|monthly|weekly)|\b[RT]PD\b|per 86400\s?s|ByDay\b", re.IGNORECASE
+)
+"""A limit of a day or longer: "on tokens per day (TPD)" (Groq), `free-models-per-day` (OpenRouter, openclaude#936),
+"per 86400s exceeded for UserByModelByDay" (Azure)."""
+
+LONG_WINDOW_NAME: Final = re.compile(r"per(?:day|month|week)|daily|monthly|weekly")
+"""The same in a name without signs: `GenerateRequestsPerDayPerProjectPerModel` (Google), `openrouter_free_tier_daily`
+(OpenRouter, atlas#543)."""
+
+SCOPES: Final[dict[Scope, tuple[re.Pattern[str], re.Pattern[str]]]] = {
+    "requests": (
+        re.compile(r"\w*requestlimited|requests"),
+        re.compile(r"\bRP[MDS]\b|\brequests? per\b|call rate limit"),
+    ),
+    "tokens": (
+        re.compile(r"\w*tokenlimited|tokens"),
+        re.compile(r"\bTP[MD]\b|\btokens? per\b|token rate limit|ByMinuteTokens"),
+    ),
+}
+"""What there was too much of: as a whole name (`dynamic_token_limited`: Together; `tokens`: OpenAI, Groq), and in a
+sentence ("on tokens per min (TPM)": OpenAI; "call rate limit": Azure)."""
+
+
+def typed(names: Iterable[str], beside: Status) -> Meaning | None:
+    """What a host's names mean; None where they say nothing."""
+    told = frozenset(names)
+    return next((row.meaning for row in TYPED if beside in row.beside and row.names & told), None)
+
+
+def said(sentence: str, beside: Status, rows: Iterable[Said] = SAID) -> Meaning | None:
+    """What a host's sentence means; None where it says nothing."""
+    return next((row.meaning for row in rows if beside in row.beside and row.words.search(sentence)), None)

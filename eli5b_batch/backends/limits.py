@@ -1,0 +1,113 @@
+"""What the headers of a response say of limits: how much of what, how much is left, and when there is more.
+
+Must not know: hosts by name, what a limit is used for. Names of headers stand in tables, each with its source.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import defaultdict
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+
+from eli5b_batch.backends import spans
+from eli5b_batch.backends.base import Advice
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+Scope = Literal["requests", "tokens"]
+
+_NAMES: Final = (
+    # OpenAI, Groq, Azure: -limit-requests; Mistral: -limit-req-minute (mistralai/client-ts#169); Cerebras:
+    # -reset-tokens-minute, -remaining-requests-day (qwen-code#670). Alone, as `x-ratelimit-reset`: Together and others.
+    re.compile(
+        r"(?:x-)?ratelimit-(?P<what>limit|remaining|reset)(?:-(?P<scope>requests|req|tokens))?"
+        r"(?:-(?P<window>second|minute|hour|day|month))?"
+    ),
+    # anthropic-ratelimit-requests-remaining: docs.claude.com/en/api/rate-limits
+    re.compile(r"[a-z]+-ratelimit-(?P<scope>requests|tokens)-(?P<what>limit|remaining|reset)(?P<window>)"),
+)
+_SCOPES: Final[dict[str, Scope]] = {"requests": "requests", "req": "requests", "tokens": "tokens"}
+_WINDOWS: Final = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0, "month": 30 * 86400.0}
+_MINUTE: Final = 60.0
+
+_PER_SECOND: Final[dict[Scope, tuple[str, str]]] = {
+    "requests": ("x-ratelimit-limit", "x-ratelimit-limit-dynamic"),
+    "tokens": ("x-tokenlimit-limit", "x-tokenlimit-limit-dynamic"),
+}
+"""Together's limits, per second; the dynamic twin, where there is one, is what holds now."""
+
+
+class Limit(NamedTuple):
+    """One limit; None for what the headers don't say of it, or say so that it can't be believed."""
+
+    scope: Scope | None
+    window_s: float | None
+    most: float | None = None
+    left: float | None = None
+    reset_s: float | None = None
+
+    @property
+    def is_used_up(self) -> bool:
+        """Whether nothing is left; a figure below 0 is no figure: some hosts send one all the time (mastra#10310)."""
+        return self.left == 0
+
+
+def read(headers: Mapping[str, object], now: float) -> list[Limit]:
+    """Every limit of the headers; `now` is unix time, for those that name the moment of their reset."""
+    found: dict[tuple[Scope | None, float | None], dict[str, float | None]] = defaultdict(dict)
+    for name, value in headers.items():
+        told = next(filter(None, (form.fullmatch(name.lower()) for form in _NAMES)), None)
+        if told is not None:
+            key = (_SCOPES.get(told["scope"] or ""), _WINDOWS.get(told["window"] or ""))
+            found[key][told["what"]] = spans.seconds(value, now) if told["what"] == "reset" else _number(value)
+    return [Limit(*key, said.get("limit"), said.get("remaining"), said.get("reset")) for key, said in found.items()]
+
+
+def advice(headers: Mapping[str, str], wall: Callable[[], float]) -> Advice | None:
+    """What the headers of a reply say of how fast one may go on, and for how long not at all; None where nothing.
+
+    Args:
+        headers: of a reply.
+        wall: unix time, where the headers have no date.
+    """
+    limits = read(headers, spans.server_time(headers, wall))
+    rates = {
+        scope: _least(
+            [
+                *(_positive(_number(headers.get(name))) for name in names),
+                *(_rate(limit) for limit in limits if limit.scope == scope),
+            ]
+        )
+        for scope, names in _PER_SECOND.items()
+    }
+    pauses = [limit.reset_s for limit in limits if limit.scope and limit.is_used_up and limit.reset_s]
+    advice = Advice(rates["requests"], rates["tokens"], max(pauses, default=None))
+    return None if advice == Advice() else advice
+
+
+def _rate(limit: Limit) -> float | None:
+    """Per second. A window that is not told is a minute, unless its reset is further off.
+
+    A limit of an hour or a day (Groq tells requests so: console.groq.com/docs/rate-limits) is a stock, no pace: while
+    some of it is left it may be used at once, and spread over the day it would idle an account that may go faster.
+    """
+    window_s = limit.window_s or (_MINUTE if (limit.reset_s or 0) <= _MINUTE else math.inf)
+    most = _positive(limit.most)
+    return most / window_s if most and window_s <= _MINUTE else None
+
+
+def _number(value: object) -> float | None:
+    try:
+        return float(value) if isinstance(value, str | int | float) else None
+    except ValueError:
+        return None
+
+
+def _positive(number: float | None) -> float | None:
+    return number if number is not None and 0 < number < math.inf else None
+
+
+def _least(rates: Iterable[float | None]) -> float | None:
+    return min((rate for rate in rates if rate is not None), default=None)
