@@ -32,7 +32,7 @@ _MASKED: Final = tuple(
         (r"(?i)\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", _MASK),
         # an id that is called one, or begins like one, whatever it looks like
         (
-            rf"(?i)\b((?:[a-z]+[ _-]?)?(?:{_NUMBERED})[ _-]?id|cf-ray)\b(?:[\"'`\s:=#(]|\bis\b)*[\w.+/=-]+",
+            rf"(?i)(?<![a-z])((?:{_NUMBERED})[ _-]?id|cf-ray)\b(?:[\"'`\s:=#(]|\bis\b)*[\w.+/=-]+",
             rf"\1 {_MASK}",
         ),
         (rf"(?i)\b({_PREFIXES})([-_])(?=[\w-]{{10}})[\w-]+", rf"\1\2{_MASK}"),

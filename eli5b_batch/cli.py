@@ -233,17 +233,28 @@ def rehearse_command(
 def status(
     run_dir: RunDir,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow the run until it ends.")] = False,
+    failures: Annotated[
+        bool, typer.Option("--failures", help="The calls that failed, by cause, in the hosts' words.")
+    ] = False,
 ) -> None:
     """Show how a run stands, from a second shell.
 
     \b
     eli5b-batch status outputs/omni_full
     eli5b-batch status outputs/omni_full --watch
+    eli5b-batch status outputs/omni_full --failures
     """
-    from eli5b_batch.dashboard import status_view  # noqa: PLC0415
-
+    if watch and failures:
+        raise typer.BadParameter("it is a look at the records and can't be watched", param_hint="--failures")
     try:
-        status_view(run_dir, _console(), watch=watch)
+        if failures:
+            from eli5b_batch.failures import Watcher, failures_view  # noqa: PLC0415
+
+            failures_view(run_dir, _console(), Watcher(_console(), sys.stderr))
+        else:
+            from eli5b_batch.dashboard import status_view  # noqa: PLC0415
+
+            status_view(run_dir, _console(), watch=watch)
     except Eli5bError as error:
         _fail(error)
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
 
     from eli5b_batch.calls import CallRecords
+    from eli5b_batch.causes import Causes
     from eli5b_batch.dispatch.budget import Budget
     from eli5b_batch.dispatch.dispatcher import Dispatcher
     from eli5b_batch.dispatch.stop import Reason, Stop
@@ -53,13 +54,14 @@ _ASSUMED_REPLY_S: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a run ended: exit code, one sentence where it did not finish, calls on record, failures by class."""
+    """How a run ended: exit code, one sentence where it did not finish, calls on record, failures and why."""
 
     exit_code: int
     reason: str | None
     calls: int
     of_calls: int
     failures: Counter[str]
+    causes: Causes
 
 
 class Verdicts(Protocol):
@@ -190,6 +192,7 @@ class Engine:
             problems=len(experiment.problems.selected),
             window=lambda: self._window.size,
             paid=[name for name, model in job.models.items() if model.price],
+            attempts={name: job.provider_of(name).attempts for name in job.models},
             budget=budget,
             clock=loop.time,
             now=lambda: dt.datetime.now(dt.UTC),
@@ -337,7 +340,14 @@ class Engine:
         if not isinstance(reason, StorageError):
             self._records.checkpoint()
         log("run ends", state=progress.state, exit_code=progress.exit_code, failures=dict(progress.failures))
-        return Ending(progress.exit_code, progress.reason, progress.calls_done, progress.calls_total, progress.failures)
+        return Ending(
+            progress.exit_code,
+            progress.reason,
+            progress.calls_done,
+            progress.calls_total,
+            progress.failures,
+            progress.causes,
+        )
 
 
 def window_of(job: Job, *, on_slots: bool) -> tuple[int, int]:

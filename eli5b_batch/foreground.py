@@ -72,7 +72,7 @@ def show_report(run_dir: Path, console: Console, *, latest: bool = False) -> Non
 
 
 def _last_words(ending: Ending, run_dir: Path, console: Console) -> None:
-    """What a user needs to know at the end, in a line or two; on stderr when the run did not finish."""
+    """What a user needs to know at the end, in a few lines; on stderr when the run did not finish."""
     if ending.reason is not None:
         typer.echo(f"eli5b-batch: {ending.reason}", err=True)
         if ending.exit_code != JobError.exit_code:  # a job that was changed does not go on with the same command
@@ -80,15 +80,15 @@ def _last_words(ending: Ending, run_dir: Path, console: Console) -> None:
                 f"{ending.calls} of {ending.of_calls} calls are on record in {run_dir}; the same command goes on.",
                 err=True,
             )
-    elif ending.failures:
-        kinds = ", ".join(f"{n} {kind}" for kind, n in ending.failures.most_common())
-        console.print(
-            f"{ending.failures.total()} of {ending.of_calls} calls failed ({kinds}); they count as wrong. "
-            "The same command tries them again.",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
+    if not ending.failures or ending.exit_code == JobError.exit_code:
+        return
+    from eli5b_batch.failures import last_words  # noqa: PLC0415 (heavy, and most runs need none)
+
+    words = last_words(ending.causes.commonest(), ending.failures, ending.of_calls, run_dir)
+    if ending.reason is not None:
+        typer.echo(words, err=True)
+    else:
+        console.print(words, markup=False, highlight=False, soft_wrap=True)
 
 
 def _display(choice: str, console: Console) -> Display:

@@ -9,8 +9,10 @@ import os
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from eli5b_batch.calls import STARTS
+from eli5b_batch.causes import Causes, starts_of
 from eli5b_batch.dispatch.capacity import RateMeter
-from eli5b_batch.snapshot import SCHEMA, Provider, Slot
+from eli5b_batch.snapshot import ENDED, SCHEMA, Provider, Slot
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -24,7 +26,9 @@ if TYPE_CHECKING:
     from eli5b_batch.snapshot import Arm as ArmShown
     from eli5b_batch.snapshot import Snapshot, State, Step
 
-_NO_LIMITS: Final = {
+_UNTOLD: Final = {
+    "waiting_for": None,
+    "last_error_s": None,
     "requests_per_minute": 0.0,
     "requests_limit": None,
     "tokens_per_minute": 0.0,
@@ -32,7 +36,7 @@ _NO_LIMITS: Final = {
     "rate_limited": 0,
     "limit_history": (),
 }
-"""What slots do not tell of themselves."""
+"""What not every dispatcher tells of itself: slots have no limits, and most of the time nothing is waited for."""
 
 
 class Progress:
@@ -45,6 +49,7 @@ class Progress:
         problems: how many the run asks.
         window: problems that may be in flight.
         paid: models that cost money.
+        attempts: by model, how often a start sends a call before it has failed.
         budget: the run's money.
         clock: the event loop's clock, seconds.
         now: wall clock, UTC.
@@ -61,6 +66,7 @@ class Progress:
         problems: int,
         window: Callable[[], int],
         paid: Collection[str],
+        attempts: Mapping[str, int],
         budget: Budget,
         clock: Callable[[], float],
         now: Callable[[], dt.datetime],
@@ -73,6 +79,7 @@ class Progress:
         self._problems = problems
         self._window = window
         self._paid = paid
+        self._attempts = attempts
         self._arms = arms
         self._dispatchers = dispatchers
         self._budget = budget
@@ -85,6 +92,7 @@ class Progress:
         self._rates = {key: RateMeter(clock, span=30.0) for key in plan.total}
         self._spans: dict[tuple[str, str], tuple[float, float]] = {}
         self.failures: Counter[str] = Counter()
+        self.causes = Causes()
         self.grades_waiting = 0
         self.problems_done = self.problems_active = 0
         self.state: State = "running"
@@ -115,6 +123,10 @@ class Progress:
         if done.error is not None:
             self._failed[key] += 1
             self.failures[done.error["class"]] += 1
+            given_up = starts_of(done.error, self._attempts[done.call.model]) >= STARTS
+            self.causes.add(
+                done.error, key=done.call.key, step=done.call.step, model=done.call.model, given_up=given_up
+            )
 
     def _done(self) -> dict[tuple[str, str], int]:
         """Calls done by (step, model): on record when this start began, or made since."""
@@ -147,7 +159,7 @@ class Progress:
                 "window": self._window(),
             },
             "steps": steps,
-            "providers": [_provider(p, began) for p in providers],
+            "providers": [_provider(p, began, ended=self.state in ENDED) for p in providers],
             "slots": [_slot(p["provider"], s) for p in providers for s in p.get("slots", ())],
             "earlier_slots": [],
             "accuracy": [_arm(arm, *counts) for arm, counts in sorted(arms.items(), key=str)],
@@ -192,8 +204,10 @@ def _iso(moment: dt.datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _provider(told: Mapping[str, Any], began: float) -> Provider:
-    figures = {**_NO_LIMITS, **told}
+def _provider(told: Mapping[str, Any], began: float, *, ended: bool) -> Provider:
+    figures = {**_UNTOLD, **told}
+    if ended:
+        figures["waiting_for"] = None
     figures["limit_history"] = [[round(at - began, 1), round(limit, 1)] for at, limit in figures["limit_history"]]
     return cast("Provider", {name: figures[name] for name in Provider.__annotations__})
 

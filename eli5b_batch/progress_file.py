@@ -31,7 +31,7 @@ _SLOT_SINCE: Final[dict[str, Any]] = {
 }
 _ROWS: Final[dict[str, tuple[Any, dict[str, Any]]]] = {
     "steps": (Step, {"began_s": None, "ended_s": None}),
-    "providers": (Provider, {"down_s": None, "limit_history": []}),
+    "providers": (Provider, {"waiting_for": None, "last_error_s": None, "down_s": None, "limit_history": []}),
     "slots": (Slot, _SLOT_SINCE),
     "earlier_slots": (Slot, _SLOT_SINCE),
 }

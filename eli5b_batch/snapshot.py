@@ -52,8 +52,11 @@ class Provider(TypedDict):
     """One account or group of servers. `queued` calls wait for capacity, `retry_waiting` for their next try.
 
     Limits are per minute, as they are used now, None where nothing bounds them; `rate_limited` counts the 429s.
-    `down_s`: seconds since nothing works any more and probes go out, None while it does. `limit_history`: the requests
-    per minute that were decided on, as [seconds since the start, limit], newest last; none of several accounts.
+    `waiting_for`: what has to come before the next call goes out, in a few words, None while calls go out.
+    `last_error`: the newest failure in the host's words, and `last_error_s` how many seconds ago it was; None where
+    there was none. `down_s`: seconds since nothing works any more and probes go out, None while it does.
+    `limit_history`: the requests per minute that were decided on, as [seconds since the start, limit], newest last;
+    none of several accounts.
     """
 
     provider: str
@@ -67,7 +70,9 @@ class Provider(TypedDict):
     rate_limited: int
     retry_waiting: int
     retries: int
+    waiting_for: str | None
     last_error: str | None
+    last_error_s: float | None
     down_s: float | None
     limit_history: list[list[float]]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import string
 import time
 import uuid
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eli5b_batch.causes import cause_of
+from eli5b_batch.causes import Causes, cause_of, starts_of
 from eli5b_batch.records import make_key
 
 SENTENCES: Final = (
@@ -121,6 +122,61 @@ def test_a_hostile_text_takes_no_time(unit: str) -> None:
     began = time.process_time()
     cause_of("refused", unit * 100_000)
     assert time.process_time() - began < 1.0
+
+
+def add(
+    causes: Causes,
+    message: str,
+    error_class: str = "refused",
+    *,
+    key: str = "k",
+    model: str = "1b",
+    given_up: bool = False,
+) -> None:
+    error = {"class": error_class, "message": message}
+    causes.add(error, key=key, step="answer", model=model, given_up=given_up)
+
+
+def test_causes_come_with_their_first_sentence_and_who_was_hit_the_commonest_first() -> None:
+    causes = Causes()
+    add(causes, "no answer within 7 s", "timeout", key="first")
+    add(causes, "not for you 1", key="one", model="3b")
+    add(causes, "not for you 2", key="two", given_up=True)
+    refused, late = causes.commonest()
+    assert (refused.error_class, refused.message, refused.key) == ("refused", "not for you 1", "one")
+    assert (refused.count, refused.given_up, refused.calls) == (2, 1, {("answer", "1b"): 1, ("answer", "3b"): 1})
+    assert (late.error_class, late.message, late.key, late.count) == ("timeout", "no answer within 7 s", "first", 1)
+
+
+def test_a_common_cause_is_found_among_any_number_of_rare_ones_and_none_is_lost() -> None:
+    causes = Causes(most=50)
+    words = itertools.product(string.ascii_lowercase, repeat=3)
+    for number, letters in enumerate(words):  # 17,576 sentences, as of a host that repeats the prompt in each
+        add(causes, f"can't take {' '.join(letters)}", given_up=number % 2 == 0)
+        if number > 10_000 and number % 5 == 0:
+            add(causes, f"limit {number} reached", "too_large")
+    found = causes.commonest()
+    assert len(found) <= 101
+    assert sum(cause.count for cause in found) == 17_576 + 1_515
+    assert found[0].various
+    assert sum(cause.given_up for cause in found) == 17_576 // 2
+    common = next(cause for cause in found if cause.error_class == "too_large" and not cause.various)
+    assert common.count >= 1_515 - 20
+    assert found.index(common) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "starts"),
+    [
+        ({"starts": 2, "attempts": 60}, 2),
+        ({"attempts": 5}, 0),
+        ({"attempts": 18}, 3),
+        ({}, 0),
+        ({"starts": 0, "attempts": 0}, 0),
+    ],
+)
+def test_starts_are_those_on_record_and_older_records_count_attempts(error: dict[str, int], starts: int) -> None:
+    assert starts_of(error, attempts=6) == starts
 
 
 def test_ten_thousand_ids_are_one_cause() -> None:

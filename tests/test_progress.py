@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -18,6 +18,8 @@ from eli5b_batch.snapshot import Provider, Slot, slot_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from eli5b_batch.snapshot import State
 
 PROBLEM = Problem("0-a", "x", "1")
 TOTAL = {("hint", "m"): 10, ("answer", "1b"): 20}
@@ -45,6 +47,7 @@ def progress(
         problems=10,
         window=lambda: 4,
         paid=["m"],
+        attempts={"m": 6, "1b": 6},
         budget=budget or Budget(5.0),
         clock=clock,
         now=lambda: dt.datetime(2026, 11, 21, 1, 2, 3, tzinfo=dt.UTC),
@@ -62,7 +65,7 @@ def answer(
     latency_s: float | None = None,
 ) -> Answered:
     call = Asked("k", PROBLEM, PROBLEM, step, model, {"hint": "none", "sample": 0})
-    told: dict[str, Any] | None = {"class": error} if error else None
+    told: dict[str, Any] | None = {"class": error, "message": "no luck", "attempts": 6} if error else None
     return Answered(call, Recorded("k", 0, {"text": ""}, dict, ok=error is None), replayed, told, latency_s)
 
 
@@ -130,7 +133,8 @@ def test_a_step_says_when_its_first_call_went_out_and_its_last_came_back() -> No
 class Gpus:
     """A dispatcher's figures, with what a slot's are made of."""
 
-    def __init__(self, **slot: object) -> None:
+    def __init__(self, told: dict[str, object] | None = None, /, **slot: object) -> None:
+        self._told = told or {}
         self._slot = slot
 
     def snapshot(self) -> dict[str, Any]:
@@ -151,7 +155,8 @@ class Gpus:
             "not_for_display": True,
         }
         figures = dict.fromkeys(("in_flight", "concurrency", "queued", "retry_waiting", "retries"), 0)
-        return {"provider": "gpus", **figures, "last_error": None, "down_s": None, "slots": [usual | self._slot]}
+        usual_slots = [usual | self._slot]
+        return {"provider": "gpus", **figures, "last_error": None, "down_s": None, "slots": usual_slots, **self._told}
 
 
 def test_a_slots_figures_are_shown_as_they_are_told() -> None:
@@ -160,9 +165,37 @@ def test_a_slots_figures_are_shown_as_they_are_told() -> None:
     [slot], [provider] = shown["slots"], shown["providers"]
     assert set(provider) == Provider.__required_keys__
     assert (provider["requests_limit"], provider["rate_limited"], provider["limit_history"]) == (None, 0, [])
+    assert (provider["waiting_for"], provider["last_error_s"]) == (None, None)
     assert told.items() <= slot.items()
     assert set(slot) == Slot.__required_keys__
     assert slot_seconds(slot) == 100.0
+
+
+def test_what_a_provider_waits_for_is_told_until_the_run_has_ended() -> None:
+    waits = {"waiting_for": "a 429 of maverick: 34 s to go", "last_error": "answered 429", "last_error_s": 3.5}
+    p = progress(Clock(), dispatchers=[Gpus(waits, resident=[], on_gpu=None, down=False, loads=0)])
+    for state, waiting_for in (("running", waits["waiting_for"]), ("draining", waits["waiting_for"]), ("done", None)):
+        p.state = cast("State", state)
+        [provider] = p.snapshot()["providers"]
+        assert (provider["waiting_for"], provider["last_error"], provider["last_error_s"]) == (
+            waiting_for,
+            "answered 429",
+            3.5,
+        )
+
+
+def test_failures_are_counted_by_cause_and_those_of_three_starts_are_given_up() -> None:
+    p = progress(Clock())
+    for sample, starts in enumerate((1, 2, 3, 4)):
+        error = {"class": "refused", "message": f"answered 403: request {sample} is not for you", "starts": starts}
+        p.answered(answer(error="refused", replayed=starts > 3)._replace(error=error))
+    for attempts in (17, 18):  # as older versions wrote it: sent up to six times in each start
+        error = {"class": "timeout", "message": "no answer in time", "attempts": attempts}
+        p.answered(answer("hint", "m", error="timeout")._replace(error=error))
+    refused, late = p.causes.commonest()
+    assert (refused.count, refused.given_up, refused.calls) == (4, 2, {("answer", "1b"): 4})
+    assert refused.message == "answered 403: request 0 is not for you"
+    assert (late.count, late.given_up, late.calls) == (2, 1, {("hint", "m"): 2})
 
 
 def test_a_snapshot_says_when_and_who() -> None:

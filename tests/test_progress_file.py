@@ -172,6 +172,7 @@ def test_what_can_not_be_read_is_one_sentence(tmp_path: Path, content: bytes | N
 def test_what_an_earlier_version_did_not_write_is_filled_in(tmp_path: Path) -> None:
     old = snapshot()
     later = {"began_s", "ended_s", "down_s", "limit_history", "resident", "on_gpu", "down", "loads", *SLOT_SECONDS}
+    later |= {"waiting_for", "last_error_s"}
     step, provider, slot = (
         {key: 0.5 for key in kind.__required_keys__ if key not in later} for kind in (Step, Provider, Slot)
     )
@@ -179,6 +180,7 @@ def test_what_an_earlier_version_did_not_write_is_filled_in(tmp_path: Path) -> N
     (tmp_path / "progress.json").write_bytes(orjson.dumps({**old, **rows}))
     read = read_progress(tmp_path)
     assert read["providers"][0]["limit_history"] == []
+    assert (read["providers"][0]["waiting_for"], read["providers"][0]["last_error_s"]) == (None, None)
     assert read["steps"][0]["began_s"] is None
     assert read["slots"][0]["busy_share"] == 0.5
     assert slot_seconds(read["slots"][0]) == 0

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from rich.cells import cell_len
 from rich.console import Group
 from rich.table import Column
 from rich.text import Text
@@ -35,7 +36,7 @@ def blocks(snapshot: Snapshot, width: int) -> list[Block]:
     if snapshot["steps"]:
         made.append(_steps(snapshot["steps"]))
     if snapshot["providers"]:
-        made.append(_providers(snapshot["providers"]))
+        made.append(_providers(snapshot["providers"], width))
     if snapshot["slots"]:
         made.append(slots_block(snapshot["slots"], width))
     if snapshot["accuracy"]:
@@ -108,8 +109,9 @@ def _sum_of_steps(steps: Sequence[Step]) -> Step:
 # Providers
 
 
-def _providers(providers: Sequence[Provider]) -> Block:
-    errors = [(p["provider"], _trouble(p)) for p in providers if p["last_error"]]
+def _providers(providers: Sequence[Provider], width: int) -> Block:
+    remarks = [_wait(p) for p in providers if p["waiting_for"]]
+    remarks += [line for p in providers if p["last_error"] for line in _last_failure(p, width)]
 
     def build(lines: int) -> RenderableType:
         table = grid(
@@ -123,31 +125,45 @@ def _providers(providers: Sequence[Provider]) -> Block:
             column("retries"),
         )
         room = lines - 1
-        told = errors[: max(room - min(len(providers), 2), 0)]
+        told = remarks[: max(room - min(len(providers), 2), 0)]
         kept = rows_drawn(len(providers), room - len(told))
         for provider in providers[:kept]:
             _add_provider(table, provider)
         if rest := providers[kept:]:
             _add_provider(table, _sum_of_providers(rest))
-        return Group(table, *(_last_error(name, error) for name, error in told))
+        return Group(table, *told)
 
-    return Block("providers", len(providers) + len(errors) + 1, build)
-
-
-def _trouble(provider: Provider) -> str:
-    """The last error and, while nothing works, for how long."""
-    down_s = provider["down_s"]
-    down = f"down for {down_s:.0f} s, probing; " if down_s else ""
-    return f"{down}{provider['last_error']}"
+    return Block("providers", len(providers) + len(remarks) + 1, build)
 
 
-def _last_error(provider: str, error: str | None) -> Text:
-    return Text.assemble(
-        (f"{clean(provider)}, last error: ", "yellow"),
-        clean(error or ""),
-        no_wrap=True,
-        overflow="ellipsis",
-    )
+def _wait(provider: Provider) -> Text:
+    name = clean(provider["provider"])
+    return _one_line(Text.assemble((f"{name} waits for ", "yellow"), clean(provider["waiting_for"] or "")))
+
+
+def _last_failure(provider: Provider, width: int) -> list[Text]:
+    """The last failure in the host's words, in two lines where one of `width` columns is too short for them."""
+    ago = "" if provider["last_error_s"] is None else f" {duration(provider['last_error_s'])} ago"
+    down = provider["down_s"] and not provider["waiting_for"]
+    probing = f"down for {duration(provider['down_s'])}, probing; " if down else ""
+    head = f"{clean(provider['provider'])}, {probing}last failure{ago}: "
+    words = clean(provider["last_error"] or "").split(" ")
+    fitting = len(words)
+    used = cell_len(head) - 1
+    for number, word in enumerate(words):
+        used += cell_len(word) + 1
+        if used > width:
+            fitting = number or len(words)  # of a word that fills the line its beginning is shown
+            break
+    lines = [Text.assemble((head, "yellow"), " ".join(words[:fitting]))]
+    if rest := " ".join(words[fitting:]):
+        lines.append(Text(f"  {rest}"))
+    return [_one_line(line) for line in lines]
+
+
+def _one_line(text: Text) -> Text:
+    text.no_wrap, text.overflow = True, "ellipsis"
+    return text
 
 
 def _add_provider(table: Table, provider: Provider) -> None:
@@ -185,7 +201,9 @@ def _sum_of_providers(providers: Sequence[Provider]) -> Provider:
         "rate_limited": sum(p["rate_limited"] for p in providers),
         "retry_waiting": sum(p["retry_waiting"] for p in providers),
         "retries": sum(p["retries"] for p in providers),
+        "waiting_for": None,
         "last_error": None,
+        "last_error_s": None,
         "down_s": None,
         "limit_history": [],
     }

@@ -37,6 +37,8 @@ _CLOCK_FIELDS: Final = frozenset(
         "requests_per_minute",
         "tokens_per_minute",
         "tokens_per_s",
+        "waiting_for",  # says how long it will still be
+        "last_error_s",
         "busy_share",
         *SLOT_SECONDS,  # providers have a `down_s` as well
     }

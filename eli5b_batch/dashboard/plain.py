@@ -5,9 +5,10 @@ Must not know: rich, how the run works.
 
 from __future__ import annotations
 
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Final
 
-from eli5b_batch.dashboard.text import clean, count, duration, percent, speed
+from eli5b_batch.causes import cause_of
+from eli5b_batch.dashboard.text import clean, count, duration, percent, shortened, speed
 from eli5b_batch.money import dollars
 from eli5b_batch.periodic import Periodic, takes_writes
 from eli5b_batch.snapshot import ENDED, slot_seconds
@@ -15,11 +16,18 @@ from eli5b_batch.snapshot import ENDED, slot_seconds
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from eli5b_batch.snapshot import Cost, Slot, Snapshot, Step
+    from eli5b_batch.snapshot import Cost, Provider, Slot, Snapshot, Step
+
+_AGAIN_S: Final = 55.0
+"""What is waited for, and the last failure, are said again after so long: each minute, with lines every few seconds."""
+_LONGEST_WAIT: Final = 120
+_LONGEST_FAILURE: Final = 300
+_PROVIDERS: Final = 8
+"""So many providers get a line on what they wait for; a job has two or three."""
 
 
 class PlainProgress(Periodic):
-    """Writes `plain_line` on entry, every few seconds, and on exit.
+    """Writes `plain_line` on entry, every few seconds, and on exit; below it, when due, what is waited for.
 
     A stream that takes no output at the moment (a pipe whose reader pages) misses lines, except the last.
 
@@ -41,6 +49,7 @@ class PlainProgress(Periodic):
         super().__init__(interval_s, on_error)
         self._snapshot = snapshot
         self._stream = stream
+        self._trouble = Trouble()
 
     def _tick(self) -> None:
         if takes_writes(self._stream):
@@ -50,8 +59,46 @@ class PlainProgress(Periodic):
         self._write()
 
     def _write(self) -> None:
-        self._stream.write(plain_line(self._snapshot()) + "\n")
+        snapshot = self._snapshot()
+        self._stream.writelines(f"{line}\n" for line in (plain_line(snapshot), *self._trouble.lines(snapshot)))
         self._stream.flush()
+
+
+class Trouble:
+    """What plain lines say of each provider beside its figures: what it waits for, and its last failure.
+
+    It is said at once where it is new, but for the numbers in it, and again once a minute.
+    """
+
+    def __init__(self) -> None:
+        self._said: set[tuple[str, str]] = set()
+        self._said_at = float("-inf")
+
+    def lines(self, snapshot: Snapshot) -> list[str]:
+        """The lines that are due, in ASCII; none of a run that has ended: its last words say more."""
+        if snapshot["state"] in ENDED:
+            return []
+        troubled = [p for p in snapshot["providers"] if p["waiting_for"] or p["last_error"]]
+        now = {
+            (p["provider"], cause_of(kind, p[kind] or "")) for p in troubled for kind in ("waiting_for", "last_error")
+        }
+        due = snapshot["elapsed_s"] >= self._said_at + _AGAIN_S
+        if not now or (now <= self._said and not due):
+            return []
+        self._said = now if due else self._said | now
+        self._said_at = snapshot["elapsed_s"] if due else self._said_at
+        lines = [f"{snapshot['updated_at']} {_trouble(p)}" for p in troubled[:_PROVIDERS]]
+        return [*lines, f"+{len(troubled) - _PROVIDERS} more"] if len(troubled) > _PROVIDERS else lines
+
+
+def _trouble(provider: Provider) -> str:
+    parts = []
+    if provider["waiting_for"]:
+        parts.append(f"waits for {shortened(_ascii(provider['waiting_for']), _LONGEST_WAIT)}")
+    if provider["last_error"]:
+        ago = "" if provider["last_error_s"] is None else f" {duration(provider['last_error_s'])} ago"
+        parts.append(f"last failure{ago}: {shortened(_ascii(provider['last_error']), _LONGEST_FAILURE)}")
+    return f"{_ascii(provider['provider'])}: {'; '.join(parts)}"
 
 
 def plain_line(snapshot: Snapshot) -> str:
@@ -73,7 +120,11 @@ def plain_line(snapshot: Snapshot) -> str:
         parts.append(f"left {duration(snapshot['eta_s'])}")
     if snapshot["reason"]:
         parts.append(snapshot["reason"])
-    return clean(" | ".join(parts)).encode("ascii", "backslashreplace").decode("ascii")
+    return _ascii(" | ".join(parts))
+
+
+def _ascii(text: str) -> str:
+    return clean(text).encode("ascii", "backslashreplace").decode("ascii")
 
 
 def _of(done: int, total: int) -> str:

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from eli5b_batch.dashboard.frame import render
 from eli5b_batch.dashboard.live import can_live, live_display
-from eli5b_batch.dashboard.plain import plain_line
+from eli5b_batch.dashboard.plain import Trouble, plain_line
 from eli5b_batch.dashboard.text import duration
 from eli5b_batch.progress_file import is_alive, read_progress
 from eli5b_batch.snapshot import ENDED, Snapshot
@@ -101,10 +101,10 @@ def _watch_live(
 def _watch_plain(
     run_dir: Path, console: Console, look: _Look, sleep: Callable[[float], None], now: Callable[[], float]
 ) -> _Look:
-    looks = 0
+    looks, trouble = 0, Trouble()
     while not look.over:
         if looks % _PLAIN_EVERY == 0:
-            console.file.write(_plain(look) + "\n")
+            console.file.writelines(f"{line}\n" for line in (_plain(look), *trouble.lines(look.snapshot)))
             console.file.flush()
         looks += 1
         sleep(_LOOK_S)
@@ -123,4 +123,4 @@ def _print(look: _Look, console: Console) -> None:
         plain = Console(file=console.file, force_terminal=False, color_system=None, width=console.width)
         plain.print(render(look.snapshot, note=look.note))
     else:
-        console.file.write(_plain(look) + "\n")
+        console.file.writelines(f"{line}\n" for line in (_plain(look), *Trouble().lines(look.snapshot)))

@@ -52,6 +52,11 @@ def percent(part: float, whole: float) -> str:
     return f"{100 * part / whole:.1f}%" if whole else NONE
 
 
+def shortened(text: str, longest: int) -> str:
+    """`text`, or its beginning with `...` where it is longer than `longest` characters."""
+    return text if len(text) <= longest else f"{text[: longest - 3]}..."
+
+
 def clean(text: str) -> str:
     """`text` on one line, with nothing in it that a terminal would obey.
 

@@ -86,7 +86,9 @@ def _provider(name: str = "together", limit: float | None = 600.0, error: str | 
         "rate_limited": 3,
         "retry_waiting": 1,
         "retries": 4,
+        "waiting_for": None,
         "last_error": error,
+        "last_error_s": 12.0 if error else None,
         "down_s": None,
         "limit_history": [],
     }

@@ -39,7 +39,15 @@ def large(snapshot: Make) -> Snapshot:
     usual = snapshot()
     return snapshot(
         steps=[{**usual["steps"][1], "model": model} for model in MODELS],
-        providers=[{**usual["providers"][0], "provider": f"provider{i}", "last_error": "x" * 500} for i in range(12)],
+        providers=[
+            {
+                **usual["providers"][0],
+                "provider": f"provider{i}",
+                "waiting_for": "a 429 of maverick: 34 s to go " * 9,
+                "last_error": "x" * 500 if i % 2 else "words of the host " * 600,
+            }
+            for i in range(12)
+        ],
         slots=slots(usual["slots"][0], 64),
         accuracy=[arm(model, f"variant-{i:02d}") for i in range(20) for model in MODELS],
         failures={f"class_{i}": i for i in range(30)},
@@ -84,7 +92,7 @@ def test_an_ordinary_run_is_shown_whole(snapshot: Make, width: int, height: int)
         "300k/400k",
         "60/64",
         "4 (1 now)",
-        "together, last error: HTTP 503: try again later",
+        "together, last failure 12s ago: HTTP 503: try again later",
         "llama3.2:1b",
         "97.0%",
         "812",
@@ -220,7 +228,7 @@ def test_texts_from_servers_are_shown_and_not_obeyed(snapshot: Make) -> None:
     bad = "\x1b[2J[red]boom[/red]\nnext \x9b1m :smile:"
     usual = snapshot()
     shown = snapshot(
-        providers=[{**usual["providers"][0], "provider": bad, "last_error": bad}],
+        providers=[{**usual["providers"][0], "provider": bad, "waiting_for": bad, "last_error": bad}],
         slots=[{**usual["slots"][0], "model": bad}],
         steps=[{**usual["steps"][0], "step": bad, "model": bad}],
         accuracy=[arm(bad, bad)],
@@ -230,6 +238,31 @@ def test_texts_from_servers_are_shown_and_not_obeyed(snapshot: Make) -> None:
     text = "\n".join(drawn(shown, width=160, height=None, note=bad))
     assert text.count("[2J[red]boom[/red] next 1m :smile:") >= 4
     assert all(c.isprintable() or c == "\n" for c in text)
+
+
+HOSTS_WORDS = (
+    "together answered 429: Rate limit reached for maverick in organization org-7 on tokens per min (TPM):"
+    " Limit 30000, Used 29900, Requested 410. Please try again in 620ms."
+)
+
+
+def test_a_standing_run_says_what_it_waits_for_and_what_the_host_said_in_80_columns(snapshot: Make) -> None:
+    usual = snapshot()["providers"][0]
+    stands = {**usual, "waiting_for": "a 429 of maverick: 34 s to go", "last_error": HOSTS_WORDS, "last_error_s": 90.0}
+    lines = drawn(snapshot(providers=[stands]), width=80)
+    at = next(number for number, line in enumerate(lines) if "waits for" in line)
+    assert [line.strip("│ ") for line in lines[at : at + 3]] == [
+        "together waits for a 429 of maverick: 34 s to go",
+        "together, last failure 1m 30s ago: together answered 429: Rate limit reached",
+        "for maverick in organization org-7 on tokens per min (TPM): Limit 30000, …",
+    ]
+
+
+def test_a_failure_while_nothing_works_says_for_how_long(snapshot: Make) -> None:
+    down = {**snapshot()["providers"][0], "last_error": "HTTP 503", "last_error_s": None, "down_s": 130.0}
+    assert "together, down for 2m 10s, probing; last failure: HTTP 503" in "\n".join(drawn(snapshot(providers=[down])))
+    down["waiting_for"] = "a probe of a server that is down for 2 min 10 s"
+    assert "probing" not in "\n".join(drawn(snapshot(providers=[down])))
 
 
 def test_labels_of_arms() -> None:
