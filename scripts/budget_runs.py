@@ -185,7 +185,7 @@ def _some_faults(rng: random.Random) -> list[str]:
     ]
 
 
-async def _serve(job: Job, ledger: Path) -> tuple[list[str], dict[str, int]]:
+async def _serve(job: Job, ledger: Path, timeout_s: float) -> tuple[list[str], dict[str, int]]:
     """Serve a simulated job's providers in this event loop.
 
     Returns:
@@ -212,7 +212,7 @@ async def _serve(job: Job, ledger: Path) -> tuple[list[str], dict[str, int]]:
             app.middlewares.insert(0, _reading(read))
             app.middlewares.insert(0, books.middleware(server_name))
             urls.append(await listen(app))
-        real: dict[str, Any] = {"trace": True, "timeout_s": 1.5, "attempts": 40}
+        real: dict[str, Any] = {"trace": True, "timeout_s": timeout_s, "attempts": 40}
         if limits:
             real |= {"api": "openai", "base_url": f"{urls[0]}/v1", "limits": limits.model_dump()}
         else:
@@ -238,10 +238,10 @@ def _runner(folder: Path, settings: Sequence[str]) -> Runner:
     return Runner(JOB, folder, folder.with_suffix(".words"), options)
 
 
-async def _whole(settings: Sequence[str], work: Path) -> tuple[float, int]:
+async def _whole(settings: Sequence[str], work: Path, timeout_s: float) -> tuple[float, int]:
     """What the job costs without faults and without a budget, USD, and its calls."""
     job = load_job(JOB, overrides=settings)
-    real, read = await _serve(job, work / "whole.ledger")
+    real, read = await _serve(job, work / "whole.ledger", timeout_s)
     runner = _runner(work / "whole", [*settings, *real])
     ended = await runner.run()
     if ended.code != 0:
@@ -249,16 +249,16 @@ async def _whole(settings: Sequence[str], work: Path) -> tuple[float, int]:
     return bill(read_ledger(work / "whole.ledger"), read, job.models).done, len(ended.lines)
 
 
-async def one_run(seed: int, work: Path, problems: int | None) -> Row:
+async def one_run(seed: int, work: Path, problems: int | None, timeout_s: float) -> Row:
     """One seed, in an empty folder `work`."""
     rng = random.Random(seed)
     settings = _settings(rng, problems)
-    usd, calls = await _whole(settings, work)
+    usd, calls = await _whole(settings, work, timeout_s)
     share = rng.uniform(0.05, 0.8)
     cap = float(f"{share * usd:.6g}")
     faults = _some_faults(rng)
     job = load_job(JOB, overrides=[*settings, *faults])
-    real, read = await _serve(job, work / "ledger")
+    real, read = await _serve(job, work / "ledger", timeout_s)
     runner = _runner(work / "run", [*settings, *real, _set("budget", {"usd": cap})])
     moment = Moment(rng.randint(0, int(share * calls / 2)), rng.uniform(0, 0.1)) if seed % _KILLED_EVERY == 0 else None
     starts = [await runner.run(moment)]
@@ -290,6 +290,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--problems", type=int, help="only the first so many")
+    parser.add_argument("--timeout", type=float, default=1.5, help="seconds; what each reply that hangs costs")
     parser.add_argument("--json", type=Path, help="write every figure here")
     return parser.parse_args()
 
@@ -303,7 +304,7 @@ def main() -> int:
     for seed in range(options.first_seed, options.first_seed + options.runs):
         own = work / f"seed-{seed}"
         own.mkdir()
-        rows.append(asyncio.run(one_run(seed, own, options.problems)))
+        rows.append(asyncio.run(one_run(seed, own, options.problems, options.timeout)))
         print(rows[-1], flush=True)
     print(summary(rows))
     if options.json:

@@ -43,12 +43,14 @@ class Start(NamedTuple):
     """One start of the runner, unix seconds; `ended`: it was told to end (None: it was not), `gone`: it had.
 
     `unread` are its ports at which something lay in the kernel's buffers when it ended; None where that is unknown.
+    `kept_waiting_s` is how long it had waited for a CPU lately: on a busy machine it does late what it would have done.
     """
 
     began: float
     ended: float | None
     gone: float
     unread: frozenset[int] | None = None
+    kept_waiting_s: float = 0.0
 
 
 class Again(NamedTuple):
@@ -57,9 +59,9 @@ class Again(NamedTuple):
     delivered: list[str]
     """It was with the runner in good time: keys. Nothing excuses this."""
     in_hand: list[str]
-    """It went out within `IN_THE_SOCKET_S` of the end and was read, as far as one can know, but not written down."""
+    """It went out shortly before the end and was read, as far as one can know, but not written down."""
     in_the_socket: list[str]
-    """It went out within `IN_THE_SOCKET_S` of the end and was not read."""
+    """It went out shortly before the end and was not read."""
     undelivered: list[str]
     """It was finished after the end, or when nobody was there any more."""
     spoilt: Counter[str]
@@ -86,7 +88,7 @@ def asked_again(ledger: Sequence[Entry], starts: Sequence[Start]) -> Again:
                 again.spoilt[entry.fault] += 1
             elif not entry.delivered:
                 again.undelivered.append(key)
-            elif start.ended is None or entry.t < start.ended - IN_THE_SOCKET_S:
+            elif start.ended is None or entry.t < start.ended - IN_THE_SOCKET_S - start.kept_waiting_s:
                 again.delivered.append(key)
             elif entry.t >= start.ended:
                 again.undelivered.append(key)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 import orjson
 import psutil  # type: ignore[import-untyped]
 from crash_audit import Start, whole_lines
+from crash_proc import CONNECTIONS, Waits, unread_ports, wait_until_stopped
 
 from eli5b_batch.backends.simulated.launch import simulated_servers
 from eli5b_batch.job import Job
@@ -34,11 +35,10 @@ if TYPE_CHECKING:
     from eli5b_batch.problems import Problem
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-LEFTOVER_S: Final = 5.0
+LEFTOVER_S: Final = 30.0
 """Longest that any process of a runner may outlive it."""
 
 _POLL_S: Final = 0.004
-_CONNECTIONS: Final = Path("/proc/net/tcp")
 _LONGEST_RUN_S: Final = 300.0
 _PORTS: Final = range(20_000, 30_000)  # below the ports that systems hand to clients
 _SLOTS: Final[list[dict[str, Any]]] = [
@@ -230,17 +230,18 @@ class Runner:
         family: list[psutil.Process] = []
         told: float | None = None
         unread: frozenset[int] | None = None
+        waits = Waits(process.pid)
         try:
             async with asyncio.timeout(_LONGEST_RUN_S):
                 done = asyncio.ensure_future(process.wait())
-                if moment is not None and await self._comes(moment, done):
+                if moment is not None and await self._comes(moment, done, waits):
                     family = _family(process.pid)
                     told = time.time()
                     with suppress(ProcessLookupError, FileNotFoundError):  # it was quicker, and is done
-                        if end is signal.SIGKILL and _CONNECTIONS.exists():
+                        if end is signal.SIGKILL and CONNECTIONS.exists():
                             process.send_signal(signal.SIGSTOP)  # it dies as it stands: one can look what is unread
-                            _wait_until_stopped(process.pid)
-                            unread = _unread()
+                            wait_until_stopped(process.pid)
+                            unread = unread_ports()
                         process.send_signal(end)
                 code = await done
         finally:
@@ -250,7 +251,7 @@ class Runner:
         leftover_s = await _outlived(process.pid, family)
         lines = whole_lines(self.journal)
         return Ended(
-            Start(began, told, gone, unread),
+            Start(began, told, gone, unread, waits.lately_s),
             code,
             self.words.read_text(errors="replace"),
             before,
@@ -259,7 +260,7 @@ class Runner:
             moment,
         )
 
-    async def _comes(self, moment: Moment, done: asyncio.Future[int]) -> bool:
+    async def _comes(self, moment: Moment, done: asyncio.Future[int], waits: Waits) -> bool:
         """Wait for the moment; False if the run ends first."""
         records = read = 0
         while not done.done() and records < moment.records:
@@ -268,8 +269,13 @@ class Runner:
                     file.seek(read)
                     new = file.read()
                 records, read = records + new.count(b"\n"), read + len(new)
+            waits.look()
             await asyncio.sleep(_POLL_S)
-        await asyncio.wait({done}, timeout=moment.delay_s)
+        ends = time.monotonic() + moment.delay_s
+        while not done.done() and (left := ends - time.monotonic()) > 0:
+            waits.look()
+            await asyncio.wait({done}, timeout=min(left, _POLL_S))
+        waits.look()
         return not done.done()
 
 
@@ -278,19 +284,6 @@ def _family(pid: int) -> list[psutil.Process]:
         return list(psutil.Process(pid).children(recursive=True))
     except psutil.NoSuchProcess:
         return []
-
-
-def _wait_until_stopped(pid: int) -> None:
-    """Returns when the process no longer runs: at once, or when a system call of its own is done."""
-    state = Path(f"/proc/{pid}/stat")
-    while state.read_bytes().rpartition(b") ")[2][:1] not in b"TZX":
-        pass
-
-
-def _unread() -> frozenset[int]:
-    """Local ports with data that nobody has read, of all connections."""
-    rows = (line.split() for line in _CONNECTIONS.read_text().splitlines()[1:])
-    return frozenset(int(row[1].split(":")[1], 16) for row in rows if int(row[4].split(":")[1], 16))
 
 
 async def _outlived(session: int, family: list[psutil.Process]) -> float:

@@ -98,8 +98,8 @@ def serve() -> Iterator[Callable[[web.Application], str]]:
         for runner in runners:
             await runner.cleanup()
 
-    yield lambda app: asyncio.run_coroutine_threadsafe(start(app), loop).result(10)
-    asyncio.run_coroutine_threadsafe(stop(), loop).result(10)
+    yield lambda app: asyncio.run_coroutine_threadsafe(start(app), loop).result(60)
+    asyncio.run_coroutine_threadsafe(stop(), loop).result(60)
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
     loop.close()

@@ -17,7 +17,7 @@ import uuid
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from eli5b_batch.backends.transport import Transport
+from eli5b_batch.backends.transport import CONTROL_TIMEOUT_S, Transport
 from eli5b_batch.errors import ProviderRefusedError, RetryableError
 from eli5b_batch.log import log
 from eli5b_batch.servers import leash, sessions
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 _POLL_S: Final = 0.1
 _PORTS_TO_TRY: Final = 3
-_ANSWER_S: Final = 5.0
 _LONGEST_LINE: Final = 300
 _TAIL_BYTES: Final = 8192
 
@@ -210,23 +209,39 @@ class Server:
     async def _answer(self) -> None:
         """Wait until the server, and nobody else, answers at its address."""
         assert self._process is not None
-        transport = Transport(1, _ANSWER_S)
+        asking = asyncio.create_task(self._ask())
         try:
             async with asyncio.timeout(self._patience.start_s):
-                # Who it is that answers is looked up last: that takes a walk over all processes of the machine.
-                while not (await _is_served(transport, self.url) and sessions.listens(self._members(), self._port)):
+                # Whoever else holds the port may take what is asked and never answer: the server's end is seen all
+                # the same.
+                while not asking.done():
                     code = self._process.poll()
                     if code is not None:
                         raise ProviderRefusedError(
                             f"providers.{self.provider}: the server of {self.slot.name} {_how(code)} before it "
                             f"answered: {self._last_line()} (its log: {self._log_path})"
                         )
-                    await asyncio.sleep(_POLL_S)
+                    await asyncio.wait([asking], timeout=_POLL_S)
         except TimeoutError:
             raise ProviderRefusedError(
                 f"providers.{self.provider}: the server of {self.slot.name} does not answer at {self.url} within "
                 f"{self._patience.start_s:g} s; see its log, {self._log_path}"
             ) from None
+        else:
+            asking.result()
+        finally:
+            asking.cancel()
+            await asyncio.wait([asking])
+
+    async def _ask(self) -> None:
+        """Ask until there is an answer, and it is the server's own."""
+        transport = Transport(1, CONTROL_TIMEOUT_S)
+        try:
+            # Who it is that answers is looked up last: that takes a walk over all processes of the machine.
+            while not (  # noqa: ASYNC110 (it tells nobody)
+                await _is_served(transport, self.url) and sessions.listens(self._members(), self._port)
+            ):
+                await asyncio.sleep(_POLL_S)
         finally:
             await transport.close()
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
@@ -35,10 +36,27 @@ async def connect() -> AsyncIterator[Callable[..., Transport]]:
     """Makes transports, and closes them."""
     transports: list[Transport] = []
 
-    def make(connections: int = 4, timeout_s: float = 5.0, headers: dict[str, str] | None = None) -> Transport:
+    def make(connections: int = 4, timeout_s: float = 60.0, headers: dict[str, str] | None = None) -> Transport:
         transports.append(Transport(connections, timeout_s, headers))
         return transports[-1]
 
     yield make
     for transport in transports:
         await transport.close()
+
+
+@pytest.fixture
+async def forward(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Puts the clock of the test's loop forward: all that waits for a moment before then has waited long enough.
+
+    Its sockets work as ever, so a deadline can be an hour, which no busy machine misses, and pass at once.
+    """
+    loop = asyncio.get_running_loop()
+    really, ahead_s = loop.time, 0.0
+
+    def forward(seconds: float) -> None:
+        nonlocal ahead_s
+        ahead_s += seconds
+
+    monkeypatch.setattr(loop, "time", lambda: really() + ahead_s)
+    return forward

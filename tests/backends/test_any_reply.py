@@ -155,7 +155,7 @@ async def is_sound(client: Backend, url: str) -> None:
     assert type(parts.get("reply", {}).get("text", "")) is str
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=bodies(OPENAI), status=STATUSES, advice=ADVICE)
 async def test_whatever_an_api_sends_is_a_sound_reply_or_an_error_of_the_tree(
     body: bytes, status: int, advice: str, puppet: Puppet
@@ -164,7 +164,7 @@ async def test_whatever_an_api_sends_is_a_sound_reply_or_an_error_of_the_tree(
     await is_sound(puppet.openai, puppet.url)
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=bodies(OLLAMA), status=STATUSES)
 async def test_whatever_an_ollama_server_sends_is_a_sound_reply_or_an_error_of_the_tree(
     body: bytes, status: int, puppet: Puppet
@@ -173,7 +173,7 @@ async def test_whatever_an_ollama_server_sends_is_a_sound_reply_or_an_error_of_t
     await is_sound(puppet.ollama, puppet.url)
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=bodies({"object": "list", "data": [{"id": MODEL}]}), status=STATUSES)
 async def test_whatever_list_of_models_an_api_sends_it_is_read_or_refused(
     body: bytes, status: int, puppet: Puppet

@@ -39,7 +39,7 @@ def says(body: object, headers: dict[str, str], status: int = 200) -> Handler:
 async def answer(url: str, connect: Connect) -> ChatReply:
     client = OpenAIBackend("together", url, key_env=None, transport=connect(), trace=False)
     request = ChatRequest("p|answer", "m", [{"role": "user", "content": "1 + 1?"}], {"max_tokens": 10}, 7)
-    return await client.chat(request, url, 5.0)
+    return await client.chat(request, url)
 
 
 async def limited(url: str, connect: Connect) -> RateLimitedError:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from eli5b_batch.dispatch.breaker import Breaker
@@ -138,7 +138,6 @@ def test_a_probe_of_an_earlier_outage_says_nothing_of_this_one() -> None:
         max_size=80,
     )
 )
-@settings(deadline=None)
 def test_whatever_happens_there_is_one_probe_at_a_time_and_always_a_way_out(
     events: list[tuple[str, float, int]],
 ) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     Virtual = Callable[[Coroutine[Any, Any, None]], None]
 
-pytestmark = pytest.mark.looptime(idle_timeout=0.1)
+pytestmark = pytest.mark.looptime(idle_timeout=0.1, noop_cycles=0)
 
 PRICE = Price(input=0.27, output=0.85, as_of=dt.date(2026, 3, 1))
 
@@ -62,7 +62,7 @@ def test_money_is_counted_in_usd_per_million_tokens() -> None:
         max_size=30,
     ),
 )
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_the_cap_holds_for_any_order_of_events_and_nobody_waits_for_ever(
     virtual: Virtual,
     cap: float,

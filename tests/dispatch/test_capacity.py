@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-import looptime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,6 +14,7 @@ from eli5b_batch.dispatch.gate import Gate
 from eli5b_batch.dispatch.slots import SlotPool
 from eli5b_batch.errors import CallError, RateLimitedError, RetryableError
 from eli5b_batch.job import PREFETCH, Limits, Slot
+from eli5b_batch.rehearsal.clock import VirtualLoop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -66,7 +66,7 @@ class Places(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.runner = asyncio.Runner(loop_factory=lambda: looptime.new_event_loop(noop_cycles=0, idle_timeout=0.1))
+        self.runner = asyncio.Runner(loop_factory=VirtualLoop)
         self.callers: list[Caller] = []
         self.seen: list[Place] = []
 
@@ -154,7 +154,7 @@ class SlotPlaces(Places):
         return min(one, wanted), min(2 * one, wanted)
 
 
-BOUNDS = settings(max_examples=20, stateful_step_count=15, deadline=None)
+BOUNDS = settings(max_examples=20, stateful_step_count=15)
 TestGatePlaces = GatePlaces.TestCase
 TestGatePlaces.settings = BOUNDS
 TestPacedGatePlaces = PacedGatePlaces.TestCase
@@ -163,7 +163,7 @@ TestSlotPlaces = SlotPlaces.TestCase
 TestSlotPlaces.settings = BOUNDS
 
 
-@pytest.mark.looptime(idle_timeout=0.1)
+@pytest.mark.looptime(idle_timeout=0.1, noop_cycles=0)
 @pytest.mark.parametrize("turns", range(8))
 @pytest.mark.parametrize("kind", ["gate", "slots"])
 async def test_a_caller_cancelled_in_the_turn_in_which_it_is_let_through_leaves_its_place_to_the_next(
@@ -185,7 +185,6 @@ async def test_a_caller_cancelled_in_the_turn_in_which_it_is_let_through_leaves_
 
 
 @given(callers=st.lists(st.tuples(st.integers(0, 5), st.booleans()), max_size=30))
-@settings(deadline=None)
 def test_the_oldest_call_comes_first_and_those_whose_caller_has_gone_are_passed_over(
     virtual: Virtual, callers: list[tuple[int, bool]]
 ) -> None:

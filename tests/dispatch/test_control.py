@@ -3,7 +3,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from eli5b_batch.dispatch.control import RateControl, Window
@@ -210,7 +210,7 @@ def test_its_history_stays_short_and_keeps_its_beginning() -> None:
     clock = Clock()
     control = RateControl(None, clock)
     control.sent(1.0)
-    for _ in range(2000):
+    for _ in range(500):  # it is halved eleven times
         after(control, clock, 6.0)
         control.refused(1.0, news=True)
     assert 100 < len(control.history) <= 240
@@ -229,7 +229,6 @@ def test_its_history_stays_short_and_keeps_its_beginning() -> None:
         max_size=100,
     ),
 )
-@settings(deadline=None)
 def test_whatever_happens_the_rate_is_positive_and_never_more_than_what_was_told(
     told: float | None, first: float | None, events: list[tuple[str, float, float]]
 ) -> None:
@@ -306,7 +305,6 @@ def test_a_job_that_does_not_want_it_keeps_its_concurrency() -> None:
     most=st.integers(1, 300),
     replies=st.lists(st.tuples(st.floats(0, 10), st.floats(0, 600), st.integers(1, 300)), max_size=300),
 )
-@settings(deadline=None)
 def test_whatever_happens_the_window_holds_one_at_least_and_the_jobs_concurrency_at_most(
     most: int, replies: list[tuple[float, float, int]]
 ) -> None:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     Virtual = Callable[[Coroutine[Any, Any, None]], None]
 
-pytestmark = pytest.mark.looptime(idle_timeout=0.1)
+pytestmark = pytest.mark.looptime(idle_timeout=0.1, noop_cycles=0)
 
 PRICE = Price(input=10, output=100, as_of=dt.date(2026, 3, 1))
 USAGE = {"input_tokens": 20, "output_tokens": 40}
@@ -398,7 +398,7 @@ async def test_a_call_cancelled_between_two_attempts_holds_nothing() -> None:
 
 
 @given(seed=st.integers(0, 2**32))
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_waits_between_attempts_are_random_under_a_doubling_bound_and_the_same_for_the_same_seed(
     virtual: Virtual, seed: int
 ) -> None:
@@ -457,7 +457,7 @@ ANSWERS = st.sampled_from(
     on_slots=st.booleans(),
     worth=st.one_of(st.none(), st.floats(0.5, 20)),
 )
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_whatever_happens_every_call_ends_and_nothing_is_lost(
     virtual: Virtual,
     answers: list[ChatReply | Exception],

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Virtual = Callable[[Coroutine[Any, Any, None]], None]
 
-pytestmark = pytest.mark.looptime(idle_timeout=0.1)
+pytestmark = pytest.mark.looptime(idle_timeout=0.1, noop_cycles=0)
 
 URL = "https://api/v1"
 BROKEN = RetryableError("server_error", "503", status=503)
@@ -76,7 +76,7 @@ async def test_a_place_says_where_the_call_goes() -> None:
 
 
 @given(orders=st.lists(st.integers(0, 5), min_size=1, max_size=30))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_the_oldest_problem_comes_first_and_within_it_the_first_that_asked(virtual: Virtual, orders: list[int]) -> None:
     async def main() -> None:
         gate = new_gate(concurrency=1)
@@ -109,7 +109,7 @@ def test_the_oldest_problem_comes_first_and_within_it_the_first_that_asked(virtu
     per_minute=st.sampled_from([None, 60, 600, 6000]),
     adaptive=st.booleans(),
 )
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_everybody_is_served_and_never_more_at_once_than_the_concurrency(
     virtual: Virtual,
     concurrency: list[int],

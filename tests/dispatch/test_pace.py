@@ -47,7 +47,7 @@ def take(bucket: TokenBucket, clock: Clock, tokens: float) -> float:
 @given(
     per_second=RATES, pauses=PAUSES, lateness=st.floats(0, 0.2), seed=st.integers(0, 9), began=st.sampled_from([0, 1e7])
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_no_window_of_any_length_holds_more_starts_than_the_rate_and_one_burst(
     per_second: float, pauses: list[float], lateness: float, seed: int, began: float
 ) -> None:
@@ -64,7 +64,7 @@ def test_no_window_of_any_length_holds_more_starts_than_the_rate_and_one_burst(
 
 
 @given(per_second=RATES, late=st.floats(0, 0.04), began=st.sampled_from([0, 1e7]))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_it_reaches_any_rate_however_late_the_timers_are(per_second: float, late: float, began: float) -> None:
     clock = Clock(began)
     pacer, size = Pacer(per_second, clock), burst(per_second)
@@ -172,7 +172,7 @@ def test_a_bucket_without_a_limit_lets_everything_through_and_starts_empty_when_
     calls=st.lists(st.tuples(st.floats(0, 20_000), st.floats(0, 2), st.floats(0, 5)), min_size=1, max_size=100),
     began=st.sampled_from([0.0, 1.0, 1e5, 1e7]),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_call_goes_out_when_it_and_all_that_was_used_before_fit_the_rate_a_larger_one_as_a_quarter_second_of_it(
     per_second: float, calls: list[tuple[float, float, float]], began: float
 ) -> None:

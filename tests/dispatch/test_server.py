@@ -75,7 +75,7 @@ EVENTS = st.lists(
 
 
 @given(events=EVENTS, parallel=st.integers(1, 4))
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_every_second_is_busy_loading_idle_or_down(
     events: list[tuple[str, float, str, float, int]], parallel: int
 ) -> None:
@@ -279,7 +279,7 @@ def test_what_only_takes_milliseconds_is_no_load() -> None:
     assert (bench.server.snapshot({})["loads"], bench.seconds()) == (0, {"busy_s": 0.5, "idle_s": 0.5})
 
 
-@pytest.mark.looptime(idle_timeout=0.1)
+@pytest.mark.looptime(idle_timeout=0.1, noop_cycles=0)
 async def test_calls_in_flight_on_a_dead_server_come_back_at_once() -> None:
     loop = asyncio.get_running_loop()
     server = Server(Slot(gpu=0, url="http://gpu0", parallel=3), loop.time)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Virtual = Callable[[Coroutine[Any, Any, None]], None]
 
-pytestmark = pytest.mark.looptime(idle_timeout=0.1)
+pytestmark = pytest.mark.looptime(idle_timeout=0.1, noop_cycles=0)
 
 REFUSED = RetryableError("connection", "can't connect", unsent=True)
 DROPPED = RetryableError("connection", "dropped")
@@ -92,7 +92,7 @@ async def test_a_place_names_the_server_and_the_slot() -> None:
         st.tuples(st.sampled_from(MODELS), st.floats(0, 10), st.floats(0, 3), st.integers(0, 5)), max_size=60
     ),
 )
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 def test_every_call_is_served_by_a_slot_that_has_its_model_and_a_place(
     virtual: Virtual,
     slots: list[tuple[int, list[str]]],
@@ -118,7 +118,7 @@ def test_every_call_is_served_by_a_slot_that_has_its_model_and_a_place(
     calls=st.lists(st.sampled_from(MODELS), min_size=1, max_size=80),
     slots=st.lists(st.integers(1, 4), min_size=1, max_size=4),
 )
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_a_slot_leaves_a_model_only_when_nobody_waits_for_it(
     virtual: Virtual, calls: list[str], slots: list[int]
 ) -> None:

@@ -18,7 +18,7 @@ from eli5b_batch.job import Slot
 if TYPE_CHECKING:
     from eli5b_batch.dispatch.capacity import Place
 
-pytestmark = pytest.mark.looptime(idle_timeout=0.1)
+pytestmark = pytest.mark.looptime(idle_timeout=0.1, noop_cycles=0)
 
 TOO_LARGE = RetryableError("server_error", "model requires more system memory", status=500)
 GARBAGE = RetryableError("bad_reply", "the reply is not a chat message")

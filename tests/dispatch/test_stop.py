@@ -8,7 +8,7 @@ import pytest
 
 from eli5b_batch.dispatch.stop import Stop
 
-pytestmark = pytest.mark.looptime(idle_timeout=0.1)
+pytestmark = pytest.mark.looptime(idle_timeout=0.1, noop_cycles=0)
 
 
 async def test_calls_go_out_until_somebody_asks_and_never_afterwards() -> None:

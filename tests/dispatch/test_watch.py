@@ -24,7 +24,7 @@ from eli5b_batch.log import LOGGER
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-pytestmark = pytest.mark.looptime(idle_timeout=0.1)
+pytestmark = pytest.mark.looptime(idle_timeout=0.1, noop_cycles=0)
 
 HEALTH_S = 5.0
 CALL_S = 2.0

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from eli5b_batch.dispatch import dispatcher
 from eli5b_batch.errors import RetryableError
 from eli5b_batch.journal import read_records
 from eli5b_batch.rehearsal.clock import run_virtual
@@ -31,9 +32,12 @@ def told(record: dict[str, Any]) -> tuple[int, int, float, str | None]:
 
 @pytest.mark.parametrize("faults", ["", "empty_rate: 0.2, error_rate: 0.2"])
 async def test_a_run_on_simulated_servers_has_the_tokens_and_costs_that_were_rehearsed(
-    quickstart: Callable[..., Experiment], tmp_path: Path, faults: str
+    quickstart: Callable[..., Experiment], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, faults: str
 ) -> None:
-    experiment = quickstart(f"providers.gpus.simulation={{latency_s: 0.01, {faults}}}", limit=3)
+    monkeypatch.setattr(dispatcher, "_BACKOFF_S", 0.01)  # the real run would wait for seconds
+    # As often as it takes: which of many failures are excused, as those of an outage are, is a matter of moments.
+    settings = (f"providers.gpus.simulation={{latency_s: 0.01, {faults}}}", "providers.gpus.attempts=100")
+    experiment = quickstart(*settings, limit=3)
     await execute(experiment, tmp_path / "run", display=lambda _: nullcontext())
     real = {record["key"]: told(record) for record in read_records(tmp_path / "run" / "calls.jsonl")}
     rehearsed = await in_thread(experiment)

@@ -234,7 +234,7 @@ def test_simulated_is_seen_in_the_records(run: RunFolder) -> None:
     assert build(run).simulated
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.randoms(use_true_random=False))
 def test_neither_a_rebuild_nor_the_order_of_arrival_changes_a_byte(
     tmp_path_factory: pytest.TempPathFactory, run: RunFolder, order: random.Random

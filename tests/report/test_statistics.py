@@ -76,7 +76,7 @@ def test_the_order_of_problems_changes_no_interval(problems: list[tuple[int, int
     assert statistics.share_interval(*first) == pytest.approx(statistics.share_interval(*second), abs=1e-12)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(differences)
 def test_a_comparison_is_the_same_in_any_order_and_mirrored(values: list[float]) -> None:
     forth, back = statistics.compare(array(*values)), statistics.compare(array(*reversed(values)))

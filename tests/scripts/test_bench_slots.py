@@ -37,7 +37,7 @@ def test_a_small_schedule_comes_to_its_end(tmp_path: Path) -> None:
     figures = tmp_path / "figures.json"
     command = [sys.executable, str(SCRIPTS / "bench_slots.py"), "schedule", "--slots", "2", "--problems", "5"]
     subprocess.run(  # noqa: S603 (our own script)
-        [*command, "--json", str(figures)], check=True, capture_output=True, timeout=60
+        [*command, "--json", str(figures)], check=True, capture_output=True, timeout=100
     )
     rows = orjson.loads(figures.read_bytes())
     assert [(row["students"], row["slots"], row["calls"]) for row in rows] == [("skewed", 2, 90), ("equal", 2, 90)]

@@ -80,16 +80,12 @@ def test_a_run_above_its_cap_or_not_stopped_by_it_is_found(script: Any) -> None:
 
 
 @pytest.mark.heavy
+@pytest.mark.timeout(600)
 def test_a_run_with_faults_and_a_kill_stays_below_its_cap(tmp_path: Path) -> None:
-    command = [sys.executable, str(SCRIPTS / "budget_runs.py"), "--runs", "1", "--problems", "4"]
+    # With this seed servers garble and lose replies, none hangs, and the run is killed.
+    command = [sys.executable, str(SCRIPTS / "budget_runs.py"), "--runs", "1", "--problems", "4", "--first-seed", "3"]
     done = subprocess.run(  # noqa: S603 (our own script)
-        [
-            *command,
-            "--first-seed",
-            "3",
-            "--json",  # its servers have faults, and it is killed
-            str(tmp_path / "rows.json"),
-        ],
+        [*command, "--timeout", "60", "--json", str(tmp_path / "rows.json")],
         check=False,
         capture_output=True,
         text=True,

@@ -16,6 +16,7 @@ import pytest
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 audit = SimpleNamespace(**runpy.run_path(str(SCRIPTS / "crash_audit.py")))
+proc = SimpleNamespace(**runpy.run_path(str(SCRIPTS / "crash_proc.py")))
 
 
 def entry(t: float, key: str = "k", **fields: object) -> Any:  # noqa: ANN401 (a type of the script's)
@@ -23,9 +24,9 @@ def entry(t: float, key: str = "k", **fields: object) -> Any:  # noqa: ANN401 (a
     return audit.Entry(**{"t": t, "key": key, **usual, **fields})
 
 
-def again(*entries: Any, ended: float | None = 10.0, gone: float = 10.02) -> Any:  # noqa: ANN401 (types of the script's)
-    unread = frozenset({5001})
-    return audit.asked_again(entries, [audit.Start(0.0, ended, gone, unread), audit.Start(11.0, None, 20.0)])
+def again(*entries: Any, kept_waiting_s: float = 0.0) -> Any:  # noqa: ANN401 (types of the script's)
+    killed = audit.Start(0.0, 10.0, 10.02, frozenset({5001}), kept_waiting_s)
+    return audit.asked_again(entries, [killed, audit.Start(11.0, None, 20.0)])
 
 
 def test_a_reply_that_was_there_in_time_and_is_asked_again_is_found() -> None:
@@ -42,6 +43,25 @@ def test_replies_at_the_moment_of_a_kill_are_counted_apart() -> None:
     assert again(entry(9.96, peer=5001), entry(12.0)).in_the_socket == ["k"]
     assert again(entry(10.01, peer=5001), entry(12.0)).undelivered == ["k"]
     assert again(entry(9.0, delivered=False), entry(12.0)).undelivered == ["k"]
+
+
+def test_a_runner_that_waited_for_a_cpu_had_so_much_less_time_for_a_reply() -> None:
+    assert again(entry(9.5), entry(12.0), kept_waiting_s=0.5).in_hand == ["k"]
+    assert again(entry(9.5, peer=5001), entry(12.0), kept_waiting_s=0.5).in_the_socket == ["k"]
+    assert again(entry(9.5), entry(12.0), kept_waiting_s=0.4).delivered == ["k"]
+
+
+def test_how_long_a_process_waited_for_a_cpu_is_read_from_look_to_look(tmp_path: Path) -> None:
+    waits = proc.Waits(os.getpid())
+    waits._path = tmp_path / "schedstat"
+    waits.look()
+    assert waits.lately_s == 0.0, "nothing is counted"
+    for waited in (1.5, 2.0, 4.0):
+        waits._path.write_text(f"7 {waited * 1e9:.0f} 3\n")
+        waits.look()
+    waits._path.unlink()
+    waits.look()
+    assert waits.lately_s == pytest.approx(2.5)
 
 
 def test_what_a_fault_spoilt_is_counted_by_fault_and_what_was_never_done_is_not() -> None:
@@ -82,6 +102,7 @@ def test_one_clear_sentence_is_asked_for(said: str, *, clear: bool) -> None:
 
 
 @pytest.mark.heavy
+@pytest.mark.timeout(600)
 def test_a_run_killed_three_times_passes_the_audit(tmp_path: Path) -> None:
     script = str(SCRIPTS / "crash_matrix.py")
     # This seed kills once at 0.7 s and twice in mid-run.

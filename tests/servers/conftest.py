@@ -14,6 +14,7 @@ import yaml
 
 from eli5b_batch.jobfile import load_job
 from eli5b_batch.log import run_log
+from eli5b_batch.servers import sessions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -30,9 +31,9 @@ if os.path.exists(notes + "/broken"):
     print("Error: no room\\\\n\\\\n")
     sys.exit(3)
 if os.path.exists(notes + "/deaf"):
-    time.sleep(60)
+    time.sleep(600)
 if os.path.exists(notes + "/stubborn"):
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: open(notes + "/asked_to_end", "w").close())
 host, port = os.environ["OLLAMA_HOST"].split(":")
 MODEL = {"name": "llama3.2:1b", "model": "llama3.2:1b", "digest": "0123456789ab", "size": 1, "details": {}}
 CHAT = {"message": {"role": "assistant", "content": "\\\\\\\\boxed{2}"}, "done": True, "done_reason": "stop",
@@ -56,7 +57,7 @@ try:
 except OSError:
     print("Error: listen tcp: address already in use")
     sys.exit(1)
-runner = subprocess.Popen(["sleep", "60"])
+runner = subprocess.Popen(["sleep", "600"])
 draft = notes + "/draft" + port
 with open(draft, "w") as file:
     json.dump({"pid": os.getpid(), "runner": runner.pid, "args": sys.argv[1:], "env": dict(os.environ)}, file)
@@ -76,12 +77,16 @@ class Fake:
         self.path.chmod(0o755)
 
     def mood(self, name: str) -> None:
-        """How it behaves from the next start on: broken, deaf or stubborn."""
+        """How it behaves from the next start on: broken, deaf or stubborn (which leaves a note of each SIGTERM)."""
         (self.folder / name).touch()
 
     def cured(self) -> None:
         for name in ("broken", "deaf", "stubborn"):
             (self.folder / name).unlink(missing_ok=True)
+
+    def was_asked_to_end(self) -> bool:
+        """Whether a stubborn one has been sent SIGTERM."""
+        return (self.folder / "asked_to_end").exists()
 
     def seen(self) -> list[dict[str, Any]]:
         """Every server that was up, oldest first."""
@@ -100,8 +105,8 @@ def is_running(pid: int) -> bool:
         return False
 
 
-async def until(true: Callable[[], object], seconds: float = 10.0) -> None:
-    async with asyncio.timeout(seconds):
+async def until(true: Callable[[], object]) -> None:
+    async with asyncio.timeout(60):  # far more than it takes, also where every core is busy
         while not true():  # noqa: ASYNC110 (other processes tell nobody)
             await asyncio.sleep(0.02)
 
@@ -110,6 +115,12 @@ async def until(true: Callable[[], object], seconds: float = 10.0) -> None:
 def _until() -> Callable[..., Any]:
     """Waits until something is true of other processes."""
     return until
+
+
+@pytest.fixture(autouse=True)
+def _unhurried_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The dying are waited for until they are dead, however busy the machine is."""
+    monkeypatch.setattr(sessions, "DEATH_S", 60.0)
 
 
 @pytest.fixture

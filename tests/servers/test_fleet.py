@@ -31,7 +31,7 @@ from eli5b_batch.servers.fleet import managed_servers
 async def run():
     async with managed_servers(load_job(Path(sys.argv[1])), ["gpus"], Path(sys.argv[2])):
         print("up", flush=True)
-        await asyncio.sleep(60)
+        await asyncio.sleep(600)
 
 asyncio.run(run())
 """
@@ -74,7 +74,7 @@ async def test_the_next_start_ends_what_a_killed_run_has_left(
 def stranger() -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """A process in a session of its own that carries a token, and that token."""
     token = uuid.uuid4().hex
-    process = subprocess.Popen(["/bin/sleep", "60"], start_new_session=True, env={"ELI5B_SERVER": token})
+    process = subprocess.Popen(["/bin/sleep", "600"], start_new_session=True, env={"ELI5B_SERVER": token})
     with process:
         yield process, token
         process.kill()
@@ -89,12 +89,12 @@ async def test_a_process_is_ended_by_session_start_and_token_together(
 ) -> None:
     process, token = stranger
     on_record(tmp_path, pid=process.pid, started=started_at(process.pid), token=token)
-    assert await end_leftovers(tmp_path) == 1
-    assert process.wait(5) == -signal.SIGTERM
+    assert await end_leftovers(tmp_path, patience_s=60) == 1
+    assert process.wait(60) == -signal.SIGTERM
 
 
 async def test_a_process_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
-    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(60)"
+    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(600)"
     with subprocess.Popen(  # noqa: ASYNC220, S603 (a script of our own, and nothing else is on the loop)
         [sys.executable, "-IS", "-c", deaf],
         start_new_session=True,
@@ -105,7 +105,7 @@ async def test_a_process_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
         process.stdout.readline()
         on_record(tmp_path, pid=process.pid, started=started_at(process.pid), token="abc")
         assert await end_leftovers(tmp_path, patience_s=0.1) == 1
-        assert process.wait(5) == -signal.SIGKILL
+        assert process.wait(60) == -signal.SIGKILL
 
 
 async def test_another_process_with_the_pid_on_record_is_left_alone(

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from eli5b_batch.problems import Problem
 
 MODULE: Final = "eli5b_batch.backends.simulated"
-START_DEADLINE_S: Final = 30.0
+START_DEADLINE_S: Final = 60.0
+"""For the imports of a fresh process on a busy machine; one that dies is not waited for."""
 END_DEADLINE_S: Final = 5.0
 
 _log = logging.getLogger(__name__)

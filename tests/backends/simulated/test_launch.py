@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from asyncio.subprocess import Process
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -124,7 +125,16 @@ async def test_what_is_said_of_one_slot_reaches_its_server() -> None:
             assert response.status == 503
 
 
-async def test_calls_in_flight_do_not_hold_up_the_end() -> None:
+async def test_calls_in_flight_do_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    killed: list[Process] = []
+    really = Process.kill
+
+    def kill(process: Process) -> None:
+        killed.append(process)
+        really(process)
+
+    monkeypatch.setattr(launch, "END_DEADLINE_S", 60)
+    monkeypatch.setattr(Process, "kill", kill)
     job = simulate(Job.model_validate(JOB))
     slow = SimulatedProvider(api="simulated", limits=Limits(), simulation=Simulation(latency_s=600))
     job = job.model_copy(update={"providers": {**job.providers, "together": slow}})
@@ -136,10 +146,9 @@ async def test_calls_in_flight_do_not_hold_up_the_end() -> None:
             for _ in range(3):
                 await session.get(f"{api}/models")
             assert not call.done()
-            left_at = asyncio.get_running_loop().time()
-        assert asyncio.get_running_loop().time() - left_at < launch.END_DEADLINE_S / 2
         with pytest.raises(aiohttp.ClientError):
             await call
+    assert killed == []
 
 
 async def test_a_process_that_dies_at_start_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,4 +177,4 @@ def test_the_process_ends_with_its_input_and_on_sigterm(way: str, tmp_path: Path
             os.kill(process.pid, signal.SIGTERM)
         else:
             process.stdin.close()
-        assert process.wait(timeout=5) == 0
+        assert process.wait(timeout=60) == 0

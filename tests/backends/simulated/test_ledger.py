@@ -61,7 +61,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 async def booked(path: Path, count: int) -> list[dict[str, Any]]:
     """The lines, once there are `count` of them: a client may have its reply before the server has booked it."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while len(found := lines(path)) < count:  # noqa: ASYNC110 (a file tells nobody)
             await asyncio.sleep(0.002)
     return found

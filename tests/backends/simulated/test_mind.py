@@ -5,7 +5,7 @@ import re
 from typing import NamedTuple
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from eli5b_batch.backends.simulated.mind import (
@@ -33,7 +33,6 @@ BOOK = {f"{i:05d}-abc": BookEntry(f"{TEXT} ({i})", str(5000 + i), 4.5) for i in 
 FIRST = ("reference", "candidate")
 JUDGING_BY_TEACHER = Judging(Judge(model="teacher"), ["answer"])
 
-unhurried = settings(deadline=None)  # a busy machine is no failure
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 
 
@@ -62,7 +61,6 @@ def share_right(mind: Mind, student: str, kind: str, reader: str) -> float:
     return sum(hits) / len(hits)
 
 
-@unhurried
 @given(call=texts, body=st.binary(max_size=60), gold=texts, limit=st.none() | st.integers(3, 400))
 def test_every_text_says_simulated_and_the_same_request_gets_the_same_reply(
     call: str, body: bytes, gold: str, limit: int | None
@@ -76,7 +74,6 @@ def test_every_text_says_simulated_and_the_same_request_gets_the_same_reply(
         assert "SIMULATED" in replies[0].text
 
 
-@unhurried
 @given(gold=texts, body=st.binary(max_size=8))
 def test_a_right_answer_ends_with_the_gold_in_a_box_and_a_wrong_one_does_not_hold_it(gold: str, body: bytes) -> None:
     call = CallName("p", "answer", "1b", {})
@@ -87,7 +84,6 @@ def test_a_right_answer_ends_with_the_gold_in_a_box_and_a_wrong_one_does_not_hol
         assert reply.finish_reason == "stop"
 
 
-@unhurried
 @given(
     gold=texts.filter(lambda gold: len(gold.strip()) >= 3) | st.sampled_from((*STEPS, *WORKING)),
     body=st.binary(),
@@ -100,7 +96,6 @@ def test_a_hint_never_holds_the_answer(gold: str, body: bytes) -> None:
     assert gold.strip() not in steps
 
 
-@unhurried
 @given(gold=texts, salt=st.binary(max_size=4))
 def test_a_wrong_value_differs_from_the_gold(gold: str, salt: bytes) -> None:
     assert wrong_value(gold, digest_of(salt)) != gold
