@@ -116,6 +116,10 @@ class Simulation(Section):
     late_rate: Share = Field(0.0, description="Share of replies that come late_s later.")
     late_s: float = Field(1.0, ge=0, description="Seconds that a late reply is late.")
     not_done_rate: Share = Field(0.0, description="Share of an Ollama slot's replies that break off with done: false.")
+    quirks: dict[str, Share] = Field(
+        default_factory=dict,
+        description="Quirk -> share of calls that a host answers so; docs/job-file.md lists the quirks.",
+    )
     freezes: dict[str, list[Interval]] = Field(
         default_factory=dict,
         description="Slot name -> [[begin, end], ...]: seconds from its start between which a slot answers nothing.",

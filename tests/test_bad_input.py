@@ -208,6 +208,34 @@ def test_a_name_that_is_not_defined_is_said_with_the_nearest(
         (["providers.api.simulation.skill={8b: {none: 1}}"], "providers.api.simulation.skill: no model '8b'; did you"),
         (["providers.api.simulation.load_s={8b: 1}"], "providers.api.simulation.load_s: no model '8b'; did you mean"),
         (["providers.api.simulation.freezes={a: [[0, 1]]}"], "providers.api.simulation.freezes: no slot 'a'; this pro"),
+        (
+            ["providers.api.simulation.quirks={bob: 1}"],
+            "providers.api.simulation.quirks: no quirk 'bob'; did you mean 'b",
+        ),
+        (
+            ["providers.api.simulation.quirks={x: 1}"],
+            "providers.api.simulation.quirks: no quirk 'x'; docs/job-file.md l",
+        ),
+        (
+            ["providers.api.simulation.quirks={bom: 2}"],
+            "providers.api.simulation.quirks.bom: must be at most 1, and th",
+        ),
+        (
+            ["providers.api.simulation.quirks=[bom]"],
+            "providers.api.simulation.quirks: must be a mapping (`key: value`)",
+        ),
+        (
+            ["providers.api.simulation.quirks={bom: 0.7, latin1: 0.4}"],
+            "providers.api.simulation.quirks: a call meets one of them, so their shares may add up to 1, not to 1.1",
+        ),
+        (
+            ["providers.api.simulation.quirks={repeat_limit_500: 1}"],
+            "providers.api.simulation.quirks.repeat_limit_500: an API can't have this quirk; leave it out",
+        ),
+        (
+            ["providers.gpus.simulation.quirks={poisoned_429: 1}"],
+            "providers.gpus.simulation.quirks.poisoned_429: slots can't have this quirk; leave it out",
+        ),
         (["budget.usd=5", "models.1b.price=unknown"], "models.1b.price: no budget can be kept with an unknown price"),
         (["params.hints=[generic, generic]"], "params.hints: generic stands twice"),
     ],

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from eli5b_batch.backends.simulated.quirks import QUIRKS
 from eli5b_batch.cli import app
 from eli5b_batch.job import Job
 from eli5b_batch.protocols.eli5b import Params
@@ -47,6 +48,14 @@ def test_a_shipped_job_tells_editors_its_schema(job: Path) -> None:
 def test_every_key_of_a_job_is_explained() -> None:
     keys = keys_of(Job.model_json_schema()) | keys_of(Params.model_json_schema())
     assert keys <= words_in_code("docs/job-file.md")
+
+
+def test_the_list_of_quirks_is_the_table_of_the_servers() -> None:
+    section = (ROOT / "docs" / "job-file.md").read_text().partition("### Quirks\n")[2].partition("\n## ")[0]
+    listed = re.findall(r"^\| `(\w+)` \| (.*) \|$", section, re.MULTILINE)
+    assert listed == [(name, quirk.about) for name, quirk in QUIRKS.items()]
+    shared = set(re.findall(r"`(\w+)`", section.partition("slots`, which have")[2].partition(" as well")[0]))
+    assert shared == {name for name, quirk in QUIRKS.items() if len(quirk.wires) > 1}
 
 
 def test_every_field_of_a_run_folder_is_explained() -> None:

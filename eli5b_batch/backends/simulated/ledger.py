@@ -6,8 +6,8 @@ Must not know: what is asked, the run. One line per chat request, written once i
 
 `t` is unix seconds, `key` the call's, `peer` the client's port. `status` is 499 where the client left before its reply
 began. `delivered` says that the whole reply went out on a connection which the other end had not closed. `tokens`
-counts both sides of the work done, delivered or not (0: none was done); `fault` names what was made to go wrong, null
-for nothing.
+counts both sides of the work done, delivered or not (0: none was done); `fault` names what was made to go wrong, or the
+quirk in whose way it was answered, null for neither.
 """
 
 from __future__ import annotations

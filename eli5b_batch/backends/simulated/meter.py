@@ -11,7 +11,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _BURST_S: Final = 1.25
-"""A burst may be what this many seconds allow and one more, at least two: a steady client is never refused."""
+
+
+def burst(per_second: float) -> float:
+    """What may be taken at once: what 1.25 s allow and one more, at least two: a steady client is never refused."""
+    return max(2.0, per_second * _BURST_S + 1)
 
 
 class Meter:
@@ -24,7 +28,7 @@ class Meter:
 
     def __init__(self, per_minute: float, clock: Callable[[], float]) -> None:
         self.per_second = per_minute / 60
-        self._most = max(2.0, self.per_second * _BURST_S + 1)
+        self._most = burst(self.per_second)
         self._level = self._most
         self._clock = clock
         self._read_at = clock()

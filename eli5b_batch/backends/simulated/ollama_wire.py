@@ -11,21 +11,29 @@ import datetime as dt
 import math
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 from aiohttp import web
 
 from eli5b_batch.backends.simulated.library import MODIFIED_AT, LibraryModel, describe, full_name, show
-from eli5b_batch.backends.simulated.mind import CHARS_PER_TOKEN, count_tokens
+from eli5b_batch.backends.simulated.ollama_request import (
+    DEFAULT_NUM_CTX,
+    Chat,
+    parse,
+    read_chat,
+    read_options,
+    read_texts,
+    refused,
+)
 from eli5b_batch.backends.simulated.outages import Outages
+from eli5b_batch.backends.simulated.quirks.fates import Fates
 from eli5b_batch.backends.simulated.service import (
     Fault,
     Faults,
     RefusedError,
     drop_connection,
     json_reply,
-    read_call,
     text_reply,
 )
 from eli5b_batch.backends.simulated.slot import Loaded, Slot
@@ -37,40 +45,14 @@ if TYPE_CHECKING:
 
     from eli5b_batch.backends.simulated.mind import Mind, Reply
     from eli5b_batch.job import Simulation
-    from eli5b_batch.records import CallName
 
 VERSION: Final = "0.33.0-SIMULATED"
-DEFAULT_NUM_CTX: Final = 4096
 
 _JSON: Final = "application/json; charset=utf-8"
 _NDJSON: Final = "application/x-ndjson"
 _NANO: Final = 1e9
 _GIGA: Final = 1e9
 _KEPT: Final = dt.timedelta(minutes=5)
-_NUM_PREDICT_WINDOWS: Final = 10  # without num_predict a reply ends after this many windows
-_INTEGERS: Final = frozenset({"num_ctx", "num_predict", "num_batch", "num_keep", "seed", "top_k", "repeat_last_n"})
-_FLOATS: Final = frozenset({"temperature", "top_p", "min_p", "repeat_penalty", "presence_penalty", "frequency_penalty"})
-_GO_NAMES: Final = {
-    str: "string",
-    int: "number",
-    float: "number",
-    bool: "bool",
-    list: "array",
-    dict: "object",
-}
-
-
-class _Chat(NamedTuple):
-    """A chat request that has passed every check; `prompt` is what is left of the messages in the window."""
-
-    model: str
-    prompt: str
-    num_ctx: int
-    max_tokens: int | None
-    stream: bool
-    raw: bytes
-    key: str
-    call: CallName | None
 
 
 class SimulatedOllama:
@@ -78,7 +60,7 @@ class SimulatedOllama:
 
     Args:
         mind: what its models answer.
-        simulation: its faults and outages, its memory, and the time to load a model.
+        simulation: its faults, quirks and outages, its memory, and the time to load a model.
         models: ids of the models it holds.
         parallel: calls at once, per model.
         loaded: models in memory at once.
@@ -99,6 +81,7 @@ class SimulatedOllama:
     ) -> None:
         self._mind = mind
         self._faults = Faults(simulation)
+        self._fates = Fates(simulation.quirks, "ollama", mind.fingerprint("quirks", b""), clock)
         self._outages = Outages(simulation.freezes.get(name, ()), simulation.refuses.get(name, ()), clock)
         self._models = {full_name(model): model for model in models}
         self._slot = Slot(
@@ -133,26 +116,29 @@ class SimulatedOllama:
         return await self._outages.middleware(request, handlers.get(path, _no_such_path))
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
+        return await self._fates.meet(request, partial(_refusals, handler=self._take))
+
+    async def _take(self, request: web.Request) -> web.StreamResponse:
         started = asyncio.get_running_loop().time()
         raw = await request.read()
-        body = _parse(raw, "ChatRequest")
+        body = parse(raw, "ChatRequest")
         model = self._find(body)
         if model is None:
             named = orjson.dumps(body["model"]).decode()
-            raise _refused(404, f"model {named} not found, try pulling it first")
-        options = _options(body)
-        texts = _texts(body)
+            raise refused(404, f"model {named} not found, try pulling it first")
+        options = read_options(body)
+        texts = read_texts(body)
         if not texts:
             return await self._load(body, model, int(options.get("num_ctx") or DEFAULT_NUM_CTX))
-        return await self._answer(request, _read_chat(request, raw, body, options, texts), model, started)
+        return await self._answer(request, read_chat(request, raw, body, options, texts), model, started)
 
-    async def _answer(self, request: web.Request, chat: _Chat, model: str, started: float) -> web.StreamResponse:
+    async def _answer(self, request: web.Request, chat: Chat, model: str, started: float) -> web.StreamResponse:
         fingerprint = self._mind.fingerprint(chat.key, chat.raw)
         fault = self._faults.draw(fingerprint)
         if fault is Fault.BROKEN:
-            raise _refused(500, "an error was encountered while running the model: unexpected EOF")
+            raise refused(500, "an error was encountered while running the model: unexpected EOF")
         if fault is Fault.OVERLOADED:
-            raise _refused(503, "server busy, please try again.  maximum pending requests exceeded")
+            raise refused(503, "server busy, please try again.  maximum pending requests exceeded")
         if fault is Fault.DROP:
             return drop_connection(request)
         reply = self._mind.reply(fingerprint, chat.call, model, chat.prompt, chat.max_tokens)
@@ -200,14 +186,14 @@ class SimulatedOllama:
         return json_reply(reply, content_type=_JSON)
 
     async def _show(self, request: web.Request) -> web.Response:
-        body = _parse(await request.read(), "ShowRequest")
+        body = parse(await request.read(), "ShowRequest")
         model = self._find(body)
         if model is None:
-            raise _refused(404, f"model '{body['model']}' not found")
+            raise refused(404, f"model '{body['model']}' not found")
         return json_reply(show(describe(model)), content_type=_JSON)
 
     async def _pull(self, request: web.Request) -> web.StreamResponse:
-        body = _parse(await request.read(), "PullRequest")
+        body = parse(await request.read(), "PullRequest")
         model = describe(body["model"])
         self._models.setdefault(full_name(model.name), model.name)
         if body.get("stream") is False:
@@ -244,12 +230,8 @@ class SimulatedOllama:
 async def _refusals(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
-    except RefusedError as refused:
-        return json_reply(refused.body, refused.status, content_type=_JSON)
-
-
-def _refused(status: int, message: str) -> RefusedError:
-    return RefusedError(status, {"error": message})
+    except RefusedError as refusal:
+        return json_reply(refusal.body, refusal.status, content_type=_JSON)
 
 
 async def _version(_request: web.Request) -> web.Response:
@@ -280,85 +262,6 @@ async def _stream(request: web.Request, lines: Sequence[dict[str, Any]]) -> web.
     return response
 
 
-def _parse(raw: bytes, kind: str) -> dict[str, Any]:
-    """A request's body, which names a model."""
-    if not raw:
-        raise _refused(400, "missing request body")
-    try:
-        body = orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        torn = "end of data" in str(error)
-        raise _refused(400, "unexpected EOF" if torn else f"invalid character: {error}") from None
-    if not isinstance(body, dict):
-        raise _refused(400, f"json: cannot unmarshal {_go_name(body)} into Go value of type api.{kind}")
-    model = body.get("model") or ""
-    if not isinstance(model, str):
-        raise _refused(400, _mismatch(model, f"{kind}.model", "string"))
-    if not model:
-        raise _refused(400, "model is required")
-    return body
-
-
-def _texts(body: dict[str, Any]) -> list[str]:
-    messages = body.get("messages") or []
-    if not isinstance(messages, list):
-        raise _refused(400, _mismatch(messages, "ChatRequest.messages", "[]api.Message"))
-    texts = []
-    for message in messages:
-        if not isinstance(message, dict):
-            raise _refused(400, _mismatch(message, "ChatRequest.messages", "api.Message"))
-        content = message.get("content", "")
-        if not isinstance(content, str):
-            raise _refused(400, _mismatch(content, "ChatRequest.messages.content", "string"))
-        texts.append(content)
-    return texts
-
-
-def _options(body: dict[str, Any]) -> dict[str, Any]:
-    """The options of a request; those that Ollama does not know are ignored, as it does."""
-    options = body.get("options") or {}
-    if not isinstance(options, dict):
-        raise _refused(400, _mismatch(options, "ChatRequest.options", "map[string]interface {}"))
-    for name, value in options.items():
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if value is None:
-            continue
-        if name in _INTEGERS and not is_number:
-            raise _refused(500, f'option "{name}" must be of type integer')
-        if name in _FLOATS and not is_number:
-            raise _refused(500, f'option "{name}" must be of type float32')
-        if name == "stop" and not isinstance(value, list):
-            raise _refused(500, 'option "stop" must be of type array')
-    return options
-
-
-def _read_chat(
-    request: web.Request, raw: bytes, body: dict[str, Any], options: dict[str, Any], texts: list[str]
-) -> _Chat:
-    try:
-        key, call = read_call(request)
-    except ValueError as error:
-        raise _refused(400, str(error)) from None
-    prompt = "\n".join(texts)
-    num_ctx = int(options.get("num_ctx") or DEFAULT_NUM_CTX)
-    if count_tokens(prompt) > num_ctx:
-        if body.get("truncate") is False:
-            raise _refused(400, "the prompt is longer than the context length currently available to the model")
-        prompt = prompt[-num_ctx * CHARS_PER_TOKEN :]  # as the real one: silently, and the end stays
-    predict = options.get("num_predict")
-    limit = _NUM_PREDICT_WINDOWS * num_ctx if predict is None or predict < 0 else int(predict)
-    return _Chat(
-        model=body["model"],
-        prompt=prompt,
-        num_ctx=num_ctx,
-        max_tokens=limit or None,  # num_predict 0 is no limit at all
-        stream=body.get("stream") is not False,
-        raw=raw,
-        key=key,
-        call=call,
-    )
-
-
 def _metrics(reply: Reply, slowdown: float, load_s: float, total_s: float, *, empty: bool) -> dict[str, int]:
     """Tokens and nanoseconds; never 0, because a real server leaves a 0 out."""
     return {
@@ -383,14 +286,6 @@ def _row(model: LibraryModel) -> dict[str, Any]:
         "digest": model.digest,
         "details": model.details,
     }
-
-
-def _mismatch(value: object, field: str, wanted: str) -> str:
-    return f"json: cannot unmarshal {_go_name(value)} into Go struct field {field} of type {wanted}"
-
-
-def _go_name(value: object) -> str:
-    return _GO_NAMES.get(type(value), "null")
 
 
 def _stamp(ahead: dt.timedelta = dt.timedelta()) -> str:

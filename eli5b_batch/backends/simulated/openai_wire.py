@@ -8,12 +8,14 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import orjson
 from aiohttp import web
 
 from eli5b_batch.backends.simulated.meter import Meter
+from eli5b_batch.backends.simulated.quirks.fates import Fates
 from eli5b_batch.backends.simulated.service import (
     Fault,
     Faults,
@@ -38,7 +40,7 @@ class SimulatedAPI:
 
     Args:
         mind: what its models answer.
-        simulation: its faults.
+        simulation: its faults and quirks.
         limits: requests and tokens per minute; None for no limit. Calls in flight are never limited.
         api_key: the key that every request must bring; None for no key.
         clock: seconds, for the limits.
@@ -56,6 +58,7 @@ class SimulatedAPI:
         self._mind = mind
         self._models = frozenset(mind.models)
         self._faults = Faults(simulation.model_copy(update={"not_done_rate": 0.0}))
+        self._fates = Fates(simulation.quirks, "openai", mind.fingerprint("quirks", b""), clock)
         self._authorization = None if api_key is None else f"Bearer {api_key}"
         requests = limits.requests_per_minute if limits else None
         tokens = limits.tokens_per_minute if limits else None
@@ -81,13 +84,16 @@ class SimulatedAPI:
         except RefusedError as refused:
             return json_reply(refused.body, refused.status, headers=self._rate_headers())
 
+    async def _chat(self, request: web.Request) -> web.StreamResponse:
+        self._check_key(request)
+        return await self._fates.meet(request, partial(self._refusals, handler=self._answer))
+
     async def _list_models(self, request: web.Request) -> web.Response:
         self._check_key(request)
         rows = [{"id": m, "object": "model", "created": 0, "owned_by": "SIMULATED"} for m in self._mind.models]
         return json_reply({"object": "list", "data": rows})
 
-    async def _chat(self, request: web.Request) -> web.StreamResponse:
-        self._check_key(request)
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
         raw = await request.read()
         try:
             key, call = read_call(request)

@@ -1,0 +1,18 @@
+"""Quirks of simulated servers: name -> what a real host answers, and who was seen to answer so.
+
+Must not know: the run. The job file's check reads the names; `fates` decides which calls meet them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from eli5b_batch.backends.simulated.quirks.limits import LIMITS
+from eli5b_batch.backends.simulated.quirks.refusals import REFUSALS
+from eli5b_batch.backends.simulated.quirks.replies import REPLIES
+from eli5b_batch.backends.simulated.quirks.siblings import SIBLINGS
+
+if TYPE_CHECKING:
+    from eli5b_batch.backends.simulated.quirks.base import Quirk
+
+QUIRKS: Final[dict[str, Quirk]] = {**REFUSALS, **REPLIES, **LIMITS, **SIBLINGS}
