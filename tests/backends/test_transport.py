@@ -262,7 +262,7 @@ async def test_connections_are_kept_and_used_again(host: Host, connect: Connect)
         (b"<html>\n <body>Bad  gateway</body>", "a page of HTML: '<html> <body>Bad gateway</body>'"),
         (b"", "an empty body: ''"),
         (b"\xff", "something that is not JSON: '\ufffd'"),
-        (b'{"cut": "her', "JSON that breaks off after 12 characters: '{\"cut\": \"her'"),
+        (b'{"cut": "her', 'JSON that breaks off after 12 characters: \'{"cut": "her\''),
         (b"x" * 5000, f"something that is not JSON: '{'x' * 120}...'"),
     ],
 )
