@@ -22,9 +22,10 @@ RESERVED: Final = frozenset(
     (
         # fields of a journal line
         "key status request_hash problem step model provider slot simulated request reply usage cost_usd timing error"
-        " schema"
+        " built_on schema"
         # columns of a row of results
-        " verdict correct answer gold input_tokens output_tokens latency_s call finish_reason truncated"
+        " verdict correct answer gold input_tokens output_tokens latency_s call finish_reason"
+        " finish built_on_finish truncated"
         # and where a judge graded
         " rule rule_verdict"
     ).split()

@@ -5,13 +5,15 @@ Must not know: how the numbers came about; it writes down what `summary.summariz
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from eli5b_batch.report.ends import unfinished
 from eli5b_batch.report.wording import (
     arm_label,
     count_and_share,
     decimal,
     duration,
+    how_lost,
     money,
     p_value,
     percent,
@@ -46,7 +48,8 @@ def markdown(summary: dict[str, Any]) -> str:
         parts.append("\n".join(f"> {note}  " for note in summary["notes"]))
     sections: tuple[tuple[str, Any, Callable[[Any], str]], ...] = (
         ("Accuracy by arm", summary["arms"], _arms),
-        ("Answers cut off or failed", [a for a in summary["arms"] if a["truncated"] or a["failures"]], _losses),
+        (f"Answers {how_lost(summary['arms'])}", [arm for arm in summary["arms"] if _has_losses(arm)], _losses),
+        ("Replies in prompts, cut off or filtered", unfinished(summary["built_on"]), _built_on),
         ("The judge beside the rules", summary["judging"], _judging),
         ("Differences within a student, percentage points", summary["contrasts"], _contrasts),
         ("Does it matter for whom a hint was written?", summary["interaction"], _interaction),
@@ -91,20 +94,51 @@ def _arms(arms: Sequence[dict[str, Any]]) -> str:
     return _table((*head, "cut off", "grader gave up", "ungraded", "mean output tokens", "cost"), rows)
 
 
+_LOSSES: Final = {
+    "truncated": "cut off",
+    "filtered": "filtered",
+    "built_on_unfinished": "built on a reply cut off or filtered",
+}
+
+
+def _has_losses(arm: dict[str, Any]) -> bool:
+    return bool(arm["failures"]) or any(arm[name] for name in _LOSSES)
+
+
 def _losses(arms: Sequence[dict[str, Any]]) -> str:
-    """By arm: answers cut off, and calls that failed, by class."""
+    """By arm: answers cut off or filtered, those built on such a reply, and calls that failed, by class."""
     classes = sorted({name for arm in arms for name in arm["failures"]})
+    shown = [name for name in _LOSSES if name == "truncated" or any(arm[name] for arm in arms)]
     rows = [
         (
             arm_label(arm),
             f"{arm['answers']:,}",
-            count_and_share(arm["truncated"], arm["answers"]),
+            *(count_and_share(arm[name], arm["answers"]) for name in shown),
             *(count_and_share(arm["failures"].get(name, 0), arm["answers"]) for name in classes),
         )
         for arm in arms
     ]
-    table = _table(("arm", "answers", "cut off", *classes), rows)
-    return f"{table}\n\nCut off: ended at max_tokens or with the window full. The others: failed calls, by class."
+    table = _table(("arm", "answers", *(_LOSSES[name] for name in shown), *classes), rows)
+    filtered = "Filtered: by the host, or the model declined. " if "filtered" in shown else ""
+    return (
+        f"{table}\n\nCut off: ended at max_tokens or with the window full. {filtered}"
+        "The others: failed calls, by class."
+    )
+
+
+def _built_on(rows: Sequence[dict[str, Any]]) -> str:
+    cells = [
+        (
+            row["step"],
+            arm_label(row),
+            f"{row['replies']:,}",
+            count_and_share(row["cut"], row["replies"]),
+            count_and_share(row["filtered"], row["replies"]),
+        )
+        for row in rows
+    ]
+    table = _table(("step", "replies of", "replies", "cut off", "filtered"), cells)
+    return f"{table}\n\nAnswers whose prompts hold one are marked in the results: `built_on_finish`."
 
 
 def _judging(found: dict[str, Any]) -> str:

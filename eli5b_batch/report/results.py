@@ -20,13 +20,11 @@ from eli5b_batch.errors import JournalDamagedError, RunFolderError
 from eli5b_batch.files import replacing
 from eli5b_batch.folder import CALLS, GRADES
 from eli5b_batch.records import CallName, parse_key
+from eli5b_batch.report.ends import BuiltOn, Ends, finish_of, is_at_limit, worst
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
-
-SAMPLE: Final = "sample"
-"""The tag that numbers repeated answers; all other tags tell arms apart."""
 
 _LEADING: Final = {"problem": pl.String, "model": pl.String}
 _COLUMNS: Final = {
@@ -40,6 +38,8 @@ _COLUMNS: Final = {
     "latency_s": pl.Float64,
     "call": pl.String,
     "finish_reason": pl.String,
+    "finish": pl.String,
+    "built_on_finish": pl.String,
     "truncated": pl.Boolean,
     "error": pl.String,
 }
@@ -92,6 +92,7 @@ class Results(NamedTuple):
         frame: one row per answer: problem, model, tags, then the columns of results.jsonl. An answer
             without a verdict yet has null in `verdict`; the files leave such rows out.
         tags: the names of the tag columns, sorted.
+        built_on: the replies that others build on, but for graded ones, by step, model and tags.
         spending: by step and model, in that order.
         pace: by model, how long it was at work.
         slot_tokens: output tokens by (provider, slot), of the calls of the last start that made any on slots.
@@ -102,6 +103,7 @@ class Results(NamedTuple):
 
     frame: pl.DataFrame
     tags: tuple[str, ...]
+    built_on: list[BuiltOn]
     spending: list[Spending]
     pace: dict[str, Pace]
     slot_tokens: dict[tuple[str, str], int]
@@ -118,6 +120,8 @@ class _Answer:
     variant: tuple[str, Tags]
     error: str | None = None
     finish_reason: str | None = None
+    finish: str | None = None
+    built_on_finish: str | None = None
     truncated: bool = False
     input_tokens: int | None = None
     output_tokens: int | None = None
@@ -147,6 +151,7 @@ class _Journal:
         self.judged = False
         self.orphans = 0
         self._variants: dict[tuple[str, Tags], tuple[str, Tags]] = {}
+        self.ends = Ends()
 
     def add_call(self, name: CallName, record: dict[str, Any]) -> None:
         """Take one line of calls.jsonl: a success beats an error, else the newer line wins."""
@@ -166,16 +171,29 @@ class _Journal:
         spent.calls += before is None
         spent.failed += (not ok) - (before is False)
         self.succeeded[key] = ok
+        reply, built_on = record.get("reply") or {}, record.get("built_on") or ()
+        self.ends.are_built_on(built_on)
+        finish = finish_of(reply, ok=ok)
         if name.step in self.steps:
             answer = self.answers[key] = self._answer(name)
-            reply = record.get("reply") or {}
             answer.finish_reason = _interned(reply.get("finish_reason"))
-            answer.truncated = ok and (answer.finish_reason == "length" or bool(reply.get("window_full")))
+            answer.finish = finish
+            answer.built_on_finish = worst(map(self._end, built_on))
+            answer.truncated = ok and (is_at_limit(reply) or finish == "cut")
             answer.error = None if ok else intern(str((record.get("error") or {}).get("class", "unknown")))
             answer.input_tokens = usage.get("input_tokens")
             answer.output_tokens = usage.get("output_tokens")
             answer.cost_usd = cost
             answer.latency_s = (record.get("timing") or {}).get("latency")
+        elif ok:
+            self.ends.add(key, name, finish, new=not before)
+
+    def _end(self, key: str) -> str | None:
+        """How the reply to a call ended, as it stands on record now: a call comes after what it builds on."""
+        answer = self.answers.get(key)
+        if answer is not None:
+            return answer.finish
+        return self.ends.of(key) if self.succeeded.get(key) else None
 
     def _time(self, model: str, record: dict[str, Any], output_tokens: int) -> None:
         timing = record.get("timing") or {}
@@ -282,6 +300,7 @@ def build_results(run_dir: Path, steps: Collection[str], starts: Sequence[float]
     return Results(
         frame,
         tags,
+        journal.ends.built_on(),
         spending,
         dict(journal.pace),
         dict(journal.slot_tokens),
@@ -330,6 +349,8 @@ def _row(call: str, answer: _Answer, tags: tuple[str, ...]) -> dict[str, Any]:
         "latency_s": answer.latency_s,
         "call": call,
         "finish_reason": answer.finish_reason,
+        "finish": answer.finish,
+        "built_on_finish": answer.built_on_finish,
         "truncated": answer.truncated,
         "error": answer.error,
     }

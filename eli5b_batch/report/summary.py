@@ -18,8 +18,9 @@ from eli5b_batch.report import SCHEMA, statistics
 from eli5b_batch.report.agreement import COLUMNS, agreement
 from eli5b_batch.report.agreement import notes as agreement_notes
 from eli5b_batch.report.conditions import CONDITIONS, by_hint, own_size
-from eli5b_batch.report.results import SAMPLE
-from eli5b_batch.report.wording import arm_label
+from eli5b_batch.report.ends import SAMPLE
+from eli5b_batch.report.ends import notes as ends_notes
+from eli5b_batch.report.wording import arm_label, how_lost
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -105,6 +106,7 @@ def summarize(results: Results, manifest: dict[str, Any]) -> dict[str, Any]:
         "contrasts": _contrasts(hinted, students),
         "interaction": _interaction(hinted, students),
         "gap_closed": _gaps_closed(hinted, students, teacher),
+        "built_on": [asdict(row) for row in results.built_on],
         "spending": _spending(results),
         "pace": [_pace(results, student) for student in students if student in results.pace],
     }
@@ -120,7 +122,17 @@ def _arms(results: Results, manifest: dict[str, Any]) -> list[Arm]:
     names = ["model", *(tag for tag in results.tags if tag != SAMPLE)]
     judged = [name for name in COLUMNS if name in results.frame.columns]
     frame = results.frame.select(
-        *names, *judged, "problem", "verdict", "correct", "output_tokens", "cost_usd", "truncated", "error"
+        *names,
+        *judged,
+        "problem",
+        "verdict",
+        "correct",
+        "output_tokens",
+        "cost_usd",
+        "truncated",
+        "error",
+        "finish",
+        "built_on_finish",
     ).with_columns(problem=pl.col("problem").rank("dense") - 1)
     problems = int(frame.select(pl.col("problem").max()).item()) + 1
     arms = []
@@ -174,6 +186,8 @@ def _describe(arm: Arm) -> dict[str, Any]:
         "no_answer": int((verdicts == "no_answer").sum()),
         "grader_gave_up": int(verdicts.is_in(["timeout", "error"]).sum()),
         "truncated": int(rows["truncated"].sum()),
+        "filtered": int((rows["finish"] == "filtered").sum()),
+        "built_on_unfinished": int(rows["built_on_finish"].is_in(["cut", "filtered"]).sum()),
         "failures": _by_class(rows["error"]),
         "ungraded": arm.ungraded,
         "mean_output_tokens": rows["output_tokens"].mean(),
@@ -306,8 +320,8 @@ def _pace(results: Results, student: str) -> dict[str, Any]:
 
 
 def _lost(arm: dict[str, Any]) -> int:
-    """Answers of an arm that were cut off, or whose calls failed."""
-    return int(arm["truncated"] + arm["failed"])
+    """Answers of an arm that were cut off or filtered, or whose calls failed."""
+    return int(arm["truncated"] + arm["filtered"] + arm["failed"])
 
 
 def _notes(summary: dict[str, Any]) -> list[str]:
@@ -333,12 +347,13 @@ def _notes(summary: dict[str, Any]) -> list[str]:
         mixed = ", ".join(f"{name} on {count:,}" for name, count in summary["graders"].items())
         notes.append(f"Verdicts of several graders are mixed ({mixed}): eli5b-batch regrade makes them all by one.")
     notes += agreement_notes(summary["judging"])
+    notes += ends_notes(summary["built_on"])
     lossy = [arm for arm in summary["arms"] if _lost(arm) > MUCH_LOST * arm["answers"]]
     if lossy:
         lossy.sort(key=lambda arm: _lost(arm) / arm["answers"], reverse=True)
         worst = [f"{arm_label(arm)}, {_lost(arm):,} of {arm['answers']:,}" for arm in lossy[:WORST]]
         notes.append(
-            f"More than {MUCH_LOST:.0%} of the answers are cut off or failed in {len(lossy)} of"
+            f"More than {MUCH_LOST:.0%} of the answers are {how_lost(lossy)} in {len(lossy)} of"
             f" {len(summary['arms'])} arms: {'; '.join(worst)}{'; ...' if len(lossy) > WORST else ''}."
         )
     if 0 < summary["problems"] < FEW_PROBLEMS:

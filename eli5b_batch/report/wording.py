@@ -88,6 +88,11 @@ def arm_label(arm: dict[str, Any]) -> str:
     return f"{arm['model']}: {tags}" if tags else str(arm["model"])
 
 
+def how_lost(arms: Sequence[dict[str, Any]]) -> str:
+    """What answers of these arms may have suffered, in words."""
+    return "cut off, filtered or failed" if any(arm["filtered"] for arm in arms) else "cut off or failed"
+
+
 def hint_label(hint: str) -> str:
     """A condition as words: `tailored_any` is a name of the program, not of the world."""
     return {"none": "no hint", "tailored_any": "tailored (any)"}.get(hint, hint.replace("_", " "))

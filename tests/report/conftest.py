@@ -11,6 +11,7 @@ from eli5b_batch.records import make_key
 from eli5b_batch.snapshot import Provider, Slot, Snapshot, Step
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 
@@ -55,10 +56,12 @@ class RunFolder:
         slot: str | None = None,
         window_full: bool = False,
         failure: str = "timeout",
+        finish: str | None = None,
+        built_on: Sequence[str] = (),
         **tags: str | int,
     ) -> str:
         key = make_key(problem, step, model, tags)
-        record = {
+        record: dict[str, Any] = {
             "key": key,
             "status": "ok" if ok else "error",
             "problem": problem,
@@ -69,14 +72,21 @@ class RunFolder:
             "slot": slot,
             "simulated": simulated,
             "request": {"messages": [{"role": "user", "content": "a\u2028b\u0085c"}]},
-            "reply": {"text": "x", "finish_reason": finish_reason, **({"window_full": True} if window_full else {})}
-            if ok or finish_reason != "stop"
+            "reply": {
+                "text": "x",
+                "finish_reason": finish_reason,
+                **({"finish": finish} if finish else {}),
+                **({"window_full": True} if window_full else {}),
+            }
+            if ok or finish_reason != "stop" or finish
             else None,
             "usage": {"input_tokens": 10, "output_tokens": output_tokens} if ok else None,
             "cost_usd": cost,
             "timing": {"latency": latency} if started is None else {"started": started, "latency": latency},
             "error": None if ok else {"class": failure, "message": "too slow"},
         }
+        if built_on:
+            record["built_on"] = built_on
         self.append("calls.jsonl", orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE))
         return key
 

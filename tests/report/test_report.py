@@ -5,7 +5,7 @@ import random
 import re
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
@@ -270,6 +270,23 @@ def test_answers_cut_off_and_failed_are_shown_by_arm_and_class_only_where_there_
     assert "| 1b: hint none, hint_for any | 2 | 0 | 1 (50.0%) |" in page
     assert "| 1b: hint generic, hint_for any | 1 | 1 (100.0%) | 0 |" in page
     assert "More than 1% of the answers are cut off or failed in 2 of 2 arms" in " ".join(shown(report).split())
+
+
+def test_the_page_shows_filtered_answers_and_replies_in_prompts_that_ended_early(run: RunFolder) -> None:
+    tags: dict[str, Any] = {"hint": "generic", "hint_for": "any"}
+    key = run.call("p1", "maverick", step="hint", finish="cut", **tags)
+    run.call("p2", "maverick", step="hint", finish="whole", **tags)
+    run.answer("p1", "1b", "incorrect", finish="filtered", built_on=[key], **tags)
+    report = build_report(run.path)
+    page = (run.path / "report" / "summary.md").read_text()
+    assert (
+        "## Answers cut off, filtered or failed\n\n"
+        "| arm | answers | cut off | filtered | built on a reply cut off or filtered |\n"
+    ) in page
+    assert "| 1b: hint generic, hint_for any | 1 | 0 | 1 (100.0%) | 1 (100.0%) |\n" in page
+    assert "## Replies in prompts, cut off or filtered\n" in page
+    assert "| hint | maverick: hint generic, hint_for any | 2 | 1 (50.0%) | 0 |\n" in page
+    assert "Prompts hold replies that were cut off or filtered: hint by maverick" in " ".join(shown(report).split())
 
 
 def test_the_terminal_shows_students_by_conditions_in_80_columns(run: RunFolder) -> None:

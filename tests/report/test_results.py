@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pytest
@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from eli5b_batch.errors import JournalDamagedError, RunFolderError
+from eli5b_batch.report.ends import BuiltOn
 from eli5b_batch.report.results import build_results
 
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
 COLUMNS = [
     *("problem", "model", "hint", "hint_for", "sample", "verdict", "correct", "answer", "gold"),
-    *("input_tokens", "output_tokens", "cost_usd", "latency_s", "call", "finish_reason", "truncated", "error"),
+    *("input_tokens", "output_tokens", "cost_usd", "latency_s", "call", "finish_reason"),
+    *("finish", "built_on_finish", "truncated", "error"),
 ]
 
 
@@ -48,6 +50,8 @@ def test_a_row_has_the_columns_of_the_contract(run: RunFolder) -> None:
         "latency_s": 0.5,
         "call": key,
         "finish_reason": "stop",
+        "finish": None,
+        "built_on_finish": None,
         "truncated": False,
         "error": None,
     }
@@ -156,6 +160,79 @@ def test_an_answer_is_truncated_at_max_tokens_or_when_the_window_is_full_and_a_f
     build(run)
     assert [row["truncated"] for row in run.results()] == [False, True, True, False]
     assert run.results()[3]["error"] == "context_overflow"
+    assert [row["finish"] for row in run.results()] == [None, "cut", "cut", None]  # as far as older records tell
+
+
+def test_an_answer_says_how_it_ended_in_any_hosts_spelling(run: RunFolder) -> None:
+    run.answer("p1", "1b", "correct", sample=0, finish="whole")
+    run.answer("p1", "1b", "no_answer", sample=1, finish="cut", finish_reason="MAX_TOKENS")
+    run.answer("p1", "1b", "no_answer", sample=2, finish="filtered", finish_reason="content_filter")
+    run.answer("p1", "1b", "failed", sample=3, finish="broken", finish_reason="abort", failure="broken")
+    run.answer("p1", "1b", "failed", sample=4)
+    run.answer("p1", "1b", "correct", sample=5, finish="hand-made")
+    build(run)
+    assert [(row["finish"], row["truncated"]) for row in run.results()] == [
+        ("whole", False),
+        ("cut", True),
+        ("filtered", False),
+        ("broken", False),
+        (None, False),
+        (None, False),
+    ]
+    assert run.results()[1]["finish_reason"] == "MAX_TOKENS"
+
+
+def hint(run: RunFolder, problem: str, finish: str | None, **tags: Any) -> str:  # noqa: ANN401 - tags or options of `call`
+    return run.call(problem, "maverick", step="hint", finish=finish, **{"hint": "tailored", **tags})
+
+
+def test_an_answer_says_how_the_worst_reply_in_its_prompt_ended(run: RunFolder) -> None:
+    ends = {
+        finish: hint(run, f"p{at}", finish, finish_reason=reason)
+        for at, (finish, reason) in enumerate(
+            [("whole", "stop"), ("cut", "model_length"), ("filtered", "SAFETY"), (None, "stop")]
+        )
+    }
+    ends["derived"] = hint(run, "p9", None, finish_reason="length")
+    prompts: list[tuple[list[str | None], str | None]] = [
+        ([], None),
+        (["whole"], "whole"),
+        (["whole", "cut"], "cut"),
+        (["cut", "filtered", "whole"], "filtered"),
+        ([None], None),
+        (["whole", None], None),
+        ([None, "cut"], "cut"),
+        (["derived"], "cut"),
+    ]
+    for sample, (held, _) in enumerate(prompts):
+        run.answer("p1", "1b", "correct", sample=sample, built_on=[ends[one] for one in held])
+    run.answer("p1", "1b", "correct", sample=99, built_on=["p0|hint|hint:lost|model:maverick"])
+    run.answer("p2", "1b", "failed", sample=0, built_on=[ends["cut"]])
+    build(run)
+    assert [row["built_on_finish"] for row in run.results()] == [*(end for _, end in prompts), None, "cut"]
+
+
+def test_an_answer_on_an_answer_and_a_hint_asked_again_count_as_they_stood_when_it_was_asked(run: RunFolder) -> None:
+    cut = hint(run, "p1", "cut")
+    run.answer("p1", "1b", "correct", sample=0, built_on=[cut])
+    assert hint(run, "p1", "whole") == cut
+    draft = run.answer("p1", "1b", "correct", sample=1, built_on=[cut], finish="filtered")
+    run.answer("p1", "1b", "correct", sample=2, built_on=[draft, cut])
+    assert build(run).built_on == [BuiltOn("hint", "maverick", {"hint": "tailored"}, replies=1)]
+    assert [row["built_on_finish"] for row in run.results()] == ["cut", "whole", "filtered"]
+
+
+def test_replies_that_others_build_on_are_counted_by_step_model_and_tags(run: RunFolder) -> None:
+    ends = ["whole", "cut", "cut", "filtered", None]
+    keys = [hint(run, f"p{at}", finish, sample=at % 2) for at, finish in enumerate(ends)]
+    keys.append(hint(run, "p0", "cut", hint="generic"))
+    run.call("p8", "maverick", step="hint", ok=False, hint="generic")
+    run.call("p0", "maverick", step="judge", finish="cut")  # nothing builds on it
+    run.answer("p0", "1b", "correct", finish="cut", built_on=keys)
+    assert build(run).built_on == [
+        BuiltOn("hint", "maverick", {"hint": "generic"}, replies=1, cut=1),
+        BuiltOn("hint", "maverick", {"hint": "tailored"}, replies=5, cut=2, filtered=1),
+    ]
 
 
 def test_the_makespan_leaves_out_the_pauses_between_starts(run: RunFolder) -> None:

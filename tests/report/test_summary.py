@@ -77,6 +77,44 @@ def test_arms_that_lost_more_than_one_in_a_hundred_answers_are_named_the_worst_f
     )
 
 
+def test_answers_filtered_and_built_on_replies_that_ended_early_are_counted_by_arm(run: RunFolder) -> None:
+    for at in range(10):
+        finish = "cut" if at < 3 else "filtered" if at < 4 else "whole"
+        key = run.call(f"p{at}", "maverick", step="hint", hint="tailored", finish=finish)
+        end = "filtered" if at == 9 else "whole"
+        run.answer(f"p{at}", "1b", "correct", hint="tailored", finish=end, built_on=[key])
+        run.answer(f"p{at}", "1b", "correct", hint="none", finish="whole")
+    found = summary_of(run)
+    counts = {
+        arm["tags"]["hint"]: (arm["truncated"], arm["filtered"], arm["built_on_unfinished"]) for arm in found["arms"]
+    }
+    assert counts == {"none": (0, 0, 0), "tailored": (0, 1, 4)}
+    assert found["built_on"] == [
+        {"step": "hint", "model": "maverick", "tags": {"hint": "tailored"}, "replies": 10, "cut": 3, "filtered": 1}
+    ]
+    assert found["notes"][:2] == [
+        (
+            "Prompts hold replies that were cut off or filtered: hint by maverick: hint tailored, 3 cut off and 1"
+            " filtered of 10. Answers built on one are marked in the results (built_on_finish)."
+        ),
+        ("More than 1% of the answers are cut off, filtered or failed in 1 of 2 arms: 1b: hint tailored, 1 of 10."),
+    ]
+
+
+def test_the_worst_replies_in_prompts_are_named_and_whole_ones_make_no_note(run: RunFolder) -> None:
+    for at, hint in enumerate(["rewritten", "generic", "placebo", "tailored"]):
+        for problem in range(10):
+            finish = "cut" if problem < at else "whole"
+            key = run.call(f"p{problem}", "maverick", step="hint", hint=hint, finish=finish)
+            run.answer(f"p{problem}", "1b", "correct", hint=hint, finish="whole", built_on=[key])
+        notes = [note for note in summary_of(run)["notes"] if note.startswith("Prompts hold")]
+        assert len(notes) == (at > 0)
+    (note,) = notes
+    named = ["hint tailored, 3 cut", "hint placebo, 2 cut", "hint generic, 1 cut"]
+    assert [note.index(name) for name in named] == sorted(note.index(name) for name in named)
+    assert "rewritten" not in note
+
+
 def test_students_are_told_with_their_calls_makespan_and_speed(run: RunFolder) -> None:
     for at in range(4):
         run.answer(f"p{at}", "1b", "correct", started=1000.0 + at, latency=1.0, output_tokens=50)
