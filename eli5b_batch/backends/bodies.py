@@ -24,7 +24,11 @@ _ESCAPES: Final = re.compile(
 
 _TITLE: Final = re.compile(r"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
 _AROUND: Final = "\ufeff\x00 \t\r\n"
+_HEAD: Final = 10_000
+"""Characters of a page in which its title is looked for."""
+
 _ESCAPE: Final = len(r"\uffff")
+_MORE: Final = "Extra data"
 _DIGITS: Final = 18
 """Digits of a whole number that JSON can carry on; a longer one is read as a float."""
 
@@ -79,7 +83,7 @@ def _first_value(text: str) -> Any:  # noqa: ANN401 (JSON)
     value, end = _DECODER.raw_decode(_ESCAPES.sub(_whole_character, text))
     rest = text[end:].strip(_AROUND)
     if rest and (rest[0] in "{[" or not isinstance(value, dict)):
-        raise json.JSONDecodeError("Extra data", text, end)
+        raise json.JSONDecodeError(_MORE, text, end)
     return value
 
 
@@ -103,11 +107,12 @@ def _what(text: str, error: json.JSONDecodeError) -> str:
     if not text:
         return "an empty body"
     if is_page(text, ""):
-        title = _TITLE.search(text)
+        title = _TITLE.search(text[:_HEAD])
         return f"a page of HTML titled {' '.join(title[1].split())!r}" if title else "a page of HTML"
     if streams.pieces(text) is not None:
         return "a stream of events that breaks off"
-    if text[0] in "{[" and (error.pos >= len(text) - _ESCAPE or error.msg.startswith("Unterminated string")):
+    cut = error.pos >= len(text) - _ESCAPE or error.msg.startswith("Unterminated string")
+    if text[0] in "{[" and cut and error.msg != _MORE:
         return f"JSON that breaks off after {len(text)} characters"
     return "something that is not JSON"
 

@@ -101,7 +101,7 @@ TYPED: Final = (
     _typed(Meaning.KEY, _UNSURE, "API_KEY_INVALID", "Google, 400: openai-scala-client#109"),
     _typed(Meaning.KEY, _UNSURE, "API_KEY_SERVICE_BLOCKED UNAUTHENTICATED", "Google: google.api.ErrorReason"),
     _typed(Meaning.KEY, _UNSURE, "invalid_api_key expired_api_key invalid_token", "OpenAI, Groq: error codes"),
-    _typed(Meaning.KEY, _UNSURE, "authentication_error", "Anthropic: errors"),
+    _typed(Meaning.KEY, _UNSURE, "authentication_error unauthorized", "Anthropic: errors; gateways"),
     _typed(Meaning.ACCOUNT, _UNSURE, "organization_restricted", "Groq, 400: songquanpeng/one-api#1764"),
     _typed(Meaning.ACCOUNT, _UNSURE, "FAILED_PRECONDITION", "Google, 400, the region: gemini-cli#1614"),
     _typed(Meaning.ACCOUNT, _UNSURE, "CONSUMER_SUSPENDED SERVICE_DISABLED", "Google: google.api.ErrorReason"),
@@ -184,7 +184,7 @@ TOO_LARGE: Final = re.compile(r"request too large", re.IGNORECASE)
 """OpenAI, 429 (brave/pull-merge#100): one request that is more than the limit of a whole minute."""
 
 LONG_WINDOW: Final = re.compile(
-    r"per[ _-]?(?:day|month|week)|\b(?:daily|monthly|weekly)|\b[RT]PD\b|per 86400\s?s|ByDay\b", re.IGNORECASE
+    r"\bper[ _-]?(?:day|month|week)|\b(?:daily|monthly|weekly)|\b[RT]PD\b|per 86400\s?s|ByDay\b", re.IGNORECASE
 )
 """A limit of a day or longer: "on tokens per day (TPD)" (Groq), `free-models-per-day` (OpenRouter, openclaude#936),
 "per 86400s exceeded for UserByModelByDay" (Azure)."""

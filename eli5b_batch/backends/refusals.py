@@ -45,8 +45,8 @@ _OF_THE_CALL: Final = frozenset(
 _SOON_S: Final = 3600.0
 """A wait of at most an hour is waited for; a longer one ends the run, which says when to start it again."""
 
-_LIMIT: Final = re.compile(r"\blimit\b\D{0,12}?(\d[\d,]*)", re.IGNORECASE)
-_REQUESTED: Final = re.compile(r"\brequested\b\D{0,12}?(\d[\d,]*)", re.IGNORECASE)
+_LIMIT: Final = re.compile(r"\blimit:?\s?(\d[\d,]*)", re.IGNORECASE)
+_REQUESTED: Final = re.compile(r"\brequested:?\s?(\d[\d,]*)", re.IGNORECASE)
 _LONGEST: Final = 4000
 _SHORTEST_NAME: Final = 3
 
@@ -78,8 +78,9 @@ class Refusal(NamedTuple):
 def is_complaint(body: object) -> bool:
     """Whether the body of a 2xx that holds no reply says that something went wrong."""
     fields = as_object(body[0] if isinstance(body, list) and body else body)
-    failed = as_object(fields.get("base_resp")).get("status_code")
-    return bool(fields.get("error") or failed) or "error" in (fields.get("object"), fields.get("type"))
+    failed = fields.get("error") or fields.get("detail") or as_object(fields.get("base_resp")).get("status_code")
+    untyped = fields.get("success") is False or "error" in (fields.get("object"), fields.get("type"))
+    return bool(failed) or untyped or complaints.read(body).status is not None
 
 
 def read(response: Response, model: str, wall: Callable[[], float]) -> Refusal:
@@ -192,11 +193,13 @@ def _patience(meaning: Meaning, complaint: Complaint, sentence: str, wait_s: flo
 
 
 def _over_limit(sentence: str) -> bool | None:
-    """Whether more is requested than the limit ever allows, by the sentence's own figures; None where it has none."""
-    limit, requested = _LIMIT.search(sentence), _REQUESTED.search(sentence)
-    if limit is None or requested is None:
-        return None
-    return int(requested[1].replace(",", "")) > int(limit[1].replace(",", ""))
+    """Whether more is requested than any limit ever allows, by the sentence's own figures; None where it has none."""
+    limits, requested = _figures(_LIMIT, sentence), _figures(_REQUESTED, sentence)
+    return max(requested) > max(limits) if limits and requested else None
+
+
+def _figures(words: re.Pattern[str], sentence: str) -> list[float]:
+    return [float(figure.replace(",", "")) for figure in words.findall(sentence)]
 
 
 def _scope(complaint: Complaint) -> Scope | None:

@@ -51,11 +51,12 @@ def joined(chunks: list[dict[str, Any]], *, ended: bool) -> dict[str, Any] | Non
     whole: dict[str, Any] = {}
     for chunk in chunks:
         whole = _merged(whole, chunk)
+    broken = False
     for choice in map(as_object, as_list(whole.get("choices"))):
         if "delta" in choice:
             choice.setdefault("message", choice.pop("delta"))
-        ended = ended or bool(choice.get("finish_reason"))
-    return whole if ended or whole.get("error") or "done" in whole or len(chunks) == 1 else None
+            broken = not (ended or choice.get("finish_reason") or whole.get("error"))
+    return None if broken else whole
 
 
 def _merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:

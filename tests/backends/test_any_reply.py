@@ -15,7 +15,7 @@ from eli5b_batch.backends.base import Backend, ChatReply, ChatRequest, ModelFact
 from eli5b_batch.backends.ollama import OllamaBackend
 from eli5b_batch.backends.openai import OpenAIBackend
 from eli5b_batch.backends.replies import CALLS
-from eli5b_batch.errors import CallError, ProviderError, ProviderRefusedError
+from eli5b_batch.errors import CallError, ProviderError, ProviderRefusedError, RateLimitedError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -34,7 +34,12 @@ REQUEST = ChatRequest("key", MODEL, [{"role": "user", "content": "1 + 1?"}], {"m
 OPENAI = {
     "choices": [
         {
-            "message": {"content": "2", "tool_calls": [], "reasoning": "", "reasoning_content": ""},
+            "message": {
+                "content": ["2", {"type": "text", "text": "3"}],
+                "tool_calls": [],
+                "reasoning": "",
+                "refusal": "",
+            },
             "logprobs": {"content": []},
             "finish_reason": "stop",
         }
@@ -58,7 +63,15 @@ OLLAMA = {
     "eval_count": 1,
     "eval_duration": 1,
 }
-ERROR = {"error": {"message": "no", "type": "api_error", "param": None, "code": None}}
+ERROR = {
+    "error": {
+        "message": "no",
+        "type": "api_error",
+        "code": None,
+        "details": [{"reason": "X", "retryDelay": "34s", "violations": [{"quotaId": "PerDay"}]}],
+        "metadata": {"raw": '{"error": "upstream"}', "headers": {"X-RateLimit-Reset": "1", "retry-after": "2"}},
+    }
+}
 
 LEAVES = (
     st.none()
@@ -71,7 +84,8 @@ NAMES = st.sampled_from(["message", "content", "error", "choices", "data", "id",
 JSON = st.recursive(
     LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3), max_leaves=8
 )
-STATUSES = st.sampled_from([200, 200, 200, 201, 302, 400, 401, 403, 404, 418, 422, 429, 499, 500, 503, 529])
+STATUSES = st.sampled_from([200, 200, 200, 202, 302, 400, 401, 403, 404, 410, 412, 418, 422, 429, 429, 498, 500, 529])
+LIMITS = ("x-ratelimit-reset", "x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens")
 ADVICE = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=8)
 
 
@@ -143,10 +157,12 @@ async def is_sound(client: Backend, url: str) -> None:
     if isinstance(result, ChatReply):
         assert result.text.strip() or result.finish == "filtered" or result.extra.keys() & {*CALLS, "left_out"}
         assert result.load_s >= 0
+        assert all(value is None or value > 0 for value in result.advice or ())
         parts: dict[str, Any] = {"usage": result.usage, "reply": {"text": result.text, "reason": result.finish_reason}}
         orjson.dumps(result.extra)
     else:
         assert isinstance(result, CallError | ProviderRefusedError)
+        assert not isinstance(result, RateLimitedError) or 0 <= (result.retry_after or 0) <= 3600
         assert "\n" not in str(result)
         assert len(str(result)) < 1000
         parts = result.partial if isinstance(result, CallError) else {}
@@ -160,7 +176,7 @@ async def is_sound(client: Backend, url: str) -> None:
 async def test_whatever_an_api_sends_is_a_sound_reply_or_an_error_of_the_tree(
     body: bytes, status: int, advice: str, puppet: Puppet
 ) -> None:
-    puppet.answer.update(body=body, status=status, headers={"Retry-After": advice})
+    puppet.answer.update(body=body, status=status, headers={"Retry-After": advice, **dict.fromkeys(LIMITS, advice)})
     await is_sound(puppet.openai, puppet.url)
 
 

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eli5b_batch.backends.transport import Response, Transport
-from eli5b_batch.backends.values import as_count, as_object, as_text
 from eli5b_batch.errors import RetryableError
 
 if TYPE_CHECKING:
@@ -285,22 +284,3 @@ def test_no_part_of_a_secret_is_left_by_a_cut(before: str, after: str) -> None:
 def test_without_a_secret_everything_is_quoted_as_it_is() -> None:
     response = Response(400, {}, b"plain\nwords")
     assert (response.quote("plain\nwords"), response.excerpt()) == ("plain words", "'plain words'")
-
-
-@pytest.mark.parametrize(
-    ("told", "count"),
-    [(12, 12), (12.9, 12), (0, 0), (-5, 0), (-0.5, 0), (1e300, 2**53), (2**63, 2**53), (True, 0), (None, 0)],
-)
-def test_a_count_is_a_whole_number_that_json_can_carry_on(told: object, count: int) -> None:
-    assert as_count(told) == count
-    assert isinstance(as_count(told), int)
-
-
-@pytest.mark.parametrize("told", [None, 1, 1.5, True, ["a"]])
-def test_what_is_neither_text_nor_object_counts_as_empty(told: object) -> None:
-    assert (as_text(told), as_object(told)) == ("", {})
-
-
-def test_a_text_is_no_object_and_an_object_no_text() -> None:
-    assert (as_text("a"), as_object("a")) == ("a", {})
-    assert (as_text({"a": 1}), as_object({"a": 1})) == ("", {"a": 1})
