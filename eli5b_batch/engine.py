@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from eli5b_batch.calls import Answered, RunCalls
+from eli5b_batch.dispatch.gate import Gate
 from eli5b_batch.dispatch.slots import SlotPool
 from eli5b_batch.errors import Eli5bError, StorageError
 from eli5b_batch.folder import LOG
@@ -172,7 +173,9 @@ class Engine:
         self._grace_s = grace_s
         self._slots = [d.capacity for d in dispatchers.values() if isinstance(d.capacity, SlotPool)]
         self._producers = [d for d in dispatchers.values() if d.capacity not in self._slots]
-        self._window = Window(*window_of(job, on_slots=bool(self._slots)), self._wants_more)
+        self._gates = [d.capacity for d in dispatchers.values() if isinstance(d.capacity, Gate)]
+        self._least, self._most = window_of(job, on_slots=bool(self._slots))
+        self._window = Window(self._least, self._most_problems, self._wants_more)
         self._leads_to = _leads_to(job, plan)
         self._leave = asyncio.Event()
         self._grading: dict[str, list[asyncio.Task[None]]] = {}
@@ -226,14 +229,20 @@ class Engine:
         if number is not signal.SIGINT:
             asyncio.get_running_loop().call_later(self._grace_s, self._leave.set)
 
+    def _most_problems(self) -> int:
+        """Where calls go to APIs only, more than places are begun while a model is held up and others are not."""
+        held_up = not self._slots and any(gate.is_held_up() for gate in self._gates)
+        return self._most if self._slots or held_up else self._least
+
     def _wants_more(self) -> bool:
         """Whether another problem is wanted: something runs dry, and nothing is swamped."""
         lead_s = max((d.reply_s or _ASSUMED_REPLY_S for d in self._producers), default=0.0)
         under_way = sum(d.under_way for d in self._producers)
         coming = {model: under_way * share for model, share in self._leads_to.items()}
-        return any(slots.is_hungry(lead_s, coming) for slots in self._slots) and not any(
-            d.capacity.is_full(lead_s) for d in self._dispatchers.values()
+        wanted = any(slots.is_hungry(lead_s, coming) for slots in self._slots) or any(
+            gate.is_held_up() for gate in self._gates
         )
+        return wanted and not any(d.capacity.is_full(lead_s) for d in self._dispatchers.values())
 
     async def _all_problems(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -351,13 +360,16 @@ class Engine:
 
 
 def window_of(job: Job, *, on_slots: bool) -> tuple[int, int]:
-    """Least and most problems in flight: one for each place, or, with calls left for slots, as many as they want."""
+    """Least and most problems in flight: one for each place, or, with calls left for slots, as many as they want.
+
+    More than one for each place only while a model of an API is held up by its own limits, and others are not.
+    """
     if job.window != "auto":
         return job.window, job.window
     if on_slots:
         return _LEAST_WINDOW, _MOST_WINDOW
     places = max(_LEAST_WINDOW, job.places)
-    return places, places
+    return places, max(places, _MOST_WINDOW)
 
 
 def _leads_to(job: Job, plan: Plan) -> dict[str, float]:

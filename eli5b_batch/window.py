@@ -23,13 +23,13 @@ class Window:
 
     Args:
         least: problems that may be in flight in any case.
-        most: problems that may be in flight at most.
+        most: problems that may be in flight at most, as things are.
         wants_more: whether another one is wanted beyond `least`.
     """
 
-    def __init__(self, least: int, most: int, wants_more: Callable[[], bool]) -> None:
+    def __init__(self, least: int, most: Callable[[], int], wants_more: Callable[[], bool]) -> None:
         self._least = least
-        self._most = max(least, most)
+        self._most = most
         self._wants_more = wants_more
         self._changed = asyncio.Event()
         self.active = 0
@@ -58,7 +58,7 @@ class Window:
         self._changed.set()
 
     async def _another(self) -> bool:
-        if self.active >= self._most:
+        if self.active >= self._most():
             return False
         for _ in range(_TURNS):  # what the problem before asks for is to be counted
             await asyncio.sleep(0)

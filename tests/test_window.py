@@ -26,7 +26,7 @@ class Bench:
         """More problems than are in flight are wanted up to so many."""
         self.asked = 0
         self.begun: list[int] = []
-        self.window = Window(least, most, self.wants_more)
+        self.window = Window(least, lambda: most, self.wants_more)
         self.entering = asyncio.create_task(self._enter(problems))
 
     def wants_more(self) -> bool:
@@ -135,7 +135,7 @@ async def test_the_calls_of_one_problem_are_counted_before_the_next_is_begun() -
             await asyncio.sleep(0)
         queued += 3
 
-    window = Window(1, 100, lambda: queued < 9)
+    window = Window(1, lambda: 100, lambda: queued < 9)
     async with asyncio.TaskGroup() as group:
 
         async def begin() -> None:

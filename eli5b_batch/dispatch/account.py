@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from eli5b_batch.dispatch.allowance import Allowance
 from eli5b_batch.dispatch.breaker import Breaker, is_stall
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from eli5b_batch.errors import CallError
     from eli5b_batch.job import Limits
 
+_LONGEST_MODEL_PROBE_S: Final = 5.0
+"""A model that is limited upstream is back within seconds more often than a server that is down."""
+
 
 @dataclass(slots=True)
 class Sending:
@@ -31,8 +34,25 @@ class Sending:
     account: Account
     at: float
     cuts: int
-    model_cuts: int
     probe: int
+    of_model: _OfModel | None
+    model_cuts: int = 0
+    model_probe: int = 0
+
+
+@dataclass(slots=True)
+class _OfModel:
+    """What is known of one model on an account: its own limits, and whether it gets through at all."""
+
+    allowance: Allowance
+    breaker: Breaker
+
+    def came_back(self, probe: int, *, says_nothing: bool) -> None:
+        """A call of the model came back, other than refused."""
+        if says_nothing:
+            self.breaker.gave_up(probe=probe)
+        else:
+            self.breaker.succeeded()
 
 
 class Account:
@@ -40,6 +60,7 @@ class Account:
 
     The job's limits are the account's. What is learnt is the account's as well, except where the host speaks of one
     model: a refusal that names it, and, where several models are asked for, the limits in the headers of its replies.
+    A model that is refused before anything of it got through is probed, as a server that is down is.
 
     Args:
         name: which member it is; "" where there is only one.
@@ -73,7 +94,7 @@ class Account:
             clock,
             adaptive=limits.adaptive,
         )
-        self._of_model: dict[str, Allowance] = {}
+        self._of_model: dict[str, _OfModel] = {}
         """By model id, where the host limits one; most accounts have none."""
         self._window = Window(limits.concurrency, clock, adaptive=limits.adaptive)
         self.in_flight = 0
@@ -89,8 +110,8 @@ class Account:
 
     def model_due_in(self, need: Need) -> float:
         """Seconds that this model alone has to wait, while calls of others may go out."""
-        of_model = self._of_model.get(need.model)
-        return 0.0 if of_model is None else of_model.due_in(need.tokens)
+        known = self._of_model.get(need.model)
+        return 0.0 if known is None else max(known.breaker.due_in(), known.allowance.due_in(need.tokens))
 
     @property
     def places(self) -> int:
@@ -106,12 +127,12 @@ class Account:
         """Send one call now."""
         self.in_flight += 1
         self._whole.start(need.tokens)
-        of_model = self._of_model.get(need.model)
-        if of_model is not None:
-            of_model.start(need.tokens)
         self._starts.add()
-        model_cuts = of_model.cuts if of_model is not None else 0
-        mark = Sending(self, self._clock(), self._whole.cuts, model_cuts, self.breaker.started())
+        mark = Sending(self, self._clock(), self._whole.cuts, self.breaker.started(), self._of_model.get(need.model))
+        if mark.of_model is not None:
+            mark.of_model.allowance.start(need.tokens)
+            mark.model_cuts = mark.of_model.allowance.cuts
+            mark.model_probe = mark.of_model.breaker.started()
         return Place(self.base_url, self.name or None, need, owner=mark)
 
     def finish(self, place: Place, *, tokens: int | None, failure: CallError | None, advice: Advice | None) -> None:
@@ -119,8 +140,8 @@ class Account:
         mark: Sending = place.owner
         self.in_flight -= 1
         self._used.add(tokens or 0)
-        of_model = self._of_model.get(place.need.model)
-        parts = (self._whole,) if of_model is None else (self._whole, of_model)
+        of_model = mark.of_model
+        parts = (self._whole,) if of_model is None else (self._whole, of_model.allowance)
         # A refused call has used its turn: given back, its tokens would send the next one into the same wall at once.
         # A reply that tells no usage is taken to have used what was reserved.
         usage_untold = failure is None and tokens == 0
@@ -128,7 +149,7 @@ class Account:
             for part in parts:
                 part.settle(place.need.tokens, tokens or 0)
         if advice is not None:
-            (self._limits_of(place.need.model) if self._several_models else self._whole).heed(advice)
+            (self._known(place.need.model).allowance if self._several_models else self._whole).heed(advice)
         if isinstance(failure, RateLimitedError):
             self.breaker.succeeded()  # it refuses, so it lives
             self._refused(failure, place)
@@ -144,21 +165,31 @@ class Account:
             self._window.answered(self._clock() - mark.at, self.in_flight + 1, paced=paced)
         else:
             self.breaker.gave_up(probe=mark.probe)
+        if of_model is not None and not isinstance(failure, RateLimitedError):
+            of_model.came_back(mark.model_probe, says_nothing=is_stall(failure) or failure is tokens is None)
 
     def _refused(self, failure: RateLimitedError, place: Place) -> None:
         self.rate_limited += 1
         mark: Sending = place.owner
-        if failure.of_model and self._several_models:
-            limited, cuts = self._limits_of(place.need.model), mark.model_cuts
-        else:
-            limited, cuts = self._whole, mark.cuts
-        limited.refused(failure, place.need, news=cuts == limited.cuts and not place.suspect)
+        if not (failure.of_model and self._several_models):
+            if mark.of_model is not None:
+                mark.of_model.breaker.gave_up(probe=mark.model_probe)
+            self._whole.refused(failure, place.need, news=mark.cuts == self._whole.cuts and not place.suspect)
+            return
+        known = self._known(place.need.model)
+        if not (known.allowance.requests.lets_through or failure.retry_after or place.suspect):
+            known.breaker.failed(probe=mark.model_probe, unreachable=True)
+            return
+        known.breaker.gave_up(probe=mark.model_probe)
+        news = mark.model_cuts == known.allowance.cuts and not place.suspect
+        known.allowance.refused(failure, place.need, news=news)
 
-    def _limits_of(self, model: str) -> Allowance:
-        """What one model may be sent; until the host says something of it, nothing but the account bounds it."""
+    def _known(self, model: str) -> _OfModel:
+        """What is known of a model; until the host says something of it, nothing but the account bounds it."""
         known = self._of_model.get(model)
         if known is None:
-            known = self._of_model[model] = Allowance(None, None, self._clock, adaptive=self._adaptive, search=False)
+            allowance = Allowance(None, None, self._clock, adaptive=self._adaptive, search=False)
+            known = self._of_model[model] = _OfModel(allowance, Breaker(self._clock, _LONGEST_MODEL_PROBE_S))
         return known
 
     def snapshot(self) -> dict[str, Any]:
@@ -171,7 +202,9 @@ class Account:
             "tokens_per_minute": self._used.rate() * 60,
             "tokens_limit": _limit(self._whole.tokens),
             "rate_limited": self.rate_limited,
-            "paused_s": max(part.paused_s for part in (self._whole, *self._of_model.values())),
+            "paused_s": max(
+                part.paused_s for part in (self._whole, *(known.allowance for known in self._of_model.values()))
+            ),
             "down_since": self.breaker.down_since,
             "limit_history": [(at, rate * 60) for at, rate in self._whole.requests.history],
         }

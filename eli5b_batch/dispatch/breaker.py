@@ -39,10 +39,12 @@ class Breaker:
 
     Args:
         clock: seconds, monotonic.
+        longest_probe_s: most seconds between two probes.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], longest_probe_s: float = _LONGEST_PROBE_S) -> None:
         self._clock = clock
+        self._longest_probe_s = longest_probe_s
         self._failures = 0
         self._first_failed = 0.0
         self._failed_probes = 0
@@ -89,7 +91,7 @@ class Breaker:
         elif probe and probe == self._probe:  # not one of an outage before this one
             self._probe = 0
             self._failed_probes += 1
-            self._next_probe = now + doubling(_PROBE_S, self._failed_probes, _LONGEST_PROBE_S)
+            self._next_probe = now + doubling(_PROBE_S, self._failed_probes, self._longest_probe_s)
 
     def trip(self) -> None:
         """The server was found dead by other means than a call."""

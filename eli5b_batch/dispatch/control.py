@@ -108,6 +108,11 @@ class RateControl:
         """Whether a refusal has shown a limit."""
         return self._best > 0 or self._seen is not None
 
+    @property
+    def lets_through(self) -> bool:
+        """Whether enough went out since the last cut, and came back otherwise, for a refusal to show a limit."""
+        return self._sends >= _SEEN
+
     def rate(self) -> float:
         """Units per second that may be used now; infinite where nothing bounds them."""
         if self._seen is None:

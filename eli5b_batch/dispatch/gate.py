@@ -64,12 +64,29 @@ class Gate(Pump):
         self._pump_soon()
 
     def is_full(self, lead_s: float) -> bool:  # noqa: ARG002 (part of the interface)
-        """Whether twice as many calls wait as could be in flight; see `Capacity`."""
-        return self._queued >= 2 * sum(account.places for account in self._accounts)
+        """Whether twice as many calls wait as could be in flight, but for models that are held up; see `Capacity`."""
+        return self._due >= 2 * self._places
+
+    def is_held_up(self) -> bool:
+        """Whether a model has to wait by itself and places are free: other problems may use them meanwhile."""
+        in_flight = sum(account.in_flight for account in self._accounts)
+        return self._due < self._queued and in_flight + self._due < self._places
+
+    @property
+    def _places(self) -> int:
+        return sum(account.places for account in self._accounts)
 
     @property
     def _queued(self) -> int:
         return sum(len(queue) for queue in self._waiting.values())
+
+    @property
+    def _due(self) -> int:
+        """Waiting calls of models that may be sent one."""
+        return sum(len(queue) for queue in self._waiting.values() if (head := queue.first()) and self._is_due(head[0]))
+
+    def _is_due(self, need: Need) -> bool:
+        return any(account.model_due_in(need) <= TICK_S for account in self._accounts)
 
     def is_down(self, place: Place) -> bool:
         """Whether the account of this place is taken to be down; see `Capacity`."""

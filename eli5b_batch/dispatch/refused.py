@@ -29,6 +29,8 @@ _ENOUGH: Final = 6
 _AGAIN: Final = 2
 """Refusals in a row, nobody answered between them, that show that an answer of before says nothing any more."""
 _FIRST_WAIT_S: Final = 1.0
+_SERVED_WAIT_S: Final = 0.4
+"""Between two tries of a call while others get through: nothing is gained by a longer wait."""
 _LONGEST_WAIT_S: Final = 60.0
 _LONGEST_TOLD_S: Final = 3600.0
 
@@ -45,6 +47,11 @@ class _Tally(NamedTuple):
     @property
     def mostly_answered(self) -> bool:
         return self.answered > self.refused
+
+    @property
+    def are_served(self) -> bool:
+        """Whether others get through, so that a refusal is likely to be the call's own."""
+        return self.answered >= _ENOUGH and self.mostly_answered
 
 
 @dataclass(slots=True)
@@ -147,7 +154,7 @@ class RefusedCalls:
         meanwhile = own.last.since(own.first)
         if own.times < _ENOUGH:
             return False
-        if meanwhile.answered >= _ENOUGH and meanwhile.mostly_answered:
+        if meanwhile.are_served:
             return True
         if self._under_way[model] > self._refused[model] or own.in_a_row < _AGAIN:
             return False
@@ -155,7 +162,7 @@ class RefusedCalls:
         return alone or meanwhile.answered > 0 or (self.nothing_to_come and own.in_a_row >= _ENOUGH)
 
     async def wait(self, refusals: Refusals, failure: RateLimitedError) -> None:
-        """Wait as long as the host has said; else 1, 2, 4 ... s, less where six others are answered meanwhile.
+        """Wait as long as the host has said; else 1, 2, 4 ... s, or less where others get through meanwhile.
 
         Raises:
             ProviderDownError: this model has got nothing but 429s for too long.
@@ -165,11 +172,18 @@ class RefusedCalls:
             if failure.retry_after:
                 await self._sleep(min(failure.retry_after, _LONGEST_TOLD_S), failure, refusals.model)
             else:
-                untold = doubling(_FIRST_WAIT_S, refusals.times - 1, _LONGEST_WAIT_S)
-                await self._sleep(_FIRST_WAIT_S, failure, refusals.model)
-                await self._sleep(untold - _FIRST_WAIT_S, failure, refusals.model, waker=self._waker(refusals.model))
+                await self._wait_untold(refusals, failure)
         finally:
             self.waiting -= 1
+
+    async def _wait_untold(self, refusals: Refusals, failure: RateLimitedError) -> None:
+        if any(own.last.since(own.first).are_served for own in refusals.by_account.values()):
+            await self._sleep(_SERVED_WAIT_S, failure, refusals.model)
+            return
+        waker = self._waker(refusals.model)
+        await self._sleep(_FIRST_WAIT_S, failure, refusals.model)
+        longest = doubling(_FIRST_WAIT_S, refusals.times - 1, _LONGEST_WAIT_S)
+        await self._sleep(longest - _FIRST_WAIT_S, failure, refusals.model, waker=waker)
 
     def _waker(self, model: str) -> asyncio.Future[None]:
         """Done when six more calls of the model have been answered."""

@@ -53,7 +53,7 @@ def test_a_complaint_is_read_in_whatever_shape_it_comes(
     body: object, sentence: str, names: set[str], status: int | None
 ) -> None:
     complaint = complaints.read(body)
-    assert (complaint.sentence, complaint.names, complaint.status) == (sentence, names, status)
+    assert (complaint.sentence, set(complaint.names), complaint.status) == (sentence, names, status)
 
 
 def test_what_a_user_wrote_is_no_part_of_the_hosts_sentence() -> None:

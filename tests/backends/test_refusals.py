@@ -62,21 +62,22 @@ GROQ = "Rate limit reached for model `{}` in organization `org_0` service tier `
 PAGE = "<!DOCTYPE html><html><head><title>Just a moment...</title></head><body>cookies</body></html>"
 SUSPENDED = "Account acme is suspended, possibly due to reaching the monthly spending limit or failure to pay invoices."
 FREE_DAY = "Rate limit exceeded: free-models-per-day. Add 10 credits to unlock 1000 free model requests per day"
+GOOGLE_DETAILS = [
+    {
+        "@type": "type.googleapis.com/google.rpc.QuotaFailure",
+        "violations": [
+            {
+                "quotaId": "GenerateRequestsPerDayPerProjectPerModel-FreeTier",
+                "quotaDimensions": {"location": "global", "model": "gpt-oss-120b"},
+            }
+        ],
+    }
+]
 GOOGLE_DAY = {
     "code": 429,
     "message": "You exceeded your current quota, please check your plan and billing details.",
     "status": "RESOURCE_EXHAUSTED",
-    "details": [
-        {
-            "@type": "type.googleapis.com/google.rpc.QuotaFailure",
-            "violations": [
-                {
-                    "quotaId": "GenerateRequestsPerDayPerProjectPerModel-FreeTier",
-                    "quotaDimensions": {"location": "global", "model": "gpt-oss-120b"},
-                }
-            ],
-        }
-    ],
+    "details": GOOGLE_DETAILS,
 }
 RETRY_INFO = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "34s"}
 BAD_KEY = [
@@ -216,9 +217,9 @@ WAITS = [
     Row(
         "Google: RetryInfo",
         429,
-        {"error": {**GOOGLE_DAY, "details": [*GOOGLE_DAY["details"], RETRY_INFO]}},
+        {"error": {**GOOGLE_DAY, "details": [*GOOGLE_DETAILS, RETRY_INFO]}},
         "rate_limited 34.0 model",
-    ),  # type: ignore[misc]
+    ),
     Row(
         "litellm#9035",
         429,

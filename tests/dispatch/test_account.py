@@ -172,6 +172,27 @@ def test_a_refusal_that_names_a_model_slows_and_pauses_that_model_alone() -> Non
     assert account.model_due_in(Need("large", 0, 10.0)) == 0
 
 
+def test_a_model_that_is_refused_before_anything_got_through_is_probed_while_others_go_on() -> None:
+    clock = Clock()
+    account = Account(URL, Limits(requests_per_minute=60_000), clock, several_models=True)
+    small, large = Need("small", 0, 10.0), Need("large", 0, 10.0)
+    finish(
+        account, account.start(small), RateLimitedError("small is limited upstream", retry_after=None, of_model=True)
+    )
+    waits = []
+    for _ in range(4):
+        waits.append(account.model_due_in(small))
+        assert (account.due_in(0), account.model_due_in(large)) == (0, 0)
+        clock.now += waits[-1]
+        probe = account.start(small)
+        assert account.model_due_in(small) == math.inf
+        finish(account, probe, RateLimitedError("small is limited upstream", retry_after=None, of_model=True))
+    assert waits == pytest.approx([1, 2, 4, 5])
+    clock.now += 5
+    finish(account, account.start(small), tokens=10)
+    assert account.model_due_in(small) == 0
+
+
 def test_with_several_models_limits_in_headers_are_those_of_the_model_that_replied() -> None:
     clock = Clock()
     account = Account(URL, Limits(), clock, several_models=True)

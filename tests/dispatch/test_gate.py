@@ -388,3 +388,21 @@ async def test_the_dashboard_sees_all_members_together() -> None:
     shown = gate.snapshot()
     assert (shown["concurrency"], shown["requests_limit"], shown["tokens_limit"]) == (5, 660, None)
     assert shown["down_s"] == 2
+
+
+async def test_a_model_held_up_by_its_own_limits_leaves_its_places_to_others() -> None:
+    account = Account(URL, Limits(concurrency=4, requests_per_minute=60_000), now, several_models=True)
+    gate = Gate([account], now)
+    first = await gate.acquire(Need("small", 0, 0.0))
+    gate.release(first, tokens=0, failure=RateLimitedError("small", retry_after=None, of_model=True))
+    waiting = [asyncio.create_task(gate.acquire(Need("small", 0, 0.0))) for _ in range(20)]
+    await asyncio.sleep(0.1)
+    assert (gate.is_held_up(), gate.is_full(0.0)) == (True, False)
+    large = [await gate.acquire(Need("large", 9, 0.0)) for _ in range(4)]
+    assert not gate.is_held_up()
+    assert not any(task.done() for task in waiting)
+    for place in large:
+        give_back(gate, place)
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
