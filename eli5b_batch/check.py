@@ -1,4 +1,4 @@
-"""`check JOB`: what a job will ask, take and cost, and what would stop it. No model is asked anything.
+"""`check JOB`: what a job will ask, take and cost, and what would stop it. No model is asked anything but by `--probe`.
 
 Must not know: journals' inner workings, how calls are sent. Counts are exact: they come from the protocol itself.
 Tokens, cost and time are estimates, and say from what.
@@ -9,22 +9,32 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections import Counter
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from eli5b_batch.dispatch.budget import Budget, cost
+from eli5b_batch.dispatch.budget import Budget
 from eli5b_batch.dispatch.stop import Stop
-from eli5b_batch.errors import Eli5bError, JobError, JournalDamagedError, ProviderRefusedError, RunFolderError
-from eli5b_batch.folder import CALLS, check_same_job, check_same_models, read_manifest
+from eli5b_batch.errors import Eli5bError, JobError, ProviderRefusedError, RunFolderError
+from eli5b_batch.estimates import (
+    ASSUMED_TOKENS_PER_S,
+    BYTES_PER_TOKEN,
+    estimate,
+    look_back,
+    reply_lengths,
+    seconds,
+    seconds_in_all,
+)
+from eli5b_batch.exposure import sent_in_the_clear
+from eli5b_batch.folder import check_same_job, check_same_models, read_manifest
 from eli5b_batch.job import CPU, OllamaProvider, OpenAIProvider
-from eli5b_batch.journal import read_records
+from eli5b_batch.keys import read_secrets, without_programs
 from eli5b_batch.money import dollars
 from eli5b_batch.plan import count_calls, providers_left
+from eli5b_batch.probing import Probes
 from eli5b_batch.providers import open_dispatchers
 from eli5b_batch.pulling import pull_all
 from eli5b_batch.servers.fleet import managed, servers_for_a_look
@@ -37,63 +47,31 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from eli5b_batch.backends.base import ModelFacts
-    from eli5b_batch.job import Job, Model
+    from eli5b_batch.estimates import Estimate, Slot
+    from eli5b_batch.job import Job
     from eli5b_batch.plan import Experiment, Plan
 
-Slot = tuple[str, str]
-"""(step, model)"""
-
-BYTES_PER_TOKEN: Final = 4.0
-"""English with LaTeX in a Llama tokeniser; recorded runs replace it by what was measured."""
-ASSUMED_TOKENS_PER_S: Final = 60.0
 _RECORD_OVERHEAD_BYTES: Final = 900
 _FULLY: Final = 0.999
 
 
-class Seen(NamedTuple):
-    """What a run's records say of one (step, model), per call."""
-
-    calls: int
-    input_tokens: float
-    output_tokens: float
-    seconds: float
-
-
-class Past(NamedTuple):
-    """What a run has on record: means per call, the keys answered, and money spent."""
-
-    seen: dict[Slot, Seen]
-    answered: set[str]
-    spent_usd: float
-
-
-@dataclass
-class Estimate:
-    """The calls of one (step, model): how many, and what those `left` will take.
-
-    Money is USD, None where a price is unknown; `work_s` is the sum of the calls' own durations, seconds.
-    """
-
-    calls: int
-    left: int
-    input_tokens: float
-    output_tokens: float
-    usd: float | None
-    worst_usd: float | None
-    work_s: float
-    measured: bool
-
-
 @dataclass
 class Findings:
-    """What `check` found: facts by model, what would stop the run, what is worth knowing."""
+    """What `check` found: facts by model, what would stop the run, what is worth knowing, what is dangerous.
+
+    `probes`: None where no model is to be asked anything.
+    """
 
     facts: dict[str, ModelFacts] = field(default_factory=dict)
     stops: list[Eli5bError] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    probes: Probes | None = None
 
 
-async def check_job(experiment: Experiment, run_dir: Path, console: Console, *, pull: bool = False) -> int:
+async def check_job(
+    experiment: Experiment, run_dir: Path, console: Console, *, pull: bool = False, probe: bool = False
+) -> int:
     """Print what a job will ask, take and cost, and what would stop it.
 
     Args:
@@ -101,11 +79,12 @@ async def check_job(experiment: Experiment, run_dir: Path, console: Console, *, 
         run_dir: its run folder; records in it make the estimates better.
         console: where to print.
         pull: download missing models to the Ollama servers first.
+        probe: ask one tiny call of each paid model.
 
     Returns:
         The exit code a run would end with at once: 0, 2 or 5.
     """
-    findings = Findings()
+    findings = Findings(probes=Probes() if probe else None)
     manifest = None
     try:
         manifest = read_manifest(run_dir)
@@ -113,110 +92,31 @@ async def check_job(experiment: Experiment, run_dir: Path, console: Console, *, 
             check_same_job(run_dir, manifest, experiment)
     except Eli5bError as error:
         findings.stops.append(error)
-    past = _look_back(run_dir)
+    past = look_back(run_dir)
     plan = await count_calls(
-        experiment, on_record=past.answered.__contains__, reply_length=_reply_lengths(experiment.job, past.seen)
+        experiment, on_record=past.answered.__contains__, reply_length=reply_lengths(experiment.job, past.seen)
     )
     needed = providers_left(experiment.job, plan)
     reached = [*experiment.job.providers] if pull else needed
     job = with_slots_found(experiment.job, reached)
     experiment = replace(experiment, job=job)
+    findings.warnings += sent_in_the_clear(job, needed)
     async with _with_servers(job, reached, findings) as up:
         if pull:
             await pull_all(up, console)
         await _reach(up, [name for name in needed if name in up.providers], plan, findings)
-    estimates = {slot: _estimate(job.models[slot[1]], slot, plan, past.seen.get(slot)) for slot in plan.total}
+    estimates = {slot: estimate(job, slot, plan, past.seen.get(slot)) for slot in plan.total}
     disk = _disk_bytes(plan, estimates)
     if job.budget:
         _judge_cost(job.budget.usd, past.spent_usd, estimates, findings)
     _judge_models(job, manifest, findings)
+    if findings.probes is not None:
+        findings.stops += findings.probes.refusals
     _judge_place(run_dir, disk, findings)
     console.print(_table(experiment, estimates))
     for line in _sentences(experiment, run_dir, estimates, disk, findings):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     return min((error.exit_code for error in findings.stops), default=0)
-
-
-def _look_back(run_dir: Path) -> Past:
-    """What the run's records say; nothing where there are none yet."""
-    calls: Counter[Slot] = Counter()
-    sums: dict[Slot, list[float]] = {}
-    answered: set[str] = set()
-    spent = 0.0
-    journal = run_dir / CALLS
-    try:
-        for record in read_records(journal) if journal.exists() else ():
-            spent += record["cost_usd"] or 0.0
-            if record["status"] != "ok":
-                continue
-            slot = (record["step"], record["model"])
-            answered.add(record["key"])
-            calls[slot] += 1
-            total = sums.setdefault(slot, [0.0, 0.0, 0.0])
-            total[0] += record["usage"]["input_tokens"]
-            total[1] += record["usage"]["output_tokens"]
-            total[2] += record["timing"]["latency"]
-    except (KeyError, TypeError):
-        raise JournalDamagedError(f"{journal}: it holds a line that is no record of a call") from None
-    return Past({slot: Seen(n, *(value / n for value in sums[slot])) for slot, n in calls.items()}, answered, spent)
-
-
-def _reply_lengths(job: Job, seen: dict[Slot, Seen]) -> dict[Slot, int]:
-    """Bytes that a reply is taken to have, where later prompts quote it: as recorded, else half of max_tokens."""
-    lengths = {}
-    for (step, model), s in seen.items():
-        lengths[step, model] = round(s.output_tokens * BYTES_PER_TOKEN)
-    for name, model_ in job.models.items():
-        lengths.setdefault(("", name), round(model_.sampling.max_tokens / 2 * BYTES_PER_TOKEN))
-    return lengths
-
-
-def _estimate(model: Model, slot: Slot, plan: Plan, seen: Seen | None) -> Estimate:
-    left = plan.left[slot]
-    per_input = seen.input_tokens if seen else plan.input_bytes[slot] / plan.total[slot] / BYTES_PER_TOKEN
-    per_output = seen.output_tokens if seen else model.sampling.max_tokens / 2
-    per_call_s = seen.seconds if seen else per_output / ASSUMED_TOKENS_PER_S
-    return Estimate(
-        calls=plan.total[slot],
-        left=left,
-        input_tokens=per_input * left,
-        output_tokens=per_output * left,
-        usd=_usd(model, per_input * left, per_output * left),
-        worst_usd=_usd(model, plan.input_bytes[slot] * left / plan.total[slot], model.sampling.max_tokens * left),
-        work_s=per_call_s * left,
-        measured=seen is not None,
-    )
-
-
-def _usd(model: Model, input_tokens: float, output_tokens: float) -> float | None:
-    if model.price is None:
-        return 0.0
-    if isinstance(model.price, str):
-        return None
-    return cost(model.price, {"input_tokens": input_tokens, "output_tokens": output_tokens})
-
-
-def _seconds(job: Job, provider: str, estimates: Mapping[Slot, Estimate]) -> float:
-    """How long a provider needs for these calls when all its places are busy: the longest of what each limit allows."""
-    limits, slots = job.providers[provider].shape
-    work = sum(e.work_s for e in estimates.values())
-    if limits is None:
-        ids = {job.models[model].model for _, model in estimates}
-        return work / max(1, sum(s.parallel for s in slots if not s.models or not ids.isdisjoint(s.models)))
-    times = [work / limits.concurrency]
-    if limits.requests_per_minute:
-        times.append(sum(e.left for e in estimates.values()) / limits.requests_per_minute * 60)
-    if limits.tokens_per_minute:
-        tokens = sum(e.input_tokens + e.output_tokens for e in estimates.values())
-        times.append(tokens / limits.tokens_per_minute * 60)
-    return max(times)
-
-
-def _seconds_in_all(job: Job, estimates: Mapping[Slot, Estimate]) -> float:
-    """How long the run takes at least, with providers side by side. A model only some slots serve may take longest."""
-    groups = [{slot: e} for slot, e in estimates.items()]
-    groups += [{s: e for s, e in estimates.items() if job.models[s[1]].provider == name} for name in job.providers]
-    return max(_seconds(job, job.models[next(iter(group))[1]].provider, group) for group in groups if group)
 
 
 @asynccontextmanager
@@ -235,21 +135,37 @@ async def _with_servers(job: Job, names: Collection[str], findings: Findings) ->
 
 
 async def _reach(job: Job, providers: Collection[str], plan: Plan, findings: Findings) -> None:
-    """Ask each of the providers what it serves; each one's refusal is a finding of its own."""
-    loop = asyncio.get_running_loop()
+    """Ask each of the providers what it serves, and with `--probe` a question; a refusal is a finding of its own."""
     for provider in providers:
         names = {n: m.model for n, m in job.models_of(provider).items() if n in plan.models_left}
         try:
-            async with AsyncExitStack() as stack:
-                dispatchers = await stack.enter_async_context(
-                    open_dispatchers(job, (), providers=[provider], budget=Budget(None), stop=Stop(), clock=loop.time)
+            asked = job
+            if findings.probes is None:
+                read_secrets(job, [provider])
+                asked = without_programs(job, provider)
+            if provider in asked.providers:
+                await _reach_one(asked, provider, names, findings)
+            if asked is not job:
+                findings.remarks.append(
+                    f"providers.{provider}: where api_key_command prints the key, nobody was asked; a run and "
+                    "check --probe call it"
                 )
-                told = await dispatchers[provider].reach(sorted(set(names.values())))
         except Eli5bError as error:
             findings.stops.append(error)
-        else:
-            findings.facts |= {name: told[model] for name, model in names.items()}
-            findings.remarks += dispatchers[provider].remarks
+
+
+async def _reach_one(job: Job, provider: str, names: Mapping[str, str], findings: Findings) -> None:
+    """Ask one provider for its models, by their names in the job."""
+    clock = asyncio.get_running_loop().time
+    async with open_dispatchers(
+        job, (), providers=[provider], budget=Budget(None), stop=Stop(), clock=clock
+    ) as dispatchers:
+        dispatcher = dispatchers[provider]
+        told = await dispatcher.reach(sorted(set(names.values())))
+        findings.facts |= {name: told[model] for name, model in names.items()}
+        findings.remarks += dispatcher.remarks
+        if findings.probes is not None:
+            await findings.probes.ask(job, provider, names, dispatcher.backends)
 
 
 def _judge_cost(budget_usd: float, spent_usd: float, estimates: Mapping[Slot, Estimate], findings: Findings) -> None:
@@ -327,7 +243,7 @@ def _table(experiment: Experiment, estimates: Mapping[Slot, Estimate]) -> Table:
             _count(e.output_tokens),
             _money(e.usd),
             _money(e.worst_usd),
-            _time(_seconds(job, job.models[name].provider, {(step, name): e})),
+            _time(seconds(job, job.models[name].provider, {(step, name): e})),
         )
     return table
 
@@ -340,7 +256,7 @@ def _sentences(
     usd, worst = _sum(e.usd for e in rows), _sum(e.worst_usd for e in rows)
     yield (
         f"{sum(e.calls for e in rows):,} calls, {sum(e.left for e in rows):,} of them still to make: "
-        f"about {_time(_seconds_in_all(job, estimates))}, {_size(disk)} of disk; "
+        f"about {_time(seconds_in_all(job, estimates))}, {_size(disk)} of disk; "
         f"cost: {_money(usd)}{f', at most {_money(worst)}' if worst else ''}."
     )
     measured = (
@@ -358,6 +274,9 @@ def _sentences(
         known = [v for v in (facts.server, facts.parameter_size, facts.quantization, facts.digest[:12]) if v]
         yield f"models.{name}: served{': ' + ', '.join(known) if known else ''}"
     yield f"run folder: {run_dir}"
+    if findings.probes is not None:
+        yield from findings.probes.sentences()
+    yield from (f"warning: {warning}" for warning in findings.warnings)
     yield from (f"note: {note}" for note in (*data.notes, *findings.remarks))
     yield from (f"would stop the run: {error}" for error in findings.stops)
     if not findings.stops:

@@ -174,11 +174,15 @@ def check(
     output: Output = None,
     simulate: Simulate = False,
     pull: Annotated[bool, typer.Option("--pull", help="Download missing models to the Ollama servers.")] = False,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Ask one tiny call of each paid model, and say what it cost.")
+    ] = False,
 ) -> None:
-    """Say what a job will ask, take and cost, and what would stop it, without asking a model anything.
+    """Say what a job will ask, take and cost, and what would stop it, without asking a model anything but by --probe.
 
     \b
     eli5b-batch check jobs/omni_full.yaml
+    eli5b-batch check jobs/omni_full.yaml --probe
     eli5b-batch check jobs/local.yaml --pull
     """
     from eli5b_batch.check import check_job  # noqa: PLC0415
@@ -186,7 +190,7 @@ def check(
 
     try:
         experiment = _experiment(job_file, overrides, limit, simulate)
-        code = run_loop(check_job(experiment, _run_dir(experiment.job, output), _console(), pull=pull))
+        code = run_loop(check_job(experiment, _run_dir(experiment.job, output), _console(), pull=pull, probe=probe))
     except Eli5bError as error:
         _fail(error, job_file)
     raise typer.Exit(code)

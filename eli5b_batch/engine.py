@@ -194,7 +194,7 @@ class Engine:
             plan=plan,
             problems=len(experiment.problems.selected),
             window=lambda: self._window.size,
-            paid=[name for name, model in job.models.items() if model.price],
+            paid=[name for name, model in job.models.items() if not model.is_free],
             attempts={name: job.provider_of(name).attempts for name in job.models},
             budget=budget,
             clock=loop.time,

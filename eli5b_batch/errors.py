@@ -12,6 +12,7 @@ Must not know: any other module of the package.
     ├── ProviderError                      a model's server or account
     │   ├── ProviderRefusedError  exit 5   no call can succeed: key, credit, model, address
     │   │   ├── NoServerError              nothing answers at an address
+    │   │   ├── KeyRefusedError            the key; one that a program prints may be renewed
     │   │   └── QuotaError                 a quota is used up, and it is hours until there is another
     │   ├── ProviderDownError     exit 5   it did not work for so long that the run gave up
     │   └── CallError                      this one call failed; the run goes on
@@ -77,6 +78,10 @@ class ProviderRefusedError(ProviderError):
 
 class NoServerError(ProviderRefusedError):
     """Nothing that speaks the provider's protocol answers at an address."""
+
+
+class KeyRefusedError(ProviderRefusedError):
+    """The key was refused. Where a program prints the key, another one may be taken; else the run stops."""
 
 
 class QuotaError(ProviderRefusedError):

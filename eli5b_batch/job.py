@@ -10,13 +10,21 @@ import datetime as dt
 import re
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
+from eli5b_batch.access import Access
 from eli5b_batch.section import (
     Count,
     File,
     Interval,
-    KeyVariable,
     ModelId,
     Name,
     Seconds,
@@ -159,22 +167,20 @@ class _Provider(Section):
     )
 
 
-class Member(Section):
+class Member(Access):
     """One of several accounts or hosts that serve a provider's models; what it leaves out is the provider's."""
 
     name: Name
     base_url: Url | None = None
-    api_key_env: KeyVariable | None = None
     limits: Limits | None = None
     weight: PositiveFloat = Field(1.0, description="Its share of the calls among members that have room.")
 
 
-class OpenAIProvider(_Provider):
+class OpenAIProvider(Access, _Provider):
     """Any server that speaks the OpenAI chat completions protocol."""
 
     api: Literal["openai"]
     base_url: Url
-    api_key_env: KeyVariable | None = Field(None, description="Environment variable that holds the key.")
     limits: Limits = Limits()
     members: list[Member] = Field(
         default_factory=list, description="Several accounts or hosts for the same models, used by the room they have."
@@ -184,21 +190,16 @@ class OpenAIProvider(_Provider):
     def accounts(self) -> list[Member]:
         """Every account with all that it leaves out filled in; the only one has no name.
 
-        The provider's key goes to the provider's own address only: a member elsewhere names its own, or has none.
+        The provider's key and headers go to the provider's own address only: a member elsewhere names its own, or has
+        none.
         """
-        whole = {"base_url": self.base_url, "api_key_env": self.api_key_env, "limits": self.limits}
         if not self.members:
-            return [Member(name="only").model_copy(update={**whole, "name": ""})]
-        return [
-            m.model_copy(
-                update={
-                    "base_url": m.base_url or self.base_url,
-                    "api_key_env": m.api_key_env or (None if m.base_url else self.api_key_env),
-                    "limits": m.limits or self.limits,
-                }
-            )
-            for m in self.members
-        ]
+            return [self._filled(Member(name="only")).model_copy(update={"name": ""})]
+        return [self._filled(member) for member in self.members]
+
+    def _filled(self, member: Member) -> Member:
+        own = {"base_url": member.base_url or self.base_url, "limits": member.limits or self.limits}
+        return member.model_copy(update=own | self.inherited_by(member, elsewhere=member.base_url is not None))
 
     @property
     def shape(self) -> tuple[Limits | None, list[Slot]]:
@@ -279,6 +280,16 @@ class Sampling(Section):
     max_tokens: Count = 1024
     num_ctx: Count | None = Field(None, description="Context window of an Ollama model, tokens.")
     stop: list[str] | None = None
+    extra: Annotated[dict[str, Any] | None, AfterValidator(lambda extra: extra or None)] = Field(
+        None, description="Further fields of a request, sent as they are, such as {min_p: 0.05}; part of the question."
+    )
+
+    @model_serializer(mode="wrap")
+    def _plain(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Nothing of `extra` where there is none: what a job asks has the hash that it had before there was the key."""
+        plain: dict[str, Any] = dump(self)
+        plain.pop("extra", None)
+        return plain | {"extra": self.extra} if self.extra else plain
 
 
 class Model(Section):
@@ -287,10 +298,16 @@ class Model(Section):
     provider: str
     model: ModelId = Field(description="The provider's id of the model.")
     description: str = Field("", description="What prompts call it; left out: from the id.")
-    price: Price | Literal["unknown"] | None = Field(
-        None, description="Needed for paid providers; `unknown` runs without counting money."
+    price: Price | Literal["free", "unknown"] | None = Field(
+        None,
+        description="Needed for `openai` providers; free: a server of your own; unknown: money is not counted.",
     )
     sampling: Sampling = Sampling()
+
+    @property
+    def is_free(self) -> bool:
+        """Whether its calls cost nothing, which is more than that nobody knows what they cost."""
+        return self.price is None or self.price == "free"
 
     @property
     def about(self) -> str:

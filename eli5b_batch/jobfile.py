@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from eli5b_batch.backends.simulated.quirks import QUIRKS
 from eli5b_batch.errors import JobError
+from eli5b_batch.field_checks import check_fields
 from eli5b_batch.job import CPU, Job, OllamaProvider, OpenAIProvider, SimulatedProvider
 from eli5b_batch.mistakes import explain, kind_of, nearest
 from eli5b_batch.servers.environment import OURS
@@ -201,7 +202,8 @@ def _check_references(job: Job, where: str) -> None:
         if isinstance(provider, OpenAIProvider) and model.price is None:
             raise JobError(
                 f"{place}.price: a paid model needs a price, such as "
-                "{input: 0.27, output: 0.85, as_of: 2026-03-01} (USD per million tokens), or `price: unknown`"
+                "{input: 0.27, output: 0.85, as_of: 2026-03-01} (USD per million tokens), `price: unknown`, "
+                "or `price: free` on a server of your own"
             )
         if job.budget and model.price == "unknown":
             raise JobError(f"{place}.price: no budget can be kept with an unknown price; give it, or drop budget")
@@ -217,6 +219,7 @@ def _check_references(job: Job, where: str) -> None:
                 f"{place}.sampling.num_ctx: {model.model} has {window} here and {its_window} in models.{other}; "
                 "give it one, as a server loads a model anew for every change of its window"
             )
+    check_fields(job, where)
     _check_judge(job, where)
 
 

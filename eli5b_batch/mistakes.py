@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 _MOST_MISTAKES: Final = 5
 _KEY: Final = "[key]"
 """Last step of pydantic's path where a mapping's key, not its value, is wrong."""
-_MAY_HOLD_A_SECRET: Final = frozenset({"api_key_env", "base_url", "url"})
-"""Keys whose values are not repeated in messages: people paste API keys into them."""
+_MAY_HOLD_A_SECRET: Final = frozenset({"api_key_env", "api_key_command", "headers_env", "base_url", "url"})
+"""Keys whose values, and all in them, are not repeated in messages: people paste API keys into them."""
 _NUMBER: Final = re.compile(r"[+-]?[\d_]*\.?\d+([eE][+-]?\d+)?")
 _NEVER: Final = re.compile(r"(?!)")
 _ONE_WITHOUT_QUOTES: Final = {
@@ -102,10 +102,10 @@ def _sentence(mistakes: Sequence[tuple[Mapping[str, Any], list[str]]]) -> str:
 def _must(items: Sequence[Mapping[str, Any]]) -> str:
     key = items[0]["loc"][-1] if items[0]["loc"] else ""
     must = "must " + " or ".join(dict.fromkeys(_duty(item) for item in items))
-    if key in _MAY_HOLD_A_SECRET:
-        return must
     if key == _KEY:
         return f"this name {must}"
+    if not _MAY_HOLD_A_SECRET.isdisjoint(items[0]["loc"]):
+        return must
     given = items[0].get("input")
     return f"{must}, and this is {kind_of(given)}{_advice(items[0], given)}"
 
@@ -201,6 +201,8 @@ def _follow(node: Any, definitions: Mapping[str, Any]) -> dict[str, Any]:  # noq
 
 
 def _dotted(loc: Sequence[str | int]) -> str:
+    if loc[-1:] == (_KEY,) and not _MAY_HOLD_A_SECRET.isdisjoint(loc):
+        loc = loc[:-2]  # not even its name: `Authorization: Bearer ...` in quotes is one
     text = ""
     for step in loc:
         if step == _KEY:

@@ -6,11 +6,11 @@ Must not know: protocols, journals. This is the one place that knows which `api`
 from __future__ import annotations
 
 import math
-import os
 import random
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Protocol
 
+from eli5b_batch.backends.keyed import KeyedTransport, RenewingBackend
 from eli5b_batch.backends.ollama import OllamaBackend
 from eli5b_batch.backends.openai import OpenAIBackend
 from eli5b_batch.backends.transport import Transport
@@ -18,8 +18,8 @@ from eli5b_batch.dispatch.account import Account
 from eli5b_batch.dispatch.dispatcher import Dispatcher
 from eli5b_batch.dispatch.gate import Gate
 from eli5b_batch.dispatch.slots import SlotPool
-from eli5b_batch.errors import JobError
 from eli5b_batch.job import Member, OpenAIProvider, SimulatedProvider
+from eli5b_batch.keys import PrintedKey, Secrets, read_secrets
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
@@ -43,31 +43,6 @@ class Network(Protocol):
     def transport(self, provider: str, account: str) -> Transport:
         """Carries the requests to one account of a provider ("" for the only one), or to all its slots."""
         ...
-
-
-def read_keys(job: Job, providers: Collection[str]) -> dict[tuple[str, str], str]:
-    """The API keys of these providers, from the environment, by provider and member.
-
-    Raises:
-        JobError: a variable is not set.
-    """
-    keys = {}
-    for name in providers:
-        provider = job.providers[name]
-        for member in provider.accounts if isinstance(provider, OpenAIProvider) else ():
-            variable = member.api_key_env
-            if variable is None:
-                continue
-            key = os.environ.get(variable, "").strip()
-            if not key:
-                raise JobError(
-                    f"providers.{name}.api_key_env: the environment has no {variable}; set it (export {variable}=...), "
-                    "or try the job without keys: --simulate"
-                )
-            if not (key.isascii() and key.isprintable()):
-                raise JobError(f"providers.{name}.api_key_env: {variable} holds a character no key has (a line break?)")
-            keys[name, member.name] = key
-    return keys
 
 
 @asynccontextmanager
@@ -95,10 +70,10 @@ async def open_dispatchers(
         network: in place of the real one; no key is read and no server started then.
 
     Raises:
-        JobError: an API key is missing.
+        JobError: a key, or another variable or program that the job names, is missing.
         ProviderError: the simulated servers do not start.
     """
-    keys = {} if network else read_keys(job, providers)
+    secrets = {} if network else read_secrets(job, providers)
     async with AsyncExitStack() as stack:
         urls: Mapping[str, list[str]] = network.urls if network else {}
         if network is None and any(isinstance(job.providers[name], SimulatedProvider) for name in providers):
@@ -110,7 +85,7 @@ async def open_dispatchers(
             provider = job.providers[name]
             if (limits := provider.shape[0]) is not None:
                 backends, accounts = _api_clients(
-                    job, name, limits, keys=keys, urls=urls.get(name), clock=clock, network=network
+                    job, name, limits, secrets=secrets, urls=urls.get(name), clock=clock, network=network
                 )
                 capacity: Capacity = Gate(accounts, clock, give_up_after_s=give_up_after_s)
             else:
@@ -139,7 +114,7 @@ def _api_clients(
     name: str,
     limits: Limits,
     *,
-    keys: Mapping[tuple[str, str], str],
+    secrets: Mapping[tuple[str, str], Secrets],
     urls: list[str] | None,
     clock: Callable[[], float],
     network: Network | None,
@@ -153,18 +128,27 @@ def _api_clients(
     backends: dict[str, Backend] = {}
     accounts = []
     for member in members:
-        key, own, base_url = keys.get((name, member.name), ""), member.limits or limits, member.base_url or ""
-        headers = {"Authorization": f"Bearer {key}"} if key else None
-        backends[member.name] = OpenAIBackend(
+        own, base_url = member.limits or limits, member.base_url or ""
+        secret, key = secrets.get((name, member.name), Secrets()), None
+        hidden = list(secret.all)
+        if network:
+            transport = network.transport(name, member.name)
+        elif member.api_key_command:
+            hidden = [text for every in secrets.values() for text in every.all]  # all that the program may know
+            key = PrintedKey(member.api_key_command, f"providers.{name}.api_key_command", clock, hidden)
+            transport = KeyedTransport(own.concurrency, provider.timeout_s, secret.headers, key)
+        else:
+            transport = Transport(own.concurrency, provider.timeout_s, secret.all_headers)
+        client = OpenAIBackend(
             name,
             base_url,
-            secrets=[key] if key else [],
-            key_env=member.api_key_env,
-            transport=network.transport(name, member.name)
-            if network
-            else Transport(own.concurrency, provider.timeout_s, headers),
+            secrets=hidden,
+            key_env="the output of api_key_command" if member.api_key_command else member.api_key_env,
+            transport=transport,
+            omit=member.omit or (),
             trace=provider.trace or urls is not None,
         )
+        backends[member.name] = RenewingBackend(client, key) if key else client
         several = len({model.model for model in job.models_of(name).values()}) > 1
         accounts.append(Account(base_url, own, clock, name=member.name, weight=member.weight, several_models=several))
     return backends, accounts

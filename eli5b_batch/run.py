@@ -31,10 +31,11 @@ from eli5b_batch.folder import (
     write_manifest,
 )
 from eli5b_batch.grading.pool import GraderPool, cores
+from eli5b_batch.keys import read_secrets
 from eli5b_batch.log import display_failed, log, run_log
 from eli5b_batch.plan import Plan, count_calls, providers_left, remembered_plan
 from eli5b_batch.progress_file import PROGRESS, ProgressFile
-from eli5b_batch.providers import open_dispatchers, read_keys
+from eli5b_batch.providers import open_dispatchers
 from eli5b_batch.regrading.by import grader_of
 from eli5b_batch.regrading.regrade import bring_up_to_date
 from eli5b_batch.servers.fleet import SERVERS, end_leftovers, find_program, managed, managed_servers
@@ -176,7 +177,7 @@ def _can_start_servers(job: Job, needed: Collection[str]) -> bool:
     """
     providers = managed(job, needed)
     if providers:
-        read_keys(job, needed)
+        read_secrets(job, needed)
     for name, provider in providers.items():
         find_program(name, provider)
     return bool(providers)

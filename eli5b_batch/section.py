@@ -16,6 +16,7 @@ _URL: Final = rf"^https?://({_LABEL}(\.{_LABEL})*|\[[0-9A-Fa-f:.]+\])(:[0-9]{{1,
 _MODEL: Final = r"^\S+$"
 _VARIABLE: Final = r"^[A-Z_][A-Z0-9_]*$"
 _SETTING: Final = r"^[A-Za-z_][A-Za-z0-9_]*$"
+_HEADER: Final = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"
 
 SHAPES: Final = {
     _NAME: "hold only letters (a to z, A to Z), digits and _ . - and begin with a letter or digit",
@@ -23,6 +24,7 @@ SHAPES: Final = {
     _MODEL: "be the provider's id of a model, without spaces",
     _VARIABLE: "be the name of an environment variable, such as TOGETHER_API_KEY, never the key itself",
     _SETTING: "be the name of an environment variable, such as OLLAMA_FLASH_ATTENTION",
+    _HEADER: "be the name of a header, such as X-Api-Key, without spaces and without a colon",
 }
 """What a text that has to match a pattern must do, for messages."""
 
@@ -44,7 +46,25 @@ def _fits_an_environment(value: str) -> str:
     return value
 
 
+def _is_a_command(value: object) -> object:
+    """Nothing of it is repeated in a message: people may have written a key into it."""
+    if not isinstance(value, list) or not value:
+        raise ValueError(
+            "must be a list, a program and its arguments, such as [gcloud, auth, print-access-token]; no shell reads it"
+        )
+    for number, part in enumerate(value, 1):
+        if not isinstance(part, str):
+            raise ValueError(f"each part must be a text, and number {number} is none; put it in quotes")  # noqa: TRY004 (pydantic's)
+        if "\0" in part:
+            raise ValueError(f"part {number} holds a character that no argument can")
+    if not value[0].strip():
+        raise ValueError("its first part, the name of the program, must not be empty")
+    return value
+
+
 KeyVariable = Annotated[str, Field(pattern=_VARIABLE, max_length=100)]
+KeyCommand = Annotated[list[str], Field(min_length=1), BeforeValidator(_is_a_command)]
+HeaderVariables = dict[Annotated[str, Field(pattern=_HEADER, max_length=100)], KeyVariable]
 Setting = Annotated[str, Field(pattern=_SETTING, max_length=100)]
 SettingValue = Annotated[str, AfterValidator(_fits_an_environment)]
 File = Annotated[Path, Field(strict=False), AfterValidator(_fits_a_file_system)]

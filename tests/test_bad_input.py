@@ -283,8 +283,167 @@ def test_a_paid_model_needs_a_price(refused: Callable[..., str], job: Job) -> No
     path = job(providers=real("http://127.0.0.1:9/v1", "http://127.0.0.1:9"), models=models)
     assert refused(2, path) == (
         f"{path}: models.teacher.price: a paid model needs a price, such as "
-        "{input: 0.27, output: 0.85, as_of: 2026-03-01} (USD per million tokens), or `price: unknown`"
+        "{input: 0.27, output: 0.85, as_of: 2026-03-01} (USD per million tokens), `price: unknown`, "
+        "or `price: free` on a server of your own"
     )
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("providers.api.omit=seed", "providers.api.omit: must be a list, and this is 'seed'"),
+        ("providers.api.omit=[1]", "providers.api.omit[0]: must be a text, and this is 1; put it in quotes"),
+        ("providers.api.omit=[sead]", "providers.api.omit[0]: no field 'sead' is sent; did you mean 'seed'?"),
+        ("providers.api.omit=[model]", "providers.api.omit[0]: no request can do without model"),
+        ("providers.gpus.omit=[seed]", "providers.gpus.omit: unknown key 'omit'; known keys: "),
+        ("providers.api.omitt=[seed]", "providers.api.omitt: unknown key 'omitt'; did you mean 'omit'?"),
+        (
+            "providers.api.members=[{name: a, omit: [sead]}]",
+            "providers.api.members[0].omit[0]: no field 'sead' is sent; did you mean 'seed'?",
+        ),
+        (
+            "models.teacher.sampling.extra=3",
+            "models.teacher.sampling.extra: must be a mapping (`key: value`), and this is 3",
+        ),
+        (
+            "models.teacher.sampling.extra={top_p: 1}",
+            "models.teacher.sampling.extra.top_p: this field is no extra: give it as sampling.top_p",
+        ),
+        (
+            "models.1b.sampling.extra={num_predict: 1}",
+            "models.1b.sampling.extra.num_predict: this field is no extra: give it as sampling.max_tokens",
+        ),
+        (
+            "models.teacher.sampling.extra={until: 2026-03-01}",
+            "models.teacher.sampling.extra.until: must be what JSON can hold, and this is 2026-03-01; put it in quotes",
+        ),
+        (
+            "models.teacher.sampling.extra={min_p: .nan}",
+            "models.teacher.sampling.extra.min_p: must be a finite number of at most 64 bits, and this is nan",
+        ),
+        ("models.teacher.sampling.extra=&a {a: *a}", "models.teacher.sampling.extra: it is nested more than 64 deep"),
+        (
+            "providers.api.headers_env=[X]",
+            "providers.api.headers_env: must be a mapping (`key: value`)",
+        ),
+        (
+            "providers.api.headers_env={X-Key: 3}",
+            "providers.api.headers_env.X-Key: must be a text",
+        ),
+        (
+            "providers.api.headers_env={Host: TEST_KEY}",
+            "providers.api.headers_env.Host: the run sets this header itself; leave it out",
+        ),
+        (
+            "providers.api.headers_env={Authorization: TEST_KEY}",
+            "providers.api.headers_env.Authorization: api_key_env gives this header; leave one of them out",
+        ),
+        (
+            "providers.api.api_key_command=[gcloud]",
+            "providers.api: give api_key_env or api_key_command, not both: an account has one key",
+        ),
+        (
+            "providers.api.members=[{name: a, api_key_env: A, api_key_command: [b]}]",
+            "providers.api.members[0]: give api_key_env or api_key_command, not both: an account has one key",
+        ),
+        (
+            "models.teacher.price=fre",
+            "models.teacher.price: must be a mapping (`key: value`) or be 'free' or 'unknown', and this is 'fre'",
+        ),
+    ],
+)
+def test_a_new_key_of_a_request_that_can_not_be_is_one_sentence(
+    refused: Callable[..., str], job: Job, change: str, sentence: str
+) -> None:
+    path = job(providers=real("http://127.0.0.1:9/v1", "http://127.0.0.1:9"), models=MODELS)
+    told = refused(2, path, "--set", change)
+    assert told.startswith(f"{path}: {sentence}")
+    assert "\n" not in told
+
+
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        (
+            f"get-key {KEY}",
+            (
+                "providers.api.api_key_command: must be a list, a program and its arguments, "
+                "such as [gcloud, auth, print-access-token]; no shell reads it"
+            ),
+        ),
+        ("[]", "providers.api.api_key_command: must be a list, a program and its arguments, such as "),
+        (f"{{echo: {KEY}}}", "providers.api.api_key_command: must be a list, a program and its arguments, such as "),
+        (
+            f"[echo, {KEY}, 7]",
+            "providers.api.api_key_command: each part must be a text, and number 3 is none; put it in quotes",
+        ),
+        ('["a\\0"]', "providers.api.api_key_command: part 1 holds a character that no argument can"),
+        (
+            f'[" ", {KEY}]',
+            "providers.api.api_key_command: its first part, the name of the program, must not be empty",
+        ),
+        ("[no-such-program]", "providers.api.api_key_command: there is no program 'no-such-program' to run; correct"),
+        ("[./job.yaml]", "providers.api.api_key_command: there is no program './job.yaml' to run; correct its name"),
+    ],
+)
+def test_a_command_that_can_not_be_run_is_one_sentence_that_repeats_no_argument(
+    refused: Callable[..., str], job: Job, command: str, sentence: str
+) -> None:
+    path = job(providers=real("http://127.0.0.1:9/v1", "http://127.0.0.1:9"), models=MODELS)
+    options = ["--set", "providers.api.api_key_env=null", "--set", f"providers.api.api_key_command={command}"]
+    told = refused(2, path, *options)
+    assert told.startswith(f"{path}: {sentence}")
+    assert "\n" not in told
+
+
+@pytest.mark.parametrize(
+    ("headers", "sentence"),
+    [
+        (f"{{Authorization: Bearer {KEY}}}", "providers.api.headers_env.Authorization: must be the name of an env"),
+        (
+            f'{{"Authorization: Bearer {KEY}": TEST_KEY}}',
+            "providers.api.headers_env: this name must be the name of a header, such as X-Api-Key, without spaces",
+        ),
+        (f"[{KEY}]", "providers.api.headers_env: must be a mapping (`key: value`)"),
+        (f"{KEY}", "providers.api.headers_env: must be a mapping (`key: value`)"),
+    ],
+)
+def test_a_key_pasted_into_a_header_is_never_repeated(
+    refused: Callable[..., str], job: Job, headers: str, sentence: str
+) -> None:
+    path = job(providers=real("http://127.0.0.1:9/v1", "http://127.0.0.1:9"), models=MODELS)
+    assert refused(2, path, "--set", f"providers.api.headers_env={headers}").startswith(f"{path}: {sentence}")
+
+
+@pytest.mark.parametrize("value", [None, "", "  ", "a\nb"])
+def test_a_header_without_a_value_is_asked_for_by_the_name_of_its_variable(
+    refused: Callable[..., str], job: Job, monkeypatch: pytest.MonkeyPatch, value: str | None
+) -> None:
+    monkeypatch.setenv("TEST_KEY", KEY)
+    monkeypatch.delenv("TEAM_KEY", raising=False)
+    if value is not None:
+        monkeypatch.setenv("TEAM_KEY", value)
+    path = job(providers=real("http://127.0.0.1:9/v1", "http://127.0.0.1:9"), models=MODELS)
+    told = refused(2, path, "--set", "providers.api.headers_env={X-Team: TEAM_KEY}")
+    assert told.startswith(f"{path}: providers.api.headers_env.X-Team: ")
+    assert "TEAM_KEY" in told
+    assert "\n" not in told
+
+
+def test_a_program_that_prints_no_key_stops_the_run_before_anything_is_made(
+    refused: Callable[..., str], job: Job, serve_openai: Serve, serve_ollama: Serve
+) -> None:
+    providers = real(serve_openai(["large-70b"]), serve_ollama(["llama3.2:1b"]))
+    path = job(providers=providers, models=MODELS)
+    options = ["--set", "providers.api.api_key_env=null", "--set"]
+    for script, sentence in (
+        (f"echo {KEY}; echo 'not {KEY}' >&2; exit 2", "sh failed (not ***; exit code 2)"),
+        ("true", "sh printed nothing; it must print the key"),
+        (f"echo {KEY}; echo {KEY}", "sh must print the key alone, on one line, and printed more than that"),
+    ):
+        command = orjson.dumps(["sh", "-c", script]).decode()
+        told = refused(5, path, *options, f"providers.api.api_key_command={command}")
+        assert told == f"providers.api.api_key_command: {sentence}"
 
 
 @pytest.mark.parametrize(

@@ -239,6 +239,7 @@ async def test_a_resumed_run_asks_for_nothing_that_is_on_record(tmp_path: Path) 
         (ASK, {"model": "org/n"}, "model: 'org/m' on record, 'org/n' now"),
         (ASK, {"sampling": {"max_tokens": 7}}, r"\(sampling.max_tokens: 1024 on record, 7 now\)"),
         (ASK, {"sampling": {"top_p": 0.5}}, r"\(sampling.top_p: not set on record, 0.5 now\)"),
+        (ASK, {"sampling": {"extra": {"min_p": 0.1}}}, r"\(sampling.extra: not set on record, {'min_p': 0.1} now\)"),
     ],
 )
 async def test_a_changed_question_stops_the_run_and_says_what_changed(
@@ -255,6 +256,23 @@ async def test_a_changed_question_stops_the_run_and_says_what_changed(
         assert not call.done()
         call.cancel()
     assert backend.requests == []
+
+
+async def test_extras_are_part_of_the_question_and_without_them_its_hash_is_what_it_was_before_there_were_any(
+    tmp_path: Path,
+) -> None:
+    sampling = {"temperature": 0.7, "top_p": 0.9, "stop": ["\n\n"], "max_tokens": 512}
+    hashes = []
+    for n, extra in enumerate((None, {}, {"min_p": 0.1, "stop_token": None}, {"stop_token": None, "min_p": 0.1})):
+        folder = tmp_path / str(n)
+        folder.mkdir()
+        with bench(folder, Backend(), job(sampling=sampling if extra is None else {**sampling, "extra": extra})) as b:
+            await b.calls.call(PROBLEM, PROBLEM, "m", ASK, step="answer", tags={"hint": "none", "sample": 2})
+        (record,) = read_records(folder / "calls.jsonl")
+        hashes.append(record["request_hash"])
+        assert record["request"]["sampling"] == sampling | ({"extra": extra} if extra else {})
+    assert hashes[:2] == ["f0ed3e932d6a06b4"] * 2
+    assert hashes[2] == hashes[3] != hashes[0]
 
 
 async def test_a_failed_call_is_a_record_and_is_tried_again_on_resume(tmp_path: Path) -> None:

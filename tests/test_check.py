@@ -176,6 +176,20 @@ async def test_unknown_prices_are_called_unknown(real: Job) -> None:
     assert any("; cost: unknown." in line for line in lines)
 
 
+async def test_a_free_model_of_an_api_costs_nothing_and_a_budget_asks_for_no_price(real: Job) -> None:
+    code, lines = await checked(real(), "models.teacher.price=free", "budget.usd=1")
+    assert code == 0
+    assert [row[-4:-2] for row in table(lines)[1:] if "teacher" in row] == [["free", "free"]] * 2
+    assert any("; cost: free." in line for line in lines)
+
+
+async def test_what_a_call_costs_at_most_is_unknown_where_nothing_bounds_its_reply(real: Job) -> None:
+    _, lines = await checked(real(), "providers.api.omit=[max_tokens]")
+    rows = [row for row in table(lines)[1:] if "teacher" in row]
+    assert [row[-3] for row in rows] == ["unknown"] * 2
+    assert not any("unknown" in row[-4] for row in rows)
+
+
 # --- what is worth knowing, and what would stop the run ------------------------------------------
 
 
@@ -195,6 +209,44 @@ async def test_a_model_that_is_not_wholly_on_the_gpu_is_worth_a_note(real: Job, 
 async def test_a_setting_that_is_not_sent_is_worth_a_note(real: Job) -> None:
     _, lines = await checked(real(), "models.teacher.sampling.num_ctx=4096")
     assert "note: models.teacher.sampling.num_ctx is for Ollama only and is not sent" in lines
+
+
+async def test_what_would_go_to_another_machine_over_plain_http_is_a_warning(real: Job) -> None:
+    elsewhere = ["providers.api.base_url=http://192.0.2.1/v1", "providers.api.api_key_env=NO_SUCH_KEY"]
+    _, lines = await checked(real(), *elsewhere)
+    assert (
+        "warning: providers.api: the key and the prompts would go to http://192.0.2.1/v1 over plain http, where "
+        "everybody on the way can read them; use https, or a tunnel"
+    ) in lines
+    _, lines = await checked(real())
+    assert not any(line.startswith("warning: ") for line in lines)
+
+
+async def test_a_host_whose_key_a_program_prints_is_not_asked_and_that_is_worth_a_note(
+    real: Job, tmp_path: Path
+) -> None:
+    trace = tmp_path / "ran"
+    code, lines = await checked(real(), f"providers.api.api_key_command=[touch, {trace}]")
+    assert (code, trace.exists()) == (0, False)
+    assert (
+        "note: providers.api: where api_key_command prints the key, nobody was asked; a run and check --probe call it"
+    ) in lines
+    assert "models.teacher: served" not in lines
+    code, lines = await checked(real(), "providers.api.api_key_command=[no-such-program]")
+    assert code == 2
+    assert any("there is no program 'no-such-program' to run" in line for line in lines)
+
+
+async def test_members_with_a_key_are_asked_though_a_program_prints_the_key_of_others(
+    real: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEST_KEY", "sk-1")
+    trace = tmp_path / "ran"
+    members = f"[{{name: printed, api_key_command: [touch, {trace}]}}, {{name: plain, api_key_env: TEST_KEY}}]"
+    code, lines = await checked(real(), f"providers.api.members={members}")
+    assert (code, trace.exists()) == (0, False)
+    assert "models.teacher: served" in lines
+    assert any(line.startswith("note: providers.api: where api_key_command prints") for line in lines)
 
 
 async def test_a_cost_above_the_budget_is_worth_a_note(real: Job) -> None:

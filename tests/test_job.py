@@ -133,6 +133,21 @@ def test_a_slot_is_called_by_its_gpu() -> None:
     assert Slot(gpu="left").name == "gpuleft"
 
 
+def test_sampling_without_extras_is_written_as_before_there_were_any() -> None:
+    """The fingerprint of a run's finished problems is made of it."""
+    before = {"temperature": None, "top_p": None, "top_k": None, "max_tokens": 9, "num_ctx": None, "stop": None}
+    assert Sampling(max_tokens=9).model_dump() == before
+    assert Sampling(max_tokens=9, extra={}).model_dump() == before
+    extra = {"a": None, "b": {"c": None}}
+    assert Sampling(max_tokens=9, extra=extra).model_dump(exclude_none=True) == {"max_tokens": 9, "extra": extra}
+
+
+def test_free_is_what_costs_nothing_and_not_what_nobody_knows_the_price_of() -> None:
+    price = Price(input=0, output=0, as_of=dt.date(2026, 3, 1))
+    models = [Model(provider="p", model="m", price=known) for known in (None, "free", "unknown", price)]
+    assert [model.is_free for model in models] == [True, True, False, False]
+
+
 @pytest.mark.parametrize(
     ("model", "description", "about"),
     [

@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import orjson
 import pytest
 from aiohttp import web
 
 from eli5b_batch.backends.base import ChatRequest
 from eli5b_batch.dispatch.budget import Budget
 from eli5b_batch.dispatch.stop import Stop
-from eli5b_batch.errors import JobError, ProviderDownError
+from eli5b_batch.errors import JobError, ProviderDownError, ProviderRefusedError
 from eli5b_batch.job import PREFETCH
 from eli5b_batch.jobfile import parse_job
-from eli5b_batch.providers import open_dispatchers, read_keys
+from eli5b_batch.providers import open_dispatchers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from contextlib import AbstractAsyncContextManager
 
     from eli5b_batch.dispatch.dispatcher import Dispatcher, Outcome
@@ -67,46 +68,6 @@ def keys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("keys")
-def test_each_member_has_its_own_key_from_the_environment() -> None:
-    assert read_keys(job(members=TWO), ["api"]) == {("api", "first"): "sk-first", ("api", "second"): "sk-second"}
-
-
-@pytest.mark.usefixtures("keys")
-def test_a_member_without_a_key_of_its_own_has_the_providers() -> None:
-    members = [{"name": "a"}, {"name": "b", "api_key_env": "SECOND_KEY"}]
-    found = read_keys(job(api_key_env="FIRST_KEY", members=members), ["api"])
-    assert found == {("api", "a"): "sk-first", ("api", "b"): "sk-second"}
-
-
-@pytest.mark.usefixtures("keys")
-def test_the_only_account_has_no_name() -> None:
-    assert read_keys(job(api_key_env="FIRST_KEY"), ["api"]) == {("api", ""): "sk-first"}
-    assert read_keys(job(), ["api"]) == {}
-    assert read_keys(job(api_key_env="NO_SUCH_KEY"), []) == {}
-
-
-@pytest.mark.parametrize(
-    ("value", "said"), [(None, "has no"), ("", "has no"), ("  \n", "has no"), ("sk-\u00e9", "holds")]
-)
-@pytest.mark.usefixtures("keys")
-def test_a_missing_or_broken_key_of_any_member_is_one_sentence_that_names_the_variable_and_no_key(
-    monkeypatch: pytest.MonkeyPatch, value: str | None, said: str
-) -> None:
-    if value is None:
-        monkeypatch.delenv("SECOND_KEY")
-    else:
-        monkeypatch.setenv("SECOND_KEY", value)
-    with pytest.raises(JobError) as caught:
-        read_keys(job(members=TWO), ["api"])
-    message = str(caught.value)
-    assert message.startswith("providers.api")
-    assert "SECOND_KEY" in message
-    assert said in message
-    assert "\n" not in message
-    assert "sk-" not in message
-
-
-@pytest.mark.usefixtures("keys")
 async def test_members_have_names_limits_weights_and_what_they_leave_out_from_the_provider() -> None:
     chosen = job(members=[*TWO, {"name": "third", "base_url": "http://127.0.0.1:8/v1/"}])
     async with dispatchers(chosen) as opened:
@@ -144,6 +105,68 @@ async def test_every_call_goes_out_with_the_key_of_the_member_it_is_sent_as(
         "/b/chat/completions": {"Bearer sk-second"},
     }
     assert {outcome.place.slot for outcome in outcomes} == {"first", "second"}
+
+
+class Echo:
+    """A host that answers every request, and notes its headers and its body."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[Mapping[str, str], dict[str, Any]]] = []
+
+    async def answer(self, request: web.Request) -> web.Response:
+        self.seen.append((request.headers, orjson.loads(await request.read())))
+        choice = {"index": 0, "message": {"role": "assistant", "content": "2"}, "finish_reason": "stop"}
+        return web.json_response({"choices": [choice], "usage": {"prompt_tokens": 5, "completion_tokens": 1}})
+
+    def app(self) -> web.Application:
+        app = web.Application()
+        app.router.add_post("/v1/chat/completions", self.answer)
+        return app
+
+
+@pytest.mark.usefixtures("keys")
+async def test_headers_are_sent_with_every_request_and_fields_left_off_as_each_member_says(
+    serve: Callable[[web.Application], str],
+) -> None:
+    here, there = Echo(), Echo()
+    members = [
+        {"name": "here", "base_url": f"{serve(here.app())}/v1", "headers_env": {"Authorization": "FIRST_KEY"}},
+        {"name": "there", "base_url": f"{serve(there.app())}/v1", "headers_env": {"X-Key": "SECOND_KEY"}, "omit": []},
+    ]
+    async with dispatchers(job(members=members, omit=["seed"])) as opened:
+        await asyncio.gather(*(send(opened["api"], f"{i}") for i in range(6)))
+    assert {headers["Authorization"] for headers, _ in here.seen} == {"sk-first"}
+    assert {headers["X-Key"] for headers, _ in there.seen} == {"sk-second"}
+    assert not any("Authorization" in headers for headers, _ in there.seen)
+    assert not any("seed" in body for _, body in here.seen)
+    assert {body["seed"] for _, body in there.seen} == {7}
+
+
+async def test_a_variable_that_a_header_needs_is_asked_for_before_anything_is_sent() -> None:
+    with pytest.raises(JobError, match=r"^providers\.api\.headers_env\.X-Key: the environment has no NO_SUCH_KEY"):
+        async with dispatchers(job(headers_env={"X-Key": "NO_SUCH_KEY"})):
+            pass
+
+
+@pytest.mark.usefixtures("keys")
+async def test_each_member_has_the_key_that_its_own_program_prints(serve: Callable[[web.Application], str]) -> None:
+    hosts = [Echo(), Echo(), Echo()]
+    members: list[dict[str, Any]] = [
+        {"name": f"{n}", "base_url": f"{serve(host.app())}/v1"} for n, host in enumerate(hosts)
+    ]
+    members[0] |= {"api_key_command": ["echo", "printed-0"]}
+    members[1] |= {"api_key_command": ["echo", "printed-1"], "headers_env": {"X-Key": "SECOND_KEY"}}
+    async with dispatchers(job(members=members, api_key_env="FIRST_KEY")) as opened:
+        await asyncio.gather(*(send(opened["api"], f"{i}") for i in range(9)))
+    sent = [{(h.get("Authorization"), h.get("X-Key")) for h, _ in host.seen} for host in hosts]
+    assert sent == [{("Bearer printed-0", None)}, {("Bearer printed-1", "sk-second")}, {(None, None)}]
+
+
+async def test_a_program_that_prints_no_key_ends_the_run_in_one_sentence() -> None:
+    async with dispatchers(job(api_key_command=["sh", "-c", "echo no login >&2; exit 4"])) as opened:
+        with pytest.raises(ProviderRefusedError) as caught:
+            await opened["api"].reach(["org/m"])
+    assert str(caught.value) == "providers.api.api_key_command: sh failed (no login; exit code 4)"
 
 
 async def test_the_only_account_is_no_slot_in_the_records(serve_openai: Callable[..., str]) -> None:

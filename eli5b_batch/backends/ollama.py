@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from eli5b_batch.backends import contents, ends, refusals, replies
 from eli5b_batch.backends.base import CALL_HEADER, ChatReply, ChatRequest, ModelFacts, keepable
+from eli5b_batch.backends.fields import ollama_fields
 from eli5b_batch.backends.host_words import Meaning
 from eli5b_batch.backends.transport import CONTROL_TIMEOUT_S, Response, Transport
 from eli5b_batch.backends.values import as_count, as_object, as_text
@@ -83,7 +84,8 @@ class OllamaBackend:
         `truncate` and `shift` are off: a prompt over the window is an error, never silently cut (an arm with longer
         hints would lose more of them). Servers before 0.12.6 ignore both, so the prompt's count is checked as well.
         """
-        options = {_OPTIONS.get(k, k): v for k, v in request.sampling.items()}
+        settings = ollama_fields(request.sampling)
+        options = {_OPTIONS.get(k, k): v for k, v in settings.options.items()}
         body = {
             "model": request.model,
             "messages": request.messages,
@@ -91,6 +93,7 @@ class OllamaBackend:
             "truncate": False,
             "shift": False,
             "keep_alive": KEEP_ALIVE,
+            **settings.beside,
             "options": {**options, "seed": request.seed},
         }
         headers = {CALL_HEADER: request.key} if self._trace else None

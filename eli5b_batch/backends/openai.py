@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Final
 
 from eli5b_batch.backends import completions, limits, refusals, replies
 from eli5b_batch.backends.base import CALL_HEADER, ChatReply, ChatRequest, ModelFacts
+from eli5b_batch.backends.fields import openai_body
 from eli5b_batch.backends.host_words import Meaning
 from eli5b_batch.backends.values import as_list, as_object
-from eli5b_batch.errors import CallError, ProviderRefusedError, QuotaError, RetryableError
+from eli5b_batch.errors import CallError, KeyRefusedError, ProviderRefusedError, QuotaError, RetryableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from eli5b_batch.backends.completions import Completion
     from eli5b_batch.backends.refusals import Refusal
@@ -40,6 +41,7 @@ _STOPS: Final = {
 }
 """What ends the run, and what would be right."""
 
+_KINDS: Final = {Meaning.KEY: KeyRefusedError, Meaning.LATER: QuotaError}
 _NO_RESET: Final = "resets at a time that the host does not tell"
 _OF_THE_ACCOUNT: Final = frozenset({Meaning.KEY, Meaning.CREDIT, Meaning.ACCOUNT})
 _AT_THE_START: Final = {401: Meaning.KEY, 402: Meaning.CREDIT}
@@ -54,8 +56,9 @@ class OpenAIBackend:
         base_url: up to and including `/v1`.
         secrets: the key, and what else is sent in headers and must stand in no message. Looked at anew for each
             message: what is added later, such as a renewed key, counts.
-        key_env: the environment variable that the key came from, for messages.
+        key_env: what the key came from, for messages: an environment variable, or what else.
         transport: carries the requests.
+        omit: fields that the host does not take.
         trace: name each call in a header, for servers that keep books.
         wall: unix time; what a host's dates are measured against where its responses have none of their own.
     """
@@ -68,6 +71,7 @@ class OpenAIBackend:
         secrets: Sequence[str] = (),
         key_env: str | None,
         transport: Transport,
+        omit: Collection[str] = (),
         trace: bool = False,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -76,14 +80,14 @@ class OpenAIBackend:
         self._secrets = secrets
         self._key_env = key_env or "the provider's api_key_env"
         self._transport = transport
+        self._omit = omit
         self.silent: dict[str, str] = {}
         self._trace = trace
         self._wall = wall
 
     async def chat(self, request: ChatRequest, base_url: str, deadline_s: float = math.inf) -> ChatReply:
         """Send one request; see `Backend.chat`."""
-        body = {"model": request.model, "messages": request.messages, "seed": request.seed, "stream": False}
-        body |= {k: v for k, v in request.sampling.items() if k != "num_ctx"}
+        body = openai_body(request, self._omit)
         headers = {CALL_HEADER: request.key} if self._trace else None
         response = self._guarded(await self._transport.post(f"{base_url}/chat/completions", body, headers, deadline_s))
         reply = self._read_reply(response, request.model)
@@ -179,7 +183,7 @@ class OpenAIBackend:
             answer=refusal.answer,
             sentence=refusal.sentence,
         )
-        kind = QuotaError if refusal.meaning is Meaning.LATER else ProviderRefusedError
+        kind = _KINDS.get(refusal.meaning, ProviderRefusedError)
         return kind(f"providers.{self._name}: {told}")
 
     def _guarded(self, response: Response) -> Response:

@@ -89,7 +89,7 @@ class Transport:
     def __init__(self, connections: int, timeout_s: float, headers: Mapping[str, str] | None = None) -> None:
         self._timeout_s = timeout_s
         self._timeout = _timeout(timeout_s)
-        self._secrets = [value.split()[-1] for value in (headers or {}).values() if value.split()]
+        self._secrets = [value.removeprefix("Bearer ") for value in (headers or {}).values()]
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=connections, limit_per_host=0, keepalive_timeout=60),
             headers={"Content-Type": "application/json", **(headers or {})},

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from eli5b_batch.backends.simulated.mind import CHARS_PER_TOKEN, Mind, Reply, fraction_of
-from eli5b_batch.check import ASSUMED_TOKENS_PER_S, BYTES_PER_TOKEN
 from eli5b_batch.errors import JournalDamagedError, RunFolderError
+from eli5b_batch.estimates import ASSUMED_TOKENS_PER_S, BYTES_PER_TOKEN
 from eli5b_batch.folder import CALLS
 from eli5b_batch.job import Simulation
 from eli5b_batch.journal import read_records

@@ -47,10 +47,10 @@ def decimal(value: float | None) -> str:
 
 
 def money(usd: float, unknown: int) -> str:
-    """A cost with what is unknown of it: `$1.20`, `unknown`, `$1.20 + 3 calls unknown`."""
+    """A cost with what is unknown of it: `$1.20`, `free`, `unknown`, `$1.20 + 3 calls unknown`."""
     known = dollars(usd)
     if not unknown:
-        return known
+        return known if usd else "free"
     calls = "1 call" if unknown == 1 else f"{unknown:,} calls"
     return f"{known} + {calls} unknown" if usd else "unknown"
 

@@ -18,7 +18,8 @@ import orjson
 
 from eli5b_batch.errors import JobError, ProviderRefusedError, RunFolderError, StorageError
 from eli5b_batch.files import write_atomically
-from eli5b_batch.job import OllamaProvider, OpenAIProvider
+from eli5b_batch.job import OllamaProvider
+from eli5b_batch.keys import variables
 from eli5b_batch.log import log
 from eli5b_batch.servers import sessions
 from eli5b_batch.servers.managed import Patience, Server
@@ -167,7 +168,7 @@ def _servers(job: Job, providers: Mapping[str, OllamaProvider], folder: Path, pa
                 program=programs[name],
                 port=port,
                 log_path=folder / log_name,
-                secrets=_key_variables(job),
+                secrets=variables(job),
                 patience=patience,
                 changed=record,
             )
@@ -219,12 +220,6 @@ def _of_row(row: Any) -> list[Any]:  # noqa: ANN401 (JSON; psutil has no types)
         case {"pid": int(pid), "started": float(started), "token": str(token)} if token:
             return sessions.members(pid, started, token)
     return []
-
-
-def _key_variables(job: Job) -> frozenset[str]:
-    """Environment variables with API keys, which are none of a local server's business."""
-    accounts = [a for p in job.providers.values() if isinstance(p, OpenAIProvider) for a in p.accounts]
-    return frozenset(account.api_key_env for account in accounts if account.api_key_env)
 
 
 def _with_addresses(job: Job, servers: list[Server]) -> Job:

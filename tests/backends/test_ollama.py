@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -134,6 +135,22 @@ async def test_a_request_is_sent_exactly_so(trace: bool, host: Host, connect: Co
     assert headers["Content-Type"] == "application/json"
     assert "Authorization" not in headers
     assert headers.get("x-eli5b-call") == (REQUEST.key if trace else None)
+
+
+async def test_extras_are_options_or_stand_beside_them(host: Host, connect: Connect) -> None:
+    asked: list[dict[str, Any]] = []
+
+    async def handler(request: web.BaseRequest) -> web.Response:
+        asked.append(orjson.loads(await request.read()))
+        return web.json_response(CHAT)
+
+    url = await host(handler)
+    extra = {"repeat_penalty": 1.1, "think": "low", "keep_alive": "2h"}
+    for sampling in (REQUEST.sampling, {**REQUEST.sampling, "extra": extra}):
+        await backend(connect(), url).chat(dataclasses.replace(REQUEST, sampling=sampling), url)
+    plain, more = asked
+    options = plain["options"] | {"repeat_penalty": 1.1}
+    assert more == plain | {"think": "low", "keep_alive": "2h", "options": options}
 
 
 async def test_the_fields_of_a_reply_are_read_and_nanoseconds_become_seconds(ask: Ask) -> None:

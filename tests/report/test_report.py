@@ -369,7 +369,7 @@ def test_seconds_are_written_by_their_size() -> None:
 
 def test_money_says_what_is_unknown() -> None:
     assert money(1.204, 0) == "$1.20"
-    assert money(0.0, 0) == "$0.00"
+    assert money(0.0, 0) == "free"
     assert money(0.001, 0) == "<$0.01"
     assert money(0.0, 3) == "unknown"
     assert money(1.2, 1) == "$1.20 + 1 call unknown"

@@ -74,6 +74,16 @@ def test_the_twin_of_a_job_keeps_everything_but_the_servers() -> None:
     assert simulate(twin).providers == twin.providers
 
 
+def test_the_twin_needs_no_key_no_header_and_no_program_and_keeps_the_questions() -> None:
+    access = {"api_key_command": ["no-such-program"], "headers_env": {"X-Team": "NO_SUCH_VARIABLE"}, "omit": ["seed"]}
+    tree = {**JOB, "providers": {**JOB["providers"], "together": {**JOB["providers"]["together"], **access}}}
+    del tree["providers"]["together"]["api_key_env"]
+    tree["models"] = {**JOB["models"], "maverick": {**JOB["models"]["maverick"], "sampling": {"extra": {"min_p": 0.1}}}}
+    twin = simulate(Job.model_validate(tree))
+    assert access.keys().isdisjoint(twin.providers["together"].model_dump())
+    assert twin.models["maverick"].sampling.extra == {"min_p": 0.1}
+
+
 async def test_no_process_is_started_for_a_job_without_simulated_providers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -1,0 +1,91 @@
+"""Requests with a key that a program prints: it is sent with each of them, and renewed where the host refuses it.
+
+Must not know: the protocol; a refused key is known by its error. The program itself is run in `keys.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, TypeVar
+
+from eli5b_batch.backends.transport import Transport
+from eli5b_batch.errors import KeyRefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    import aiohttp
+
+    from eli5b_batch.backends.base import Backend, ChatReply, ChatRequest, ModelFacts
+    from eli5b_batch.backends.transport import Response
+    from eli5b_batch.keys import PrintedKey
+
+T = TypeVar("T")
+
+
+class KeyedTransport(Transport):
+    """A transport whose requests carry the key that is in use when they are sent.
+
+    Args:
+        connections: see `Transport`.
+        timeout_s: see `Transport`; a program that prints the key has a time of its own.
+        headers: sent with every request.
+        key: the key.
+    """
+
+    def __init__(self, connections: int, timeout_s: float, headers: Mapping[str, str], key: PrintedKey) -> None:
+        super().__init__(connections, timeout_s, headers)
+        self._key = key
+        self._secrets = key.secrets
+
+    async def _request(
+        self,
+        method: str,
+        url: str,
+        data: bytes | None,
+        headers: Mapping[str, str] | None,
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 (handed to aiohttp, which keeps it)
+    ) -> Response:
+        key = await self._key.value()
+        authorized = {**(headers or {}), "Authorization": f"Bearer {key}"}
+        return await super()._request(method, url, data, authorized, timeout)
+
+
+class RenewingBackend:
+    """A backend whose refused requests are sent once more with a renewed key.
+
+    Args:
+        backend: sends them, over a `KeyedTransport`.
+        key: the key of both.
+    """
+
+    def __init__(self, backend: Backend, key: PrintedKey) -> None:
+        self._backend = backend
+        self._key = key
+        self.silent = backend.silent
+
+    async def chat(self, request: ChatRequest, base_url: str, deadline_s: float = math.inf) -> ChatReply:
+        """Send one request; see `Backend.chat`."""
+        reply, key = await self._with_a_key(lambda: self._backend.chat(request, base_url, deadline_s))
+        self._key.has_worked(key)
+        return reply
+
+    async def reach(self, models: Sequence[str]) -> dict[str, ModelFacts]:
+        """See `Backend.reach`. It proves no key: many hosts show their list to everybody."""
+        facts, _ = await self._with_a_key(lambda: self._backend.reach(models))
+        return facts
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._backend.close()
+
+    async def _with_a_key(self, send: Callable[[], Awaitable[T]]) -> tuple[T, str]:
+        """What a request came to, and with which key; one that is refused is sent once more if there is another."""
+        key = await self._key.value()
+        try:
+            return await send(), key
+        except KeyRefusedError:
+            if not await self._key.renewed(key):
+                raise
+        key = await self._key.value()
+        return await send(), key

@@ -1,0 +1,148 @@
+"""What calls will take: tokens, money and time, estimated from a run's records or, before there are any, assumed.
+
+Must not know: providers at work.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from eli5b_batch.dispatch.budget import cost
+from eli5b_batch.errors import JournalDamagedError
+from eli5b_batch.field_checks import is_bounded
+from eli5b_batch.folder import CALLS
+from eli5b_batch.job import Price
+from eli5b_batch.journal import read_records
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from eli5b_batch.job import Job, Model
+    from eli5b_batch.plan import Plan
+
+Slot = tuple[str, str]
+"""(step, model)"""
+
+BYTES_PER_TOKEN: Final = 4.0
+"""English with LaTeX in a Llama tokeniser; recorded runs replace it by what was measured."""
+ASSUMED_TOKENS_PER_S: Final = 60.0
+
+
+class Seen(NamedTuple):
+    """What a run's records say of one (step, model), per call."""
+
+    calls: int
+    input_tokens: float
+    output_tokens: float
+    seconds: float
+
+
+class Past(NamedTuple):
+    """What a run has on record: means per call, the keys answered, and money spent."""
+
+    seen: dict[Slot, Seen]
+    answered: set[str]
+    spent_usd: float
+
+
+@dataclass
+class Estimate:
+    """The calls of one (step, model): how many, and what those `left` will take.
+
+    Money is USD, None where a price is unknown; `work_s` is the sum of the calls' own durations, seconds.
+    """
+
+    calls: int
+    left: int
+    input_tokens: float
+    output_tokens: float
+    usd: float | None
+    worst_usd: float | None
+    work_s: float
+    measured: bool
+
+
+def look_back(run_dir: Path) -> Past:
+    """What the run's records say; nothing where there are none yet."""
+    calls: Counter[Slot] = Counter()
+    sums: dict[Slot, list[float]] = {}
+    answered: set[str] = set()
+    spent = 0.0
+    journal = run_dir / CALLS
+    try:
+        for record in read_records(journal) if journal.exists() else ():
+            spent += record["cost_usd"] or 0.0
+            if record["status"] != "ok":
+                continue
+            slot = (record["step"], record["model"])
+            answered.add(record["key"])
+            calls[slot] += 1
+            total = sums.setdefault(slot, [0.0, 0.0, 0.0])
+            total[0] += record["usage"]["input_tokens"]
+            total[1] += record["usage"]["output_tokens"]
+            total[2] += record["timing"]["latency"]
+    except (KeyError, TypeError):
+        raise JournalDamagedError(f"{journal}: it holds a line that is no record of a call") from None
+    return Past({slot: Seen(n, *(value / n for value in sums[slot])) for slot, n in calls.items()}, answered, spent)
+
+
+def reply_lengths(job: Job, seen: dict[Slot, Seen]) -> dict[Slot, int]:
+    """Bytes that a reply is taken to have, where later prompts quote it: as recorded, else half of max_tokens."""
+    lengths = {}
+    for (step, model), s in seen.items():
+        lengths[step, model] = round(s.output_tokens * BYTES_PER_TOKEN)
+    for name, model_ in job.models.items():
+        lengths.setdefault(("", name), round(model_.sampling.max_tokens / 2 * BYTES_PER_TOKEN))
+    return lengths
+
+
+def estimate(job: Job, slot: Slot, plan: Plan, seen: Seen | None) -> Estimate:
+    """What the calls of one (step, model) will take; `seen`: what they took so far, None before any was answered."""
+    model, left = job.models[slot[1]], plan.left[slot]
+    per_input = seen.input_tokens if seen else plan.input_bytes[slot] / plan.total[slot] / BYTES_PER_TOKEN
+    per_output = seen.output_tokens if seen else model.sampling.max_tokens / 2
+    per_call_s = seen.seconds if seen else per_output / ASSUMED_TOKENS_PER_S
+    return Estimate(
+        calls=plan.total[slot],
+        left=left,
+        input_tokens=per_input * left,
+        output_tokens=per_output * left,
+        usd=_usd(model, per_input * left, per_output * left),
+        worst_usd=_usd(model, plan.input_bytes[slot] * left / plan.total[slot], model.sampling.max_tokens * left)
+        if is_bounded(job, slot[1])
+        else None,
+        work_s=per_call_s * left,
+        measured=seen is not None,
+    )
+
+
+def _usd(model: Model, input_tokens: float, output_tokens: float) -> float | None:
+    if isinstance(model.price, Price):
+        return cost(model.price, {"input_tokens": input_tokens, "output_tokens": output_tokens})
+    return 0.0 if model.is_free else None
+
+
+def seconds(job: Job, provider: str, estimates: Mapping[Slot, Estimate]) -> float:
+    """How long a provider needs for these calls when all its places are busy: the longest of what each limit allows."""
+    limits, slots = job.providers[provider].shape
+    work = sum(e.work_s for e in estimates.values())
+    if limits is None:
+        ids = {job.models[model].model for _, model in estimates}
+        return work / max(1, sum(s.parallel for s in slots if not s.models or not ids.isdisjoint(s.models)))
+    times = [work / limits.concurrency]
+    if limits.requests_per_minute:
+        times.append(sum(e.left for e in estimates.values()) / limits.requests_per_minute * 60)
+    if limits.tokens_per_minute:
+        tokens = sum(e.input_tokens + e.output_tokens for e in estimates.values())
+        times.append(tokens / limits.tokens_per_minute * 60)
+    return max(times)
+
+
+def seconds_in_all(job: Job, estimates: Mapping[Slot, Estimate]) -> float:
+    """How long the run takes at least, with providers side by side. A model only some slots serve may take longest."""
+    groups = [{slot: e} for slot, e in estimates.items()]
+    groups += [{s: e for s, e in estimates.items() if job.models[s[1]].provider == name} for name in job.providers]
+    return max(seconds(job, job.models[next(iter(group))[1]].provider, group) for group in groups if group)
