@@ -166,7 +166,7 @@ class Account:
         else:
             self.breaker.gave_up(probe=mark.probe)
         if of_model is not None and not isinstance(failure, RateLimitedError):
-            of_model.came_back(mark.model_probe, says_nothing=is_stall(failure) or failure is tokens is None)
+            of_model.came_back(mark.model_probe, says_nothing=is_stall(failure) or (tokens is None and failure is None))
 
     def _refused(self, failure: RateLimitedError, place: Place) -> None:
         self.rate_limited += 1
