@@ -112,14 +112,14 @@ ONE_CALL = [
         "refused",
     ),
     Row(
-        "providers.md",
+        "seen: llama-cpp-python 0.3.36",
         400,
         error("maximum context length is 512 tokens", code="context_length_exceeded"),
         "context_overflow",
     ),
     Row("Anthropic", 400, error("prompt is too long: 210000 tokens > 200000 maximum"), "context_overflow"),
     Row("llama.cpp#15780", 500, error("too long", type="exceed_context_size_error", code=500), "context_overflow"),
-    Row("providers.md: Together", 403, error("over the context length"), "context_overflow"),
+    Row("togethercomputer/skills", 403, error("over the context length"), "context_overflow"),
     Row("Azure", 400, {"error": {"code": "content_filter", "message": "triggered", "status": 400}}, "filtered"),
     Row(
         "Azure: innererror",
