@@ -54,6 +54,8 @@ _FAILED: Final = 3
 _PRICE: Final = {"input": 0.27, "output": 0.85, "as_of": "2026-03-01"}
 _SAID: Final = "eli5b-batch: "
 _PROGRESS: Final = re.compile(r"[0-9T:Z-]{20} \S+ \| ")
+_SHARES: Final = re.compile(r" \| (problems|hint|answer) [^|]*(?= \|)")
+"""How far each step is: the table's own figures say it."""
 
 
 def job_tree(case: Case, data: Path) -> dict[str, Any]:
@@ -140,7 +142,7 @@ def last_words(code: int | None, out: str, err: str) -> str:
     """The line that says how a run ended: its reason, the sum of its failures, or how far it had come."""
     lines = [line for line in err.splitlines() if line.strip()]
     reasons = [line.removeprefix(_SAID) for line in lines if line.startswith(_SAID)]
-    progress = [line.partition(" | ")[2] for line in lines if _PROGRESS.match(line)]
+    progress = [_SHARES.sub("", line.partition(" | ")[2]) for line in lines if _PROGRESS.match(line)]
     if code is None:
         return (progress or lines or [""])[-1]
     if code == _FAILED:

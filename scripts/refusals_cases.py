@@ -104,7 +104,7 @@ CASES: Final[list[Case]] = [
     _stops("error_200_401", "User not found"),
     _stops("error_200_402", "Insufficient credits"),
     _stops("error_200_402", "Insufficient credits", usd=0.05),
-    *_waits("error_200_429"),
+    Case("error_200_429", 0.05, sendings=3, again=True, waits=True),
     *_passes("error_200_502"),
     _stops("retired_410", "end of life"),
     _stops("field_400", "Unsupported parameter"),
@@ -115,8 +115,9 @@ CASES: Final[list[Case]] = [
     _fails("unknown_403", "refused", "bad_request", words="was blocked"),
     *_passes("html_403", "html_200", "status_498", "status_424", "status_202", "status_204", "status_425"),
     *_kept("whole", "content_parts"),
-    *_kept("filtered", "content_null_refusal"),
-    *_kept("whole", "content_null_tool_calls", "surrogate", "nan_logprobs", "bom", "latin1", "run_on"),
+    Case("content_null_refusal", code=3, finish="filtered"),  # what builds on a hint without text is never sent
+    Case("content_null_tool_calls", code=3, finish="whole"),
+    *_kept("whole", "surrogate", "nan_logprobs", "bom", "latin1", "run_on"),
     *_passes("truncated_json", "finish_error", "finish_abort", "finish_insufficient_system_resource"),
     *_kept("cut", "finish_max_tokens", "finish_max_output_tokens", "finish_model_length"),
     *_kept("filtered", "finish_content_filter"),
@@ -139,8 +140,9 @@ SIBLINGS: Final[list[Case]] = [
     _fails("sibling_500", "server_error", sendings=6, words="crashes it", share=0.04),
     *_passes("sibling_503_page", "sibling_error_text"),
     *_kept("whole", "sibling_error_null"),
-    *_passes("sibling_error_of_choice", "sibling_choices_empty", "sibling_stream", "sibling_no_gzip"),
-    _fails("sibling_truncated", "bad_reply", sendings=6, share=0.04),
+    *_passes("sibling_error_of_choice", "sibling_choices_empty", "sibling_no_gzip"),
+    Case("sibling_stream", sendings=3),  # it can be read
+    _fails("sibling_truncated", "bad_reply", "broken", sendings=6, share=0.04),
     *_kept("whole", "sibling_usage_null", "sibling_no_finish_reason", "sibling_finish_stop"),
     *_kept("cut", "sibling_finish_length"),
     *_kept("whole", *(f"sibling_{name}" for name in ("double_keys", "huge_number", "deep", "nul", "leading_space"))),
@@ -207,7 +209,7 @@ def tell(case: Case, run: Run, calls: int, undisturbed_s: float | None) -> Row:
         undisturbed_s: seconds of the undisturbed run; None where there was none.
     """
     latest = {record["key"]: record for record in run.records}
-    failed = Counter(record["error"]["class"] for record in latest.values() if record["status"] != "ok")
+    failed = Counter(kind for record in latest.values() if (kind := _kind(record)))
     met = {entry.key for entry in run.ledger if entry.fault == case.quirk}
     sent = Counter(entry.key for entry in run.ledger)
     row = Row(
@@ -266,26 +268,39 @@ def _wrong_calls(
     case: Case, latest: Mapping[str, Mapping[str, Any]], met: Iterable[str], sent: Mapping[str, int]
 ) -> Iterable[str]:
     """What became of the calls that met the quirk, and of all others."""
+    wrong = Counter[str]()
     for key in met:
-        record = latest[key]
-        kind = record["error"]["class"] if record["status"] != "ok" else ""
-        if kind not in (case.kinds or {""}):
-            yield f"{key}: {kind or 'answered'}"
-        finish = (record.get("reply") or {}).get("finish")
-        if case.finish and not kind and finish != case.finish:
-            yield f"{key}: finish {finish}, not {case.finish}"
-        if sent[key] > case.sendings:
-            yield f"{key}: sent {sent[key]} times"
-        if case.again and sent[key] == 1:
-            yield f"{key}: what came first was taken for its reply"
+        wrong.update(_wrong_call(case, latest[key], sent[key]))
     for key in set(latest) - set(met):
-        record = latest[key]
-        if record["status"] != "ok" and record["error"]["class"] != "upstream":
-            yield f"{key}: {record['error']['class']}, and it did not meet the quirk"
-    upstream = sum(record["status"] != "ok" and record["error"]["class"] == "upstream" for record in latest.values())
-    hints = sum(parse_key(key).step == "hint" and latest[key]["status"] != "ok" for key in met if key in latest)
+        if (kind := _kind(latest[key])) not in ("", "upstream"):
+            wrong[f"{kind} without having met the quirk"] += 1
+    yield from (f"{sentence} ({count} call{'s' * (count > 1)})" for sentence, count in sorted(wrong.items()))
+    upstream = sum(_kind(record) == "upstream" for record in latest.values())
+    hints = sum(parse_key(key).step == "hint" and not _has_text(latest[key]) for key in met)
     if upstream != hints:
-        yield f"{upstream} upstream of {hints} hints that failed"
+        yield f"{upstream} upstream of {hints} hints that failed or have no text"
+
+
+def _has_text(record: Mapping[str, Any]) -> bool:
+    return record["status"] == "ok" and bool(record["reply"]["text"].strip())
+
+
+def _kind(record: Mapping[str, Any]) -> str:
+    """The class of a failure; empty for an answer."""
+    return "" if record["status"] == "ok" else str(record["error"]["class"])
+
+
+def _wrong_call(case: Case, record: Mapping[str, Any], sendings: int) -> Iterable[str]:
+    kind = _kind(record)
+    if kind not in (case.kinds or {""}):
+        yield kind or "answered"
+    finish = (record.get("reply") or {}).get("finish", "whole")  # older packages do not say
+    if case.finish and not kind and finish != case.finish:
+        yield f"finish {finish}, not {case.finish}"
+    if sendings > case.sendings:
+        yield f"sent {sendings} times"
+    if case.again and sendings == 1:
+        yield "what came first was taken for the reply"
 
 
 def _wrong_requests(case: Case, row: Row, run: Run, sent: Mapping[str, int], met: Iterable[str]) -> Iterable[str]:

@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from eli5b_batch.backends.base import Advice
 from eli5b_batch.dispatch.allowance import Allowance
 from eli5b_batch.dispatch.breaker import Breaker, is_stall
 from eli5b_batch.dispatch.capacity import Need, Place, RateMeter
@@ -18,11 +19,11 @@ from eli5b_batch.errors import RateLimitedError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from eli5b_batch.backends.base import Advice
     from eli5b_batch.dispatch.control import RateControl
     from eli5b_batch.errors import CallError
     from eli5b_batch.job import Limits
 
+_NO_LIMITS: Final = Advice(requests_per_s=math.inf, tokens_per_s=math.inf)
 _LONGEST_MODEL_PROBE_S: Final = 5.0
 """A model that is limited upstream is back within seconds more often than a server that is down."""
 
@@ -59,7 +60,7 @@ class Account:
     """Limits, adaptive control and breaker of one member of a provider.
 
     The job's limits are the account's. What is learnt is the account's as well, except where the host speaks of one
-    model: a refusal that names it, and, where several models are asked for, the limits in the headers of its replies.
+    model: a refusal that names it, and the limits in headers, where those of several models' replies differ.
     A model that is refused before anything of it got through is probed, as a server that is down is.
 
     Args:
@@ -96,6 +97,8 @@ class Account:
         )
         self._of_model: dict[str, _OfModel] = {}
         """By model id, where the host limits one; most accounts have none."""
+        self._advised: dict[str, Advice] = {}
+        """By model id: the limits in the headers of its last reply."""
         self._window = Window(limits.concurrency, clock, adaptive=limits.adaptive)
         self.in_flight = 0
         self.rate_limited = 0
@@ -149,7 +152,7 @@ class Account:
             for part in parts:
                 part.settle(place.need.tokens, tokens or 0)
         if advice is not None:
-            (self._known(place.need.model).allowance if self._several_models else self._whole).heed(advice)
+            self._heed(advice, place.need.model)
         if isinstance(failure, RateLimitedError):
             self.breaker.succeeded()  # it refuses, so it lives
             self._refused(failure, place)
@@ -167,6 +170,18 @@ class Account:
             self.breaker.gave_up(probe=mark.probe)
         if of_model is not None and not isinstance(failure, RateLimitedError):
             of_model.came_back(mark.model_probe, says_nothing=is_stall(failure) or (tokens is None and failure is None))
+
+    def _heed(self, advice: Advice, model: str) -> None:
+        """Limits in headers are the account's, unless those of another model differ: then each model has its own."""
+        self._advised[model] = advice._replace(pause_s=None)
+        if not self._several_models or len(set(self._advised.values())) == 1:
+            self._whole.heed(advice)
+            return
+        for other, known in self._advised.items():
+            self._known(other).allowance.heed(known)
+        self._whole.heed(_NO_LIMITS)
+        if advice.pause_s is not None:
+            self._known(model).allowance.heed(Advice(pause_s=advice.pause_s))
 
     def _refused(self, failure: RateLimitedError, place: Place) -> None:
         self.rate_limited += 1

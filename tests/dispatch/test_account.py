@@ -193,16 +193,21 @@ def test_a_model_that_is_refused_before_anything_got_through_is_probed_while_oth
     assert account.model_due_in(small) == 0
 
 
-def test_with_several_models_limits_in_headers_are_those_of_the_model_that_replied() -> None:
+def test_limits_in_headers_are_a_models_own_where_those_of_another_model_differ() -> None:
     clock = Clock()
     account = Account(URL, Limits(), clock, several_models=True)
-    place = account.start(Need("small", 0, 10.0))
-    finish(account, place, tokens=10, advice=Advice(requests_per_s=1.0))
-    account.model_due_in(Need("small", 0, 10.0))
-    account.start(Need("small", 0, 10.0))
-    assert account.model_due_in(Need("small", 0, 10.0)) > 0.5
-    assert account.model_due_in(Need("large", 0, 10.0)) == 0
-    assert account.due_in(0) < 0.2
+    small, large = Need("small", 0, 10.0), Need("large", 0, 10.0)
+    finish(account, account.start(small), tokens=10, advice=Advice(requests_per_s=1.0))
+    assert limit(account) == 60
+    finish(account, account.start(large), tokens=10, advice=Advice(requests_per_s=1.0))
+    assert limit(account) == 60
+    finish(account, account.start(large), tokens=10, advice=Advice(requests_per_s=50.0))
+    assert limit(account) is None
+    clock.now += 5
+    account.model_due_in(small)
+    account.start(small)
+    assert account.model_due_in(small) > 0.5
+    assert (account.model_due_in(large), account.due_in(0)) == (0, pytest.approx(0, abs=0.2))
 
 
 @pytest.mark.parametrize("advice", [None, 0.0])
