@@ -6,6 +6,7 @@ Must not know: processes, servers, sockets. Times are seconds on one clock; what
 from __future__ import annotations
 
 import itertools
+import math
 import statistics
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -103,9 +104,13 @@ def value_at(samples: Sequence[tuple[float, float]], t: float) -> float:
 
 
 def ratios(ours: dict[str, float], floor: dict[str, float]) -> dict[str, float]:
-    """Every figure of ours by the floor's, then both as they are."""
-    against = {f"{name}, by the floor's": ours[name] / floor[name] for name in ours if name in floor}
+    """Every figure of ours by the floor's (infinite where that was too small to be measured), then both as they are."""
+    against = {f"{name}, by the floor's": _ratio(ours[name], floor[name]) for name in ours if name in floor}
     return against | ours | {f"{name}, the floor": value for name, value in floor.items()}
+
+
+def _ratio(ours: float, floor: float) -> float:
+    return ours / floor if floor else math.inf
 
 
 class Spread(NamedTuple):

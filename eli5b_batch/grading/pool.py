@@ -25,6 +25,7 @@ import multiprocessing
 import os
 import signal
 import time
+from concurrent.futures import wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import forkserver
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
@@ -52,6 +53,8 @@ what the worker's own deadline doesn't end is waited for so long."""
 _START_S: Final = 60.0
 _ATTEMPTS: Final = 3
 _PAUSE_S: Final = 0.2
+_LOOK_S: Final = 0.5
+"""Between two looks at whether a pebble pool still works: one that breaks while it is handed a task may forget it."""
 _NICENESS: Final = 5
 _NOBODY_KNOWS: Final = 255
 """What `multiprocessing` says of every worker once the fork server is gone, even of one that works on."""
@@ -153,13 +156,19 @@ class GraderPool:
             RuntimeError: the worker had died before.
             TimeoutError: the worker neither answers nor ends.
         """
+        now = asyncio.get_running_loop().time
+        end = now() + self._timeout_s + _GRACE_S
         future = worker.schedule(run, args=(self._grade, text, gold, self._timeout_s))
         answer = asyncio.wrap_future(future)
         try:
-            await asyncio.wait([answer], timeout=self._timeout_s + _GRACE_S)
-            if not answer.done():
-                raise TimeoutError
-            return answer.result()
+            while True:
+                await asyncio.wait([answer], timeout=min(_LOOK_S, end - now()))
+                if answer.done():
+                    return answer.result()
+                if not worker.active:
+                    raise BrokenProcessPool("it broke as it was handed the answer")
+                if now() >= end:
+                    raise TimeoutError
         finally:
             answer.cancel()
 
@@ -210,11 +219,10 @@ class GraderPool:
 
     def _start_once(self) -> ProcessPool:
         worker = ProcessPool(max_workers=1, initializer=_prepare, initargs=(self._memory_bytes,), context=_server())
-        try:
-            worker.schedule(_ready).result(_START_S)
-        except BaseException:
-            _stop(worker)
-            raise
+        with contextlib.ExitStack() as stack:
+            stack.callback(_stop, worker)
+            _come_up(worker)
+            stack.pop_all()
         self._workers.add(worker)
         return worker
 
@@ -231,6 +239,22 @@ def _server() -> ForkServerContext:
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return context
+
+
+def _come_up(worker: ProcessPool) -> None:
+    """Wait until the worker is up.
+
+    Raises:
+        BrokenProcessPool: it does not come up.
+    """
+    end = time.monotonic() + _START_S
+    try:
+        ready = worker.schedule(_ready)
+        while not wait([ready], _LOOK_S).done and worker.active and time.monotonic() < end:
+            pass
+        ready.result(0)
+    except (RuntimeError, ProcessExpired, TimeoutError) as error:
+        raise BrokenProcessPool("no worker comes up") from error
 
 
 def _stop(worker: ProcessPool) -> None:

@@ -6,6 +6,7 @@ import importlib
 import os
 import signal
 import time
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from multiprocessing import forkserver
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import psutil  # type: ignore[import-untyped]
 import pytest
 import pytest_asyncio
+from pebble import ProcessPool
 
 from eli5b_batch.grading import pool
 from eli5b_batch.grading.limits import MEMORY_BYTES
@@ -342,6 +344,26 @@ async def test_an_answer_in_hand_when_the_fork_server_is_killed_is_graded_by_ano
         os.kill(first, signal.SIGKILL)  # asleep till its deadline: who could end it is gone
     assert second.correct
     assert int(second.seconds) != first
+
+
+@pytest.mark.parametrize("handed", ["an answer", "its first task"])
+async def test_what_a_worker_forgets_as_it_breaks_is_handed_to_another(
+    one: GraderPool, monkeypatch: pytest.MonkeyPatch, handed: str
+) -> None:
+    first, schedule = iter([True]), ProcessPool.schedule
+
+    def forget_first(worker: ProcessPool, *args: Any, **others: Any) -> Future[Any]:  # noqa: ANN401
+        if not next(first, False):
+            return schedule(worker, *args, **others)
+        worker.stop()  # type: ignore[no-untyped-call]
+        return Future()
+
+    await one.grade("fine", "x")
+    if handed == "its first task":
+        one._give_back(one._idle.pop(), useful=False)
+    monkeypatch.setattr(ProcessPool, "schedule", forget_first)
+    monkeypatch.setattr(pool, "_LOOK_S", 0.01)
+    assert (await one.grade("fine", "x")).correct
 
 
 async def test_workers_ignore_ctrl_c(one: GraderPool) -> None:

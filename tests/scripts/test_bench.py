@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import runpy
 import subprocess
@@ -77,6 +78,7 @@ def test_ratios_stand_beside_what_they_are_made_of() -> None:
         "rate, the floor": 100.0,
         "cpu, the floor": 2.0,
     }
+    assert measure.ratios({"cpu": 0.01}, {"cpu": 0.0})["cpu, by the floor's"] == math.inf
     assert measure.spread([3.0, 1.0, 2.0]) == (2.0, 1.0, 3.0)
 
 
