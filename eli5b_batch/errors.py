@@ -133,7 +133,26 @@ class CallError(ProviderError):
 
 
 class RetryableError(CallError):
-    """A time-out, a dropped connection, a 5xx, or a body that is no JSON: worth sending again."""
+    """A time-out, a dropped connection, a 5xx, or a body that is no JSON: worth sending again.
+
+    Args:
+        kind: as `CallError`, which explains the other arguments, too.
+        message: one sentence.
+        retry_after: the server's advice in seconds, None where it gave none.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        message: str,
+        *,
+        status: int | None = None,
+        partial: dict[str, Any] | None = None,
+        unsent: bool = False,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(kind, message, status=status, partial=partial, unsent=unsent)
+        self.retry_after = retry_after
 
 
 class RateLimitedError(RetryableError):
@@ -141,7 +160,7 @@ class RateLimitedError(RetryableError):
 
     Args:
         message: one sentence.
-        retry_after: the server's advice in seconds, None where it gave none.
+        retry_after: as of every error that is worth sending again.
         scope: what there was too much of, `requests` or `tokens`; None where the server does not say.
         of_model: the server says that it is the limit of the model asked for, not of the account.
     """
@@ -149,8 +168,7 @@ class RateLimitedError(RetryableError):
     def __init__(
         self, message: str, *, retry_after: float | None, scope: str | None = None, of_model: bool = False
     ) -> None:
-        super().__init__("rate_limited", message, status=429)
-        self.retry_after = retry_after
+        super().__init__("rate_limited", message, status=429, retry_after=retry_after)
         self.scope = scope
         self.of_model = of_model
 

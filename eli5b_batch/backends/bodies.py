@@ -1,7 +1,8 @@
 """From the bytes of a body to JSON, however badly they are written: nobody pays twice for a stray byte.
 
 Must not know: HTTP, what the JSON means. What is well written is read by orjson; only what that refuses goes the long
-way: wrong bytes and lone surrogates become U+FFFD, NaN and infinities become null, control characters are kept.
+way: wrong bytes and lone surrogates become U+FFFD, NaN, infinities and what is nested too deeply null, and control
+characters are kept.
 """
 
 from __future__ import annotations
@@ -22,6 +23,12 @@ _ESCAPES: Final = re.compile(
 )
 """Escapes of JSON: a pair of surrogates, a lone one (kept apart), any other."""
 
+_MARKS: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
+"""Strings, which are to be passed over, and brackets."""
+
+_OPENING: Final = ("[", "{")
+_CLOSING: Final = ("]", "}")
+_DEEPEST: Final = 200
 _TITLE: Final = re.compile(r"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
 _AROUND: Final = "\ufeff\x00 \t\r\n"
 _HEAD: Final = 10_000
@@ -68,7 +75,7 @@ def read(body: bytes, declared: str = "") -> Any:  # noqa: ANN401 (JSON)
         return orjson.loads(body)
     text = text_of(body, declared).strip(_AROUND)
     try:
-        return _first_value(text)
+        return _value(text)
     except RecursionError:
         raise UnreadableError("JSON nested too deeply to be read") from None
     except json.JSONDecodeError as error:
@@ -76,6 +83,32 @@ def read(body: bytes, declared: str = "") -> Any:  # noqa: ANN401 (JSON)
         if whole is None:
             raise UnreadableError(_what(text, error)) from None
         return whole
+
+
+def _value(text: str) -> Any:  # noqa: ANN401 (JSON)
+    """The value of a text, without what is nested so deeply in it that it could be neither read nor written."""
+    try:
+        return _first_value(text)
+    except RecursionError:
+        return _first_value(_shallow(text))
+
+
+def _shallow(text: str) -> str:
+    """The text with null in the place of everything that is nested too deeply."""
+    kept: list[str] = []
+    depth = done = 0
+    for mark in _MARKS.finditer(text):
+        if mark[0] in _OPENING:
+            depth += 1
+            if depth == _DEEPEST:
+                kept.append(text[done : mark.start()])
+                done = mark.start()
+        elif mark[0] in _CLOSING:
+            if depth == _DEEPEST:
+                kept.append("null")
+                done = mark.end()
+            depth -= 1
+    return "".join([*kept, text[done:]])
 
 
 def _first_value(text: str) -> Any:  # noqa: ANN401 (JSON)
@@ -92,12 +125,12 @@ def _whole_character(escape: re.Match[str]) -> str:
 
 
 def _joined(text: str) -> dict[str, Any] | None:
-    found = streams.pieces(text)
-    if found is None:
+    stream = streams.pieces(text)
+    if stream is None:
         return None
     try:
-        chunks = [_first_value(piece) for piece in found.texts]
-        return streams.joined(chunks, ended=found.ended)
+        chunks = [_value(piece) for piece in stream.texts]
+        return streams.joined(chunks, ended=stream.ended)
     except (json.JSONDecodeError, RecursionError):
         return None
 

@@ -93,11 +93,11 @@ def _parsed(text: str) -> object:
 
 def _one(sentences: list[str]) -> str:
     """One sentence of several, without what is said twice."""
-    told: list[str] = []
+    kept: list[str] = []
     for sentence in sentences:
-        if not any(sentence in other for other in told):
-            told = [other for other in told if other not in sentence] + [sentence]
-    return ": ".join(told[:2])
+        if not any(sentence in other for other in kept):
+            kept = [other for other in kept if other not in sentence] + [sentence]
+    return ": ".join(kept[:2])
 
 
 def _names(fields: dict[str, Any]) -> Iterator[str]:

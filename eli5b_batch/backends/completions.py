@@ -57,13 +57,13 @@ def _message(choice: dict[str, Any], *, excused: bool) -> dict[str, Any] | None:
 
 def _usage(value: object) -> dict[str, int]:
     """Tokens by class, in our names; classes the server does not tell are left out."""
-    told = as_object(value)
+    counts = as_object(value)
     usage = {
-        "input_tokens": as_count(told.get("prompt_tokens")),
-        "output_tokens": as_count(told.get("completion_tokens")),
+        "input_tokens": as_count(counts.get("prompt_tokens")),
+        "output_tokens": as_count(counts.get("completion_tokens")),
     }
     details = {
-        "cached_input_tokens": as_object(told.get("prompt_tokens_details")).get("cached_tokens"),
-        "reasoning_tokens": as_object(told.get("completion_tokens_details")).get("reasoning_tokens"),
+        "cached_input_tokens": as_object(counts.get("prompt_tokens_details")).get("cached_tokens"),
+        "reasoning_tokens": as_object(counts.get("completion_tokens_details")).get("reasoning_tokens"),
     }
     return usage | {name: tokens for name, value in details.items() if (tokens := as_count(value))}

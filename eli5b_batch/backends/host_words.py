@@ -1,7 +1,7 @@
 """What hosts are known to say when they refuse, and what it means: tables, each row with where it comes from.
 
-Must not know: HTTP, how a body is read. A host's typed names (`TYPED`) are asked before its sentences (`SAID`); of each
-table the first row that fits counts. `docs/providers.md` says what becomes of each meaning.
+Must not know: HTTP, how a body is read. The typed names of a body (`NAMES`) are asked before its sentence
+(`SENTENCES`); of each table the first row that fits counts. What becomes of each meaning: `docs/providers.md`.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Status(Flag):
     """5xx and such: the host's trouble, unless it says plainly that it is not."""
 
 
-class Typed(NamedTuple):
+class NameRow(NamedTuple):
     """Names, of which case and signs don't matter, that mean something beside these statuses."""
 
     meaning: Meaning
@@ -59,7 +59,7 @@ class Typed(NamedTuple):
     source: str
 
 
-class Said(NamedTuple):
+class SentenceRow(NamedTuple):
     """Words of a sentence that mean something beside these statuses."""
 
     meaning: Meaning
@@ -71,66 +71,68 @@ class Said(NamedTuple):
 _UNSURE, _LIMIT, _SIZE, _FAULT = Status.UNSURE, Status.LIMIT, Status.SIZE, Status.FAULT
 
 
-def _typed(meaning: Meaning, beside: Status, names: str, source: str) -> Typed:
-    return Typed(meaning, beside, frozenset(map(plain, names.split())), source)
+def _name(meaning: Meaning, beside: Status, names: str, source: str) -> NameRow:
+    return NameRow(meaning, beside, frozenset(map(plain, names.split())), source)
 
 
-def _said(meaning: Meaning, beside: Status, words: str, source: str) -> Said:
-    return Said(meaning, beside, re.compile(words, re.IGNORECASE), source)
+def _sentence(meaning: Meaning, beside: Status, words: str, source: str) -> SentenceRow:
+    return SentenceRow(meaning, beside, re.compile(words, re.IGNORECASE), source)
 
 
-TYPED: Final = (
-    _typed(Meaning.OVERFLOW, _UNSURE | _SIZE | _FAULT, "context_length_exceeded", "OpenAI; llama-cpp-python 0.3.36"),
-    _typed(Meaning.OVERFLOW, _UNSURE | _SIZE | _FAULT, "exceed_context_size_error", "ggml-org/llama.cpp#15780"),
-    _typed(Meaning.FILTERED, _UNSURE, "content_filter ResponsibleAIPolicyViolation", "Azure: content filtering"),
-    _typed(Meaning.FILTERED, _UNSURE, "reasons flagged_input", "OpenRouter: errors, moderation"),
-    _typed(Meaning.FILTERED, _UNSURE, "content_policy_violation invalid_prompt", "OpenAI: error codes"),
-    _typed(Meaning.FILTERED, _UNSURE, "data_inspection_failed", "DashScope: error codes"),
-    _typed(Meaning.FILTERED, _UNSURE, "sensitive_words_detected", "songquanpeng/one-api"),
-    _typed(Meaning.TOO_LARGE, _UNSURE | _LIMIT | _SIZE, "request_too_large", "Anthropic: errors"),
-    _typed(Meaning.TOO_LARGE, _UNSURE | _LIMIT | _SIZE, "tokens_limit_reached", "GitHub Models: freellmapi#426"),
-    _typed(Meaning.TOO_LARGE, _UNSURE | _LIMIT | _SIZE, "string_above_max_length", "OpenAI: error codes"),
-    _typed(Meaning.CREDIT, _UNSURE | _LIMIT | _FAULT, "insufficient_quota", "OpenAI: ChatGPTNextWeb/NextChat#3664"),
-    _typed(Meaning.CREDIT, _UNSURE | _LIMIT, "billing_not_active billing_hard_limit_reached", "OpenAI: error codes"),
-    _typed(Meaning.CREDIT, _UNSURE | _LIMIT, "insufficient_balance_error", "MiniMax: modelscope#1691"),
-    _typed(Meaning.CREDIT, _UNSURE | _LIMIT, "INSUFFICIENT_BALANCE", "a gateway, 403: sub2api#890"),
-    _typed(Meaning.CREDIT, _UNSURE | _LIMIT, "insufficient_user_quota insufficient_credits", "QuantumNous/new-api"),
-    _typed(Meaning.CREDIT, _UNSURE | _LIMIT, "credit_limit", "Together: togethercomputer/skills"),
-    _typed(Meaning.CREDIT, _UNSURE | _LIMIT, "Arrearage", "DashScope: error codes"),
-    _typed(Meaning.CREDIT, _UNSURE | _LIMIT, "budget_exceeded", "LiteLLM: budgets of virtual keys"),
-    _typed(Meaning.KEY, _UNSURE, "API_KEY_INVALID", "Google, 400: openai-scala-client#109"),
-    _typed(Meaning.KEY, _UNSURE, "API_KEY_SERVICE_BLOCKED UNAUTHENTICATED", "Google: google.api.ErrorReason"),
-    _typed(Meaning.KEY, _UNSURE, "invalid_api_key expired_api_key invalid_token", "OpenAI, Groq: error codes"),
-    _typed(Meaning.KEY, _UNSURE, "authentication_error unauthorized", "Anthropic: errors; gateways"),
-    _typed(Meaning.ACCOUNT, _UNSURE, "organization_restricted", "Groq, 400: songquanpeng/one-api#1764"),
-    _typed(Meaning.ACCOUNT, _UNSURE, "FAILED_PRECONDITION", "Google, 400, the region: gemini-cli#1614"),
-    _typed(Meaning.ACCOUNT, _UNSURE, "CONSUMER_SUSPENDED SERVICE_DISABLED", "Google: google.api.ErrorReason"),
-    _typed(Meaning.ACCOUNT, _UNSURE, "unsupported_country_region_territory", "OpenAI, 403: error codes"),
-    _typed(Meaning.ACCOUNT, _UNSURE, "account_deactivated account_suspended", "OpenAI: error codes"),
-    _typed(Meaning.MODEL, _UNSURE, "model_decommissioned", "Groq, 400: angerman/llm-groq#15"),
-    _typed(Meaning.MODEL, _UNSURE, "model_not_found model_terms_required", "OpenAI, Groq: error codes"),
-    _typed(Meaning.MODEL, _UNSURE, "model_not_available invalid_model", "Together, Mistral"),
-    _typed(Meaning.MODEL, _UNSURE, "unknown_model model_not_supported", "GitHub Models, Hugging Face"),
-    _typed(Meaning.MODEL, _UNSURE, "DeploymentNotFound", "Azure: error codes"),
-    _typed(Meaning.LATER, _UNSURE | _LIMIT, "quota_exceeded daily_limit_exceeded", "hosts with quotas of a day"),
-    _typed(Meaning.LATER, _UNSURE | _LIMIT, "usage_limit_reached usage_limit_exceeded", "hosts with plans"),
-    _typed(Meaning.WAIT, _UNSURE | _LIMIT, "rate_limit_exceeded rate_limit_error", "OpenAI, Groq; Anthropic"),
-    _typed(Meaning.WAIT, _UNSURE | _LIMIT, "RateLimitReached", "Azure: foundry-dev-tools#222"),
-    _typed(Meaning.WAIT, _UNSURE | _LIMIT, "RESOURCE_EXHAUSTED", "Google: google.rpc.Code"),
-    _typed(Meaning.WAIT, _UNSURE | _LIMIT, "ThrottlingException too_many_requests", "Bedrock, 400"),
-    _typed(Meaning.TROUBLE, _UNSURE, "UNAVAILABLE INTERNAL DEADLINE_EXCEEDED", "Google: google.rpc.Code"),
-    _typed(Meaning.TROUBLE, _UNSURE, "overloaded_error engine_overloaded_error", "Anthropic, Moonshot: errors"),
-    _typed(Meaning.TROUBLE, _UNSURE, "server_error internal_server_error service_unavailable", "OpenAI: error codes"),
-    _typed(Meaning.TROUBLE, _UNSURE, "upstream_error", "songquanpeng/one-api"),
+NAMES: Final = (
+    _name(Meaning.OVERFLOW, _UNSURE | _SIZE | _FAULT, "context_length_exceeded", "OpenAI; llama-cpp-python 0.3.36"),
+    _name(Meaning.OVERFLOW, _UNSURE | _SIZE | _FAULT, "exceed_context_size_error", "ggml-org/llama.cpp#15780"),
+    _name(Meaning.FILTERED, _UNSURE, "content_filter ResponsibleAIPolicyViolation", "Azure: content filtering"),
+    _name(Meaning.FILTERED, _UNSURE, "reasons flagged_input", "OpenRouter: errors, moderation"),
+    _name(Meaning.FILTERED, _UNSURE, "content_policy_violation invalid_prompt", "OpenAI: error codes"),
+    _name(Meaning.FILTERED, _UNSURE, "data_inspection_failed", "DashScope: error codes"),
+    _name(Meaning.FILTERED, _UNSURE, "sensitive_words_detected", "songquanpeng/one-api"),
+    _name(Meaning.TOO_LARGE, _UNSURE | _LIMIT | _SIZE, "request_too_large", "Anthropic: errors"),
+    _name(Meaning.TOO_LARGE, _UNSURE | _LIMIT | _SIZE, "tokens_limit_reached", "GitHub Models: freellmapi#426"),
+    _name(Meaning.TOO_LARGE, _UNSURE | _LIMIT | _SIZE, "string_above_max_length", "OpenAI: error codes"),
+    _name(Meaning.CREDIT, _UNSURE | _LIMIT | _FAULT, "insufficient_quota", "OpenAI: ChatGPTNextWeb/NextChat#3664"),
+    _name(Meaning.CREDIT, _UNSURE | _LIMIT, "billing_not_active billing_hard_limit_reached", "OpenAI: error codes"),
+    _name(Meaning.CREDIT, _UNSURE | _LIMIT, "insufficient_balance_error", "MiniMax: modelscope#1691"),
+    _name(Meaning.CREDIT, _UNSURE | _LIMIT, "INSUFFICIENT_BALANCE", "a gateway, 403: sub2api#890"),
+    _name(Meaning.CREDIT, _UNSURE | _LIMIT, "insufficient_user_quota insufficient_credits", "QuantumNous/new-api"),
+    _name(Meaning.CREDIT, _UNSURE | _LIMIT, "credit_limit", "Together: togethercomputer/skills"),
+    _name(Meaning.CREDIT, _UNSURE | _LIMIT, "Arrearage", "DashScope: error codes"),
+    _name(Meaning.CREDIT, _UNSURE | _LIMIT, "budget_exceeded", "LiteLLM: budgets of virtual keys"),
+    _name(Meaning.KEY, _UNSURE, "API_KEY_INVALID", "Google, 400: openai-scala-client#109"),
+    _name(Meaning.KEY, _UNSURE, "API_KEY_SERVICE_BLOCKED UNAUTHENTICATED", "Google: google.api.ErrorReason"),
+    _name(Meaning.KEY, _UNSURE, "invalid_api_key expired_api_key invalid_token", "OpenAI, Groq: error codes"),
+    _name(Meaning.KEY, _UNSURE, "authentication_error unauthorized", "Anthropic: errors; gateways"),
+    _name(Meaning.ACCOUNT, _UNSURE, "organization_restricted", "Groq, 400: songquanpeng/one-api#1764"),
+    _name(Meaning.ACCOUNT, _UNSURE, "FAILED_PRECONDITION", "Google, 400, the region: gemini-cli#1614"),
+    _name(Meaning.ACCOUNT, _UNSURE, "CONSUMER_SUSPENDED SERVICE_DISABLED", "Google: google.api.ErrorReason"),
+    _name(Meaning.ACCOUNT, _UNSURE, "unsupported_country_region_territory", "OpenAI, 403: error codes"),
+    _name(Meaning.ACCOUNT, _UNSURE, "account_deactivated account_suspended", "OpenAI: error codes"),
+    _name(Meaning.MODEL, _UNSURE, "model_decommissioned", "Groq, 400: angerman/llm-groq#15"),
+    _name(Meaning.MODEL, _UNSURE, "model_not_found model_terms_required", "OpenAI, Groq: error codes"),
+    _name(Meaning.MODEL, _UNSURE, "model_not_available invalid_model", "Together, Mistral"),
+    _name(Meaning.MODEL, _UNSURE, "unknown_model model_not_supported", "GitHub Models, Hugging Face"),
+    _name(Meaning.MODEL, _UNSURE, "DeploymentNotFound", "Azure: error codes"),
+    _name(Meaning.LATER, _UNSURE | _LIMIT, "quota_exceeded daily_limit_exceeded", "hosts with quotas of a day"),
+    _name(Meaning.LATER, _UNSURE | _LIMIT, "usage_limit_reached usage_limit_exceeded", "hosts with plans"),
+    _name(Meaning.WAIT, _UNSURE | _LIMIT, "rate_limit_exceeded rate_limit_error", "OpenAI, Groq; Anthropic"),
+    _name(Meaning.WAIT, _UNSURE | _LIMIT, "RateLimitReached", "Azure: foundry-dev-tools#222"),
+    _name(Meaning.WAIT, _UNSURE | _LIMIT, "RESOURCE_EXHAUSTED", "Google: google.rpc.Code"),
+    _name(Meaning.WAIT, _UNSURE | _LIMIT, "ThrottlingException too_many_requests", "Bedrock, 400"),
+    _name(Meaning.TROUBLE, _UNSURE, "UNAVAILABLE INTERNAL DEADLINE_EXCEEDED", "Google: google.rpc.Code"),
+    _name(Meaning.TROUBLE, _UNSURE, "overloaded_error engine_overloaded_error", "Anthropic, Moonshot: errors"),
+    _name(Meaning.TROUBLE, _UNSURE, "server_error internal_server_error service_unavailable", "OpenAI: error codes"),
+    _name(Meaning.TROUBLE, _UNSURE, "upstream_error", "songquanpeng/one-api"),
 )
 
 OVERRULING: Final = (
     # Tokens a minute, typed as if there were no credit.
-    _said(Meaning.WAIT, _LIMIT, r"allocated quota exceeded|error-code#token-limit", "DashScope: oh-my-pi#8476"),
+    _sentence(Meaning.WAIT, _LIMIT, r"allocated quota exceeded|error-code#token-limit", "DashScope: oh-my-pi#8476"),
     # A model of which the account has no share, with a wait that never helps.
-    _said(Meaning.ACCOUNT, _LIMIT, r"\blimit:\s*0\b(?![.,]\d)", "Google: QueueLab/QCX#607"),
+    _sentence(
+        Meaning.ACCOUNT, _LIMIT, r"quota exceeded for.{0,160}\blimit:\s*0\b(?![.,]\d)", "Google: QueueLab/QCX#607"
+    ),
     # One long prompt, however long one waits.
-    _said(Meaning.REFUSED, _LIMIT, r"extra usage is required", "Anthropic: claude-code#39948"),
+    _sentence(Meaning.REFUSED, _LIMIT, r"extra usage is required", "Anthropic: claude-code#39948"),
 )
 """Sentences that are asked before the typed names, which are known to mislead beside them."""
 
@@ -148,36 +150,46 @@ _PLACE: Final = (
 _BANNED: Final = (
     r"\b(?:account|organi[sz]ation|project|team)\b.{0,60}\b(?:suspended|restricted|disabled|deactivated|banned)\b"
 )
+_ALLOCATION: Final = r"(?:daily|weekly|monthly) (?:\w+ ){0,2}(?:quota|limit|allocation)"
 _NO_MODEL: Final = (
     r"model\W{1,3}\S+ (?:has been decommissioned|does not exist|not found|is not found|is not available)"
-    r"|not have access to (?:the )?model|invalid model\b|unknown model"
+    r"|not have access to (?:the )?model|(?:invalid|unknown) model(?: name| id)?\s*(?:[:'\"`]|$)"
 )
 
-SAID: Final = (
-    _said(Meaning.NOT_DONE, _UNSURE | _FAULT, r"token repeat limit", "Ollama, 500: ollama/ollama#18374"),
-    _said(Meaning.OVERFLOW, _UNSURE | _SIZE | _FAULT, _CONTEXT, "Mistral, Ollama; Anthropic; Bedrock; Groq"),
-    _said(Meaning.OVERFLOW, _UNSURE | _SIZE, _SIZES, "Together, older; Google"),
-    _said(Meaning.FILTERED, _UNSURE, r"content (?:management|filter\w*) policy", "Azure; Anthropic: claude-code#6195"),
-    _said(Meaning.FILTERED, _UNSURE, r"content exists risk", "DeepSeek, 400: 666ghj/BettaFish#108"),
-    _said(Meaning.FILTERED, _UNSURE, r"inappropriate content", "DashScope, 400: error codes"),
-    _said(Meaning.FILTERED, _UNSURE, _HARM, "OpenAI, OpenRouter; xAI, 403"),
-    _said(Meaning.KEY, _UNSURE, _API_KEY, "xAI, 400: continuedev/continue#10778; Google"),
-    _said(Meaning.KEY, _UNSURE, r"authorization failed", "NVIDIA, 403"),
-    _said(Meaning.CREDIT, _UNSURE | _LIMIT, r"spending limit", "xAI, 403: warp#14867; Fireworks: pollinations#12136"),
-    _said(Meaning.CREDIT, _UNSURE | _LIMIT, r"(?:any|all available|out of|no) credits", "xAI, 403: xai_conversation#7"),
-    _said(Meaning.CREDIT, _UNSURE | _LIMIT, r"credit balance is too low", "Anthropic, 400: errors"),
-    _said(Meaning.CREDIT, _UNSURE | _LIMIT | _FAULT, r"insufficient balance", "MiniMax, also as 500: MiniMax-M2#62"),
-    _said(Meaning.CREDIT, _UNSURE | _LIMIT, r"insufficient (?:account )?(?:balance|credits?|funds)", "sub2api#890"),
-    _said(Meaning.CREDIT, _UNSURE | _LIMIT, r"exceeded your current quota|failure to pay", "OpenAI; Fireworks"),
-    _said(Meaning.ACCOUNT, _UNSURE, _PLACE, "Google: gemini-cli#1614; OpenAI, 403"),
-    _said(Meaning.ACCOUNT, _UNSURE, _BANNED, "Groq, 400: one-api#1764; Fireworks, 412; Anthropic"),
-    _said(Meaning.MODEL, _UNSURE, _NO_MODEL, "Groq, OpenAI, Mistral"),
-    _said(Meaning.MODEL, _UNSURE, r"end of life", "NVIDIA: NVIDIA/NemoClaw#11902"),
-    _said(Meaning.MODEL, _UNSURE, r"not a valid model|no endpoints found", "OpenRouter, 400"),
-    _said(Meaning.MODEL, _UNSURE, r"model not exist", "DeepSeek, 400"),
-    _said(Meaning.LATER, _UNSURE, r"usage limits?\b.{0,40}regain access", "Anthropic, 400: claude-code#38035"),
-    _said(Meaning.WAIT, _UNSURE, r"rate.?limit|too many requests", "gateways, as 400, 403 or in a 200"),
-    _said(Meaning.TROUBLE, _UNSURE, r"overloaded|temporarily unavailable", "gateways, as 400 or 403"),
+SENTENCES: Final = (
+    _sentence(Meaning.NOT_DONE, _UNSURE | _FAULT, r"token repeat limit", "Ollama, 500: ollama/ollama#18374"),
+    _sentence(Meaning.OVERFLOW, _UNSURE | _SIZE | _FAULT, _CONTEXT, "Mistral, Ollama; Anthropic; Bedrock; Groq"),
+    _sentence(Meaning.OVERFLOW, _UNSURE | _SIZE, _SIZES, "Together, older; Google"),
+    _sentence(
+        Meaning.FILTERED, _UNSURE, r"content (?:management|filter\w*) policy", "Azure; Anthropic: claude-code#6195"
+    ),
+    _sentence(Meaning.FILTERED, _UNSURE, r"content exists risk", "DeepSeek, 400: 666ghj/BettaFish#108"),
+    _sentence(Meaning.FILTERED, _UNSURE, r"inappropriate content", "DashScope, 400: error codes"),
+    _sentence(Meaning.FILTERED, _UNSURE, _HARM, "OpenAI, OpenRouter; xAI, 403"),
+    _sentence(Meaning.KEY, _UNSURE, _API_KEY, "xAI, 400: continuedev/continue#10778; Google"),
+    _sentence(Meaning.KEY, _UNSURE, r"authorization failed", "NVIDIA, 403"),
+    _sentence(
+        Meaning.CREDIT, _UNSURE | _LIMIT, r"spending limit", "xAI, 403: warp#14867; Fireworks: pollinations#12136"
+    ),
+    _sentence(
+        Meaning.CREDIT, _UNSURE | _LIMIT, r"(?:any|all available|out of|no) credits", "xAI, 403: xai_conversation#7"
+    ),
+    _sentence(Meaning.CREDIT, _UNSURE | _LIMIT, r"credit balance is too low", "Anthropic, 400: errors"),
+    _sentence(
+        Meaning.CREDIT, _UNSURE | _LIMIT | _FAULT, r"insufficient balance", "MiniMax, also as 500: MiniMax-M2#62"
+    ),
+    _sentence(Meaning.CREDIT, _UNSURE | _LIMIT, r"insufficient (?:account )?(?:balance|credits?|funds)", "sub2api#890"),
+    _sentence(Meaning.CREDIT, _UNSURE | _LIMIT, r"exceeded your current quota|failure to pay", "OpenAI; Fireworks"),
+    _sentence(Meaning.ACCOUNT, _UNSURE, _PLACE, "Google: gemini-cli#1614; OpenAI, 403"),
+    _sentence(Meaning.ACCOUNT, _UNSURE, _BANNED, "Groq, 400: one-api#1764; Fireworks, 412; Anthropic"),
+    _sentence(Meaning.MODEL, _UNSURE, _NO_MODEL, "Groq, OpenAI, Mistral"),
+    _sentence(Meaning.MODEL, _UNSURE, r"end of life", "NVIDIA: NVIDIA/NemoClaw#11902"),
+    _sentence(Meaning.MODEL, _UNSURE, r"not a valid model|no endpoints found", "OpenRouter, 400"),
+    _sentence(Meaning.MODEL, _UNSURE, r"model not exist", "DeepSeek, 400"),
+    _sentence(Meaning.LATER, _UNSURE, r"usage limits?\b.{0,40}regain access", "Anthropic, 400: claude-code#38035"),
+    _sentence(Meaning.LATER, _UNSURE, _ALLOCATION, 'Cloudflare Workers AI: "your daily free allocation"'),
+    _sentence(Meaning.WAIT, _UNSURE, r"rate.?limit|too many requests", "gateways, as 400, 403 or in a 200"),
+    _sentence(Meaning.TROUBLE, _UNSURE, r"overloaded|temporarily unavailable", "gateways, as 400 or 403"),
 )
 
 TOO_LARGE: Final = re.compile(r"request too large", re.IGNORECASE)
@@ -207,12 +219,12 @@ SCOPES: Final[dict[Scope, tuple[re.Pattern[str], re.Pattern[str]]]] = {
 sentence ("on tokens per min (TPM)": OpenAI; "call rate limit": Azure)."""
 
 
-def typed(names: Iterable[str], beside: Status) -> Meaning | None:
+def of_names(names: Iterable[str], beside: Status) -> Meaning | None:
     """What a host's names mean; None where they say nothing."""
-    told = frozenset(names)
-    return next((row.meaning for row in TYPED if beside in row.beside and row.names & told), None)
+    plain_names = frozenset(names)
+    return next((row.meaning for row in NAMES if beside in row.beside and row.names & plain_names), None)
 
 
-def said(sentence: str, beside: Status, rows: Iterable[Said] = SAID) -> Meaning | None:
+def of_sentence(sentence: str, beside: Status, rows: Iterable[SentenceRow] = SENTENCES) -> Meaning | None:
     """What a host's sentence means; None where it says nothing."""
     return next((row.meaning for row in rows if beside in row.beside and row.words.search(sentence)), None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from eli5b_batch.backends import spans
@@ -56,13 +57,23 @@ class Limit(NamedTuple):
 
 def read(headers: Mapping[str, object], now: float) -> list[Limit]:
     """Every limit of the headers; `now` is unix time, for those that name the moment of their reset."""
-    found: dict[tuple[Scope | None, float | None], dict[str, float | None]] = defaultdict(dict)
+    limits: dict[tuple[Scope | None, float | None], dict[str, float | None]] = defaultdict(dict)
     for name, value in headers.items():
-        told = next(filter(None, (form.fullmatch(name.lower()) for form in _NAMES)), None)
-        if told is not None:
-            key = (_SCOPES.get(told["scope"] or ""), _WINDOWS.get(told["window"] or ""))
-            found[key][told["what"]] = spans.seconds(value, now) if told["what"] == "reset" else _number(value)
-    return [Limit(*key, said.get("limit"), said.get("remaining"), said.get("reset")) for key, said in found.items()]
+        figure = _figure(name)
+        if figure is not None:
+            what, scope, window_s = figure
+            limits[scope, window_s][what] = spans.seconds(value, now) if what == "reset" else _number(value)
+    return [
+        Limit(*key, figures.get("limit"), figures.get("remaining"), figures.get("reset"))
+        for key, figures in limits.items()
+    ]
+
+
+@lru_cache(maxsize=512)
+def _figure(name: str) -> tuple[str, Scope | None, float | None] | None:
+    """What a header tells, and of which limit; None if of none. Kept: a host's headers are the same in every reply."""
+    match = next(filter(None, (form.fullmatch(name.lower()) for form in _NAMES)), None)
+    return match and (match["what"], _SCOPES.get(match["scope"] or ""), _WINDOWS.get(match["window"] or ""))
 
 
 def advice(headers: Mapping[str, str], wall: Callable[[], float]) -> Advice | None:

@@ -246,14 +246,16 @@ class OllamaBackend:
         failure = refusals.call_error(refusal, url)
         nameless = response.status == HTTPStatus.FORBIDDEN and not response.body
         if failure is None or nameless:
-            advice = _HOST_NAME if nameless else _STOPS[refusal.meaning]
+            template = _HOST_NAME if nameless else _STOPS[refusal.meaning]
             kind = QuotaError if refusal.meaning is Meaning.LATER else ProviderRefusedError
-            told = advice.format(url=url, model=model, answer=refusal.answer, sentence=refusal.sentence)
-            return kind(f"providers.{self._name}: {told}")
+            advice = template.format(url=url, model=model, answer=refusal.answer, sentence=refusal.sentence)
+            return kind(f"providers.{self._name}: {advice}")
         if refusal.meaning is Meaning.OVERFLOW:
             return CallError(failure.kind, f"{refusal.sentence}; raise sampling.num_ctx", status=refusal.status)
         if refusal.meaning is Meaning.WAIT:  # a slot has no limits to keep to: its queue was full
-            return RetryableError(Meaning.TROUBLE.value, str(failure), status=refusal.status)
+            return RetryableError(
+                Meaning.TROUBLE.value, str(failure), status=refusal.status, retry_after=refusal.wait_s
+            )
         return failure
 
 

@@ -175,7 +175,7 @@ class OpenAIBackend:
 
     def _stop(self, refusal: Refusal, model: str) -> ProviderRefusedError:
         """What no call can succeed after, until the user acts."""
-        told = _STOPS[refusal.meaning].format(
+        advice = _STOPS[refusal.meaning].format(
             key=self._key_env,
             model=model,
             url=self._base_url,
@@ -184,7 +184,7 @@ class OpenAIBackend:
             sentence=refusal.sentence,
         )
         kind = _KINDS.get(refusal.meaning, ProviderRefusedError)
-        return kind(f"providers.{self._name}: {told}")
+        return kind(f"providers.{self._name}: {advice}")
 
     def _guarded(self, response: Response) -> Response:
         return response._replace(secrets=self._secrets)

@@ -113,7 +113,7 @@ def call_error(refusal: Refusal, who: str) -> CallError | None:
     if refusal.meaning is Meaning.WAIT:
         return RateLimitedError(message, retry_after=refusal.wait_s, scope=refusal.scope, of_model=refusal.of_model)
     if refusal.meaning is Meaning.TROUBLE:
-        return RetryableError(kind, message, status=status)
+        return RetryableError(kind, message, status=status, retry_after=refusal.wait_s)
     if refusal.meaning is Meaning.NOT_DONE:
         return BadReplyError(kind, message, status=status)
     return CallError(kind, message, status=status) if refusal.meaning in _OF_THE_CALL else None
@@ -124,14 +124,17 @@ def _read(
 ) -> Refusal:
     now = spans.server_time(response.headers, wall)
     scope = _scope(complaint)
-    wait_s = waits.told_wait(response.headers, complaint, now, scope)
+    wait_s = waits.seconds(response.headers, complaint, now, scope)
     status, answer = response.status, str(response.status)
     if complaint.status and complaint.status != status and (status in _OK or status == _BAD_REQUEST):
         status, answer = complaint.status, f"{answer} with error {complaint.status}"
     words = complaint.sentence or ("" if is_page else response.text[:_LONGEST])
     sentence = response.headers.get("location", "nowhere") if status in _REDIRECT else complaint.sentence
+    meaning = _page_meaning(status) if is_page else _meaning(status, complaint, words, wait_s)
+    if meaning is Meaning.TROUBLE:  # its limits are filled again at some time, which says nothing of its trouble
+        wait_s = waits.asked_for(response.headers, complaint, now)
     return Refusal(
-        _page_meaning(status) if is_page else _meaning(status, complaint, words, wait_s),
+        meaning,
         status,
         answer,
         response.quote(sentence) or response.excerpt(),
@@ -156,9 +159,11 @@ def _meaning(status: int, complaint: Complaint, sentence: str, wait_s: float | N
         return _PLAIN[status]
     beside = _beside(status)
     soon = wait_s is not None and wait_s <= _SOON_S
-    meaning = host_words.said(sentence, beside, host_words.OVERRULING) or host_words.typed(complaint.names, beside)
+    meaning = host_words.of_sentence(sentence, beside, host_words.OVERRULING) or host_words.of_names(
+        complaint.names, beside
+    )
     if meaning is None:
-        meaning = host_words.said(sentence, beside) or _alone(status, beside)
+        meaning = host_words.of_sentence(sentence, beside) or _alone(status, beside)
         if beside is Status.LIMIT and meaning is Meaning.CREDIT and soon:
             meaning = Meaning.WAIT  # what is soon over is no lack of credit, whatever the sentence sounds like
     return _patience(meaning, complaint, sentence, wait_s) if meaning in (Meaning.WAIT, Meaning.LATER) else meaning
@@ -214,9 +219,9 @@ def _mentions(model: str, complaint: Complaint) -> bool:
     name = model.rsplit("/", 1)[-1]
     if len(name) < _SHORTEST_NAME:
         return False
-    told = [complaint.sentence, *(as_text(fields.get("model")) for fields in complaint.fields)]
+    texts = [complaint.sentence, *(as_text(fields.get("model")) for fields in complaint.fields)]
     named = re.compile(rf"(?<![\w.-]){re.escape(name)}(?![\w-]|\.\d)", re.IGNORECASE)
-    return any(map(named.search, told))
+    return any(map(named.search, texts))
 
 
 def _resets(wait_s: float | None, now: float) -> str:

@@ -36,11 +36,11 @@ def answered(reply: ChatReply, response: Response, field: str) -> ChatReply:
         RetryableError: class `broken`: it ended in the middle.
         BadReplyError: class `empty_reply`.
     """
-    said = f"{field} {response.quote(reply.finish_reason, 40) or 'not given'}"
+    word = f"{field} {response.quote(reply.finish_reason, 40) or 'not given'}"
     if reply.finish == "broken":
         raise RetryableError(
-            "broken", f"the reply broke off in the middle ({said})", status=response.status, partial=partial(reply)
+            "broken", f"the reply broke off in the middle ({word})", status=response.status, partial=partial(reply)
         )
     if reply.text.strip() or reply.finish == "filtered" or any(reply.extra.get(call) for call in CALLS):
         return reply
-    raise BadReplyError("empty_reply", f"the reply has no content ({said})", partial=partial(reply))
+    raise BadReplyError("empty_reply", f"the reply has no content ({word})", partial=partial(reply))

@@ -61,8 +61,8 @@ _LONGEST_SENTENCE: Final = 4000
 
 def server_time(headers: Mapping[str, str], wall: Callable[[], float]) -> float:
     """Unix seconds when a response was made, by its own clock: what its dates are to be measured against."""
-    told = unix_time(as_text(headers.get("date")))
-    return wall() if told is None else told
+    date = unix_time(as_text(headers.get("date")))
+    return wall() if date is None else date
 
 
 def seconds(value: object, now: float, unit_s: float = 1.0) -> float | None:
@@ -109,9 +109,9 @@ def unix_time(text: str) -> float | None:
 def in_sentence(sentence: str, now: float) -> float | None:
     """Seconds that a sentence says to wait, as a span or by naming a moment to come."""
     sentence = sentence[:_LONGEST_SENTENCE]
-    told = _WAITING.search(sentence)
-    if told is not None:
-        return _believed(span(told[1]) or 0.0)
+    waiting = _WAITING.search(sentence)
+    if waiting is not None:
+        return _believed(span(waiting[1]) or 0.0)
     for day, time, zone in _MOMENT.findall(sentence):
         moment = unix_time(f"{day}T{time}{zone or 'Z'}")
         if moment is not None and moment > now:

@@ -72,9 +72,9 @@ class Response(NamedTuple):
         shown = _one_line(mask(self.text[: 4 * length], self.secrets))
         return repr(shown if len(shown) <= length else shown[:length] + "...")
 
-    def quote(self, said: str, length: int = 300) -> str:
+    def quote(self, words: str, length: int = 300) -> str:
         """What the server said, on one line, for a message. Secrets go before the cut, which might leave a part."""
-        return _one_line(mask(said, self.secrets))[:length]
+        return _one_line(mask(words, self.secrets))[:length]
 
 
 class Transport:
@@ -151,9 +151,9 @@ def _timeout(total_s: float) -> aiohttp.ClientTimeout:
 
 
 def _reason(error: OSError) -> str:
-    said = error.strerror or str(error)
-    return os.strerror(error.errno) if error.errno and said.startswith("Connect call failed") else said
+    words = error.strerror or str(error)
+    return os.strerror(error.errno) if error.errno and words.startswith("Connect call failed") else words
 
 
-def _one_line(said: str) -> str:
-    return " ".join(said.split())
+def _one_line(words: str) -> str:
+    return " ".join(words.split())

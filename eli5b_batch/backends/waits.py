@@ -25,16 +25,17 @@ _FIELDS: Final = {
     "retryAfter": 1.0,
     "retryDelay": 1.0,  # Google: `error.details[].retryDelay: "34s"`, of the type google.rpc.RetryInfo
 }
+_HOUR_S: Final = 3600.0
 _NESTED: Final = "headers"
 """OpenRouter repeats the headers of a refusal in `error.metadata.headers` (openclaude#936)."""
 
 
-def told_wait(
+def seconds(
     headers: Mapping[str, str], complaint: Complaint, now: float, scope: limits.Scope | None = None
 ) -> float | None:
     """Seconds to wait, 0 to `spans.LONGEST_S`; None where a refusal does not say.
 
-    What is said plainly goes before what a sentence says, and both before when limits are filled again.
+    What is asked for goes before when limits are filled again.
 
     Args:
         headers: of the response.
@@ -42,28 +43,41 @@ def told_wait(
         now: unix time by the server's clock.
         scope: what there was too much of, where that is known.
     """
-    nested = [as_object(fields.get(_NESTED)) for fields in complaint.fields]
-    asked: list[Mapping[str, object]] = [_lowered(each) for each in (headers, *nested)]
-    plainly = [
-        *_each(asked, _HEADERS, now),
+    wait = asked_for(headers, complaint, now)
+    places = _headers(headers, complaint)
+    return _reset([limit for place in places for limit in limits.read(place, now)], scope) if wait is None else wait
+
+
+def asked_for(headers: Mapping[str, str], complaint: Complaint, now: float) -> float | None:
+    """Seconds that a response asks for in so many words; what it says plainly goes before what its sentence says."""
+    waits = (
+        *_each(_headers(headers, complaint), _HEADERS, now),
         *_each(complaint.fields, _FIELDS, now),
         spans.in_sentence(complaint.sentence, now),
-    ]
-    told = next((wait for wait in plainly if wait is not None), None)
-    return _reset([limit for each in asked for limit in limits.read(each, now)], scope) if told is None else told
+    )
+    return next((wait for wait in waits if wait is not None), None)
+
+
+def _headers(headers: Mapping[str, str], complaint: Complaint) -> list[dict[str, object]]:
+    """The headers of a response, and those that its body repeats."""
+    nested = [as_object(fields.get(_NESTED)) for fields in complaint.fields]
+    return [{name.lower(): value for name, value in each.items()} for each in (headers, *nested)]
 
 
 def _each(places: Iterable[Mapping[str, Any]], names: Mapping[str, float], now: float) -> Iterable[float | None]:
     return (spans.seconds(place.get(name), now, unit_s) for place in places for name, unit_s in names.items())
 
 
-def _reset(told: Sequence[limits.Limit], scope: limits.Scope | None) -> float | None:
-    """When there is more: of what is used up, else of what there was too much of, else of what is filled first."""
-    resets = [(limit, limit.reset_s) for limit in told if limit.reset_s is not None]
+def _reset(every: Sequence[limits.Limit], scope: limits.Scope | None) -> float | None:
+    """When there is more: of what is used up, else of what there was too much of, else of what is filled first.
+
+    A limit of hours of which some is left is not what a call was refused for.
+    """
+    resets = [
+        (limit, limit.reset_s)
+        for limit in every
+        if limit.reset_s is not None and not (limit.reset_s > _HOUR_S and (limit.left or 0) > 0)
+    ]
     used_up = [reset_s for limit, reset_s in resets if limit.is_used_up]
     of_scope = [reset_s for limit, reset_s in resets if scope and limit.scope == scope]
     return max(used_up) if used_up else min(of_scope or [reset_s for _, reset_s in resets], default=None)
-
-
-def _lowered(headers: Mapping[str, object]) -> dict[str, object]:
-    return {name.lower(): value for name, value in headers.items()}

@@ -295,6 +295,7 @@ class Dispatcher:
     async def _before_next_try(self, failure: CallError, tries: _Tries, place: Place) -> None:
         """Wait before sending again: for a 429 as long as it asks for, else full jitter under a doubling bound.
 
+        A host in trouble that asks for patience gets a minute at most: it may be back before.
         Others that are due go meanwhile. In an outage every call waits at the gate; that the one that failed stays away
         for a while lets the next probe be another, so that a long outage does not use up one call's excuses.
         """
@@ -308,7 +309,8 @@ class Dispatcher:
         self.retry_waiting += 1
         try:
             bound = doubling(_BACKOFF_S, tries.failures - 1, _LONGEST_BACKOFF_S)
-            await asyncio.sleep(self._random.uniform(0, bound))
+            asked = failure.retry_after if isinstance(failure, RetryableError) else None
+            await asyncio.sleep(max(self._random.uniform(0, bound), min(asked or 0.0, _LONGEST_BACKOFF_S)))
         finally:
             self.retry_waiting -= 1
         tries.reconsider(place)

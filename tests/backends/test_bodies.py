@@ -16,6 +16,14 @@ JSON = st.recursive(
 )
 
 
+NESTED: Any = None
+IN_OBJECTS: Any = None
+for _ in range(198):
+    NESTED = [NESTED]
+for _ in range(197):
+    IN_OBJECTS = {"]}": IN_OBJECTS}
+
+
 @pytest.mark.parametrize(
     ("body", "value"),
     [
@@ -34,6 +42,8 @@ JSON = st.recursive(
         (b'{"a": ' + b"9" * 5000 + b', "b": NaN}', {"a": None, "b": None}),
         (b'{"a": 12345678901234567890123, "b": NaN}', {"a": 1.2345678901234568e22, "b": None}),
         ('{"a": "é"}'.encode("utf-16"), {"a": "é"}),
+        (b'{"a": 1, "deep": ' + b"[" * 3000 + b"]" * 3000 + b', "b": 2}', {"a": 1, "deep": NESTED, "b": 2}),
+        (b'{"a": "[[[", "b": [' + b'{"]}": ' * 2000 + b"1" + b"}" * 2000 + b"]}", {"a": "[[[", "b": [IN_OBJECTS]}),
         (b'{"a": 1}\x00\x00', {"a": 1}),
         (b'{"a": 1}\n<!-- served by proxy -->', {"a": 1}),
         (b': OPENROUTER PROCESSING\n\n: OPENROUTER PROCESSING\n\n{"a": 1}', {"a": 1}),

@@ -11,7 +11,7 @@ IMAGE = {"type": "image_url", "image_url": {"url": "data:"}}
 
 
 @pytest.mark.parametrize(
-    ("content", "found"),
+    ("content", "expected"),
     [
         ("2", Content("2", "", {})),
         (["a", "b"], Content("ab", "", {})),
@@ -30,8 +30,8 @@ IMAGE = {"type": "image_url", "image_url": {"url": "data:"}}
         ([{"type": "text", "text": None}], Content("", "", {})),
     ],
 )
-def test_texts_are_joined_and_the_rest_is_kept(content: object, found: Content) -> None:
-    assert read(content) == found
+def test_texts_are_joined_and_the_rest_is_kept(content: object, expected: Content) -> None:
+    assert read(content) == expected
 
 
 @given(st.lists(st.text(max_size=9), max_size=5))

@@ -14,18 +14,18 @@ NAMES = [
 ]
 
 
-def told(**headers: str) -> Advice | None:
+def advise(**headers: str) -> Advice | None:
     return advice({name.replace("_", "-"): value for name, value in headers.items()}, lambda: 1_796_115_420.0)
 
 
 def test_without_limits_there_is_no_advice() -> None:
-    assert told() is None
-    assert told(date="Tue, 01 Dec 2026 08:57:00 GMT", x_ratelimit_remaining_requests="7") is None
+    assert advise() is None
+    assert advise(date="Tue, 01 Dec 2026 08:57:00 GMT", x_ratelimit_remaining_requests="7") is None
 
 
 def test_limits_with_twins_are_per_minute() -> None:
     # community.openai.com/t/1268905
-    found = told(
+    limits = advise(
         x_ratelimit_limit_requests="5000",
         x_ratelimit_limit_tokens="160000",
         x_ratelimit_remaining_requests="4999",
@@ -34,15 +34,15 @@ def test_limits_with_twins_are_per_minute() -> None:
         x_ratelimit_reset_tokens="9ms",
         x_ratelimit_limit_tokens_usage_based="1",
     )
-    assert found is not None
-    assert found.requests_per_s == pytest.approx(5000 / 60)
-    assert found.tokens_per_s == pytest.approx(160000 / 60)
-    assert found.pause_s is None
+    assert limits is not None
+    assert limits.requests_per_s == pytest.approx(5000 / 60)
+    assert limits.tokens_per_s == pytest.approx(160000 / 60)
+    assert limits.pause_s is None
 
 
 def test_a_limit_of_a_day_is_a_stock_and_no_pace() -> None:
     # console.groq.com/docs/rate-limits: requests per day, tokens per minute
-    found = told(
+    limits = advise(
         x_ratelimit_limit_requests="14400",
         x_ratelimit_limit_tokens="18000",
         x_ratelimit_remaining_requests="14370",
@@ -50,11 +50,11 @@ def test_a_limit_of_a_day_is_a_stock_and_no_pace() -> None:
         x_ratelimit_reset_requests="2m59.56s",
         x_ratelimit_reset_tokens="7.66s",
     )
-    assert found == Advice(None, 300.0, None)
+    assert limits == Advice(None, 300.0, None)
 
 
 @pytest.mark.parametrize(
-    ("headers", "found"),
+    ("headers", "limits"),
     [
         # mistralai/client-ts#169
         ({"x_ratelimit_limit_req_minute": "720", "x_ratelimit_limit_tokens_minute": "6000"}, Advice(12.0, 100.0)),
@@ -69,8 +69,10 @@ def test_a_limit_of_a_day_is_a_stock_and_no_pace() -> None:
         ({"x_ratelimit_limit_requests": "inf"}, None),
     ],
 )
-def test_the_least_of_all_limits_of_a_minute_or_less_is_the_pace(headers: dict[str, str], found: Advice | None) -> None:
-    assert told(**headers) == found
+def test_the_least_of_all_limits_of_a_minute_or_less_is_the_pace(
+    headers: dict[str, str], limits: Advice | None
+) -> None:
+    assert advise(**headers) == limits
 
 
 @pytest.mark.parametrize(
@@ -86,11 +88,11 @@ def test_the_least_of_all_limits_of_a_minute_or_less_is_the_pace(headers: dict[s
     ],
 )
 def test_where_nothing_is_left_one_waits_until_there_is(headers: dict[str, str], pause_s: float | None) -> None:
-    found = told(**headers)
-    assert (found.pause_s if found else None) == pause_s
+    limits = advise(**headers)
+    assert (limits.pause_s if limits else None) == pause_s
 
 
 @given(st.dictionaries(st.sampled_from(NAMES), st.text("0123456789.smh-e", max_size=8)))
 def test_whatever_headers_say_advice_is_positive(headers: dict[str, str]) -> None:
-    found = advice(headers, lambda: 0.0)
-    assert found is None or all(value is None or value > 0 for value in found)
+    limits = advice(headers, lambda: 0.0)
+    assert limits is None or all(value is None or value > 0 for value in limits)

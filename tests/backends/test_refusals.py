@@ -62,22 +62,20 @@ GROQ = "Rate limit reached for model `{}` in organization `org_0` service tier `
 PAGE = "<!DOCTYPE html><html><head><title>Just a moment...</title></head><body>cookies</body></html>"
 SUSPENDED = "Account acme is suspended, possibly due to reaching the monthly spending limit or failure to pay invoices."
 FREE_DAY = "Rate limit exceeded: free-models-per-day. Add 10 credits to unlock 1000 free model requests per day"
-GOOGLE_DETAILS = [
-    {
-        "@type": "type.googleapis.com/google.rpc.QuotaFailure",
-        "violations": [
-            {
-                "quotaId": "GenerateRequestsPerDayPerProjectPerModel-FreeTier",
-                "quotaDimensions": {"location": "global", "model": "gpt-oss-120b"},
-            }
-        ],
-    }
-]
+QUOTA_FAILURE = {
+    "@type": "type.googleapis.com/google.rpc.QuotaFailure",
+    "violations": [
+        {
+            "quotaId": "GenerateRequestsPerDayPerProjectPerModel-FreeTier",
+            "quotaDimensions": {"location": "global", "model": "gpt-oss-120b"},
+        }
+    ],
+}
 GOOGLE_DAY = {
     "code": 429,
     "message": "You exceeded your current quota, please check your plan and billing details.",
     "status": "RESOURCE_EXHAUSTED",
-    "details": GOOGLE_DETAILS,
+    "details": [QUOTA_FAILURE],
 }
 RETRY_INFO = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "34s"}
 BAD_KEY = [
@@ -140,6 +138,7 @@ ONE_CALL = [
     Row("langchain-azure#82", 422, {"detail": [{"type": "extra_forbidden", "loc": ["body", "seed"]}]}, "bad_request"),
     Row("openai-python#2046", 400, error("'max_tokens' is not supported with this model."), "bad_request"),
     Row("made: unknown", 400, error("the moon is full"), "bad_request"),
+    Row("made: a field", 400, error("Invalid model parameters: top_k"), "bad_request"),
     Row("made: unknown", 403, error("the moon is full"), "refused"),
     Row("coarse#183", 403, error("prohibited due to a violation of provider Terms Of Service.", code=403), "refused"),
     Row("made: unknown", 412, error("the moon is full"), "refused"),
@@ -164,13 +163,18 @@ THE_RUN = [
     Row("MiniMax-M2#62", 500, error("insufficient balance (1008)", type="api_error"), "stop"),
     Row("NextChat#3664", 429, error("You exceeded your current quota", code="insufficient_quota"), "stop"),
     Row("Anthropic", 400, error("Your credit balance is too low to access the API"), "stop"),
-    Row("QCX#607", 429, error("* Quota exceeded, limit: 0, model: x\nPlease retry in 50.1s."), "stop"),
+    Row("QCX#607", 429, error("* Quota exceeded for metric: requests, limit: 0, model: x. Retry in 50s"), "stop"),
     Row("3code#2", 410, {"type": "about:blank", "status": 410, "detail": END_OF_LIFE}, "stop", says=END_OF_LIFE),
     Row("llm-groq#15", 400, error("has been decommissioned", code="model_decommissioned"), "stop"),
     Row("made: words only", 400, error(f"The model `{MODEL}` does not exist"), "stop"),
     Row("OpenAI", 403, error("Project `p` does not have access to model `x`", code="model_not_found"), "stop"),
     Row("made: vLLM", 404, {"object": "error", "message": "The model does not exist.", "code": 404}, "stop"),
     Row("made: text", 404, "404 page not found", "stop"),
+    Row("Mistral", 400, {"object": "error", "message": "Invalid model: x", "code": "1500"}, "stop"),
+    Row("OpenRouter", 400, error("x/y is not a valid model ID", code=400), "stop"),
+    Row("NVIDIA", 403, {"title": "Forbidden", "status": 403, "detail": "Authorization failed"}, "stop"),
+    Row("made: one word", 403, {"error": "unauthorized"}, "stop"),
+    Row("made: no error key", 200, {"code": 401, "message": "Token is no good"}, "stop"),
     Row(
         "mini-swe-agent#902", 200, error("User not found", code=401), "stop", says="200 with error 401: User not found"
     ),
@@ -217,7 +221,7 @@ WAITS = [
     Row(
         "Google: RetryInfo",
         429,
-        {"error": {**GOOGLE_DAY, "details": [*GOOGLE_DETAILS, RETRY_INFO]}},
+        {"error": {**GOOGLE_DAY, "details": [QUOTA_FAILURE, RETRY_INFO]}},
         "rate_limited 34.0 model",
     ),
     Row(
@@ -292,6 +296,8 @@ WAITS = [
         says="resets in 15 h 3 min",
     ),
     Row("made: in a 200", 200, error(FREE_DAY, code=429), "quota"),
+    Row("Cloudflare", 403, {"errors": [{"message": "used up your daily free allocation", "code": 4006}]}, "quota"),
+    Row("made: remaining limit: 0", 429, error("slow down, limit: 10, remaining limit: 0"), "rate_limited None"),
 ]
 
 TROUBLE = [
@@ -304,6 +310,8 @@ TROUBLE = [
     Row("made: nothing", 204, "", "server_error"),
     Row("made: queued", 202, {"status": "pending"}, "server_error"),
     *(Row("OpenHands#4480", status, PAGE, "server_error") for status in (400, 401, 403, 404, 410, 422, 500, 502)),
+    Row("OpenAI: slow down", 503, error("Slow down", type="server_error"), "server_error", {"Retry-After": "9"}),
+    Row("Groq: limits beside a 500", 500, error("x"), "server_error", {"x-ratelimit-reset-requests": "2m59.56s"}),
     Row("made: by its type only", 403, "maintenance", "server_error", {"Content-Type": "text/html"}),
     Row("made: a gateway", 400, error("The server is overloaded", type="overloaded_error"), "server_error"),
     Row("OpenRouter", 200, error("Bad gateway", code=502), "server_error", says="200 with error 502: Bad gateway"),
@@ -347,8 +355,8 @@ def outcome(result: object) -> str:
         return "stop"
     assert isinstance(result, CallError)
     if isinstance(result, RateLimitedError):
-        told = [result.retry_after and round(result.retry_after, 3), result.scope, "model" * result.of_model]
-        return " ".join([result.kind, str(told[0]), *(str(word) for word in told[1:] if word)])
+        parts = [result.retry_after and round(result.retry_after, 3), result.scope, "model" * result.of_model]
+        return " ".join([result.kind, str(parts[0]), *(str(word) for word in parts[1:] if word)])
     return result.kind
 
 
@@ -362,6 +370,9 @@ async def test_a_refusal_is_read_for_what_it_means(
     result = await ask(row)
     assert outcome(result) == row.outcome, str(result)
     assert row.says in str(result)
+    if isinstance(result, RetryableError) and result.kind == "server_error":
+        asked = row.headers.get("Retry-After")
+        assert result.retry_after == (None if asked is None else float(asked))
     if isinstance(result, CallError):
         assert type(result) is KINDS.get(result.kind, CallError)
         assert result.kind not in {"timeout", "connection", "bad_reply"}, "what was refused is not billed"

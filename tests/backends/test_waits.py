@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from eli5b_batch.backends import complaints
-from eli5b_batch.backends.waits import told_wait
+from eli5b_batch.backends.waits import seconds
 
 if TYPE_CHECKING:
     from eli5b_batch.backends.limits import Scope
@@ -41,8 +41,8 @@ NESTED = {"error": {"metadata": {"headers": {"X-RateLimit-Reset": "1796115450000
     ],
 )
 def test_a_wait_is_found_wherever_it_is_told(headers: dict[str, str], body: object, wait_s: float | None) -> None:
-    found = told_wait(headers, complaints.read(body), NOW)
-    assert found == (None if wait_s is None else pytest.approx(wait_s))
+    wait = seconds(headers, complaints.read(body), NOW)
+    assert wait == (None if wait_s is None else pytest.approx(wait_s))
 
 
 TWINS = {"x-ratelimit-reset-requests": "6m0s", "x-ratelimit-reset-tokens": "17ms"}
@@ -59,6 +59,8 @@ TWINS = {"x-ratelimit-reset-requests": "6m0s", "x-ratelimit-reset-tokens": "17ms
         ({"x-ratelimit-remaining-requests": "12", "x-ratelimit-remaining-tokens": "0"}, "requests", 0.017),
         ({"x-ratelimit-remaining-requests": "-1"}, None, 0.017),
         ({"x-ratelimit-reset-requests": "soon"}, "requests", 0.017),
+        ({"x-ratelimit-reset-requests": "15h3m0s", "x-ratelimit-remaining-requests": "900"}, "requests", 0.017),
+        ({"x-ratelimit-reset-requests": "15h3m0s", "x-ratelimit-remaining-requests": "0"}, None, 54180.0),
         ({"x-ratelimit-reset": "0.001"}, None, 0.001),
     ],
 )
@@ -66,4 +68,4 @@ def test_of_two_limits_what_is_used_up_counts_then_what_was_refused_then_what_is
     more: dict[str, str], scope: Scope | None, wait_s: float
 ) -> None:
     headers: dict[str, Any] = {**TWINS, **more}
-    assert told_wait(headers, complaints.Complaint(), NOW, scope) == pytest.approx(wait_s)
+    assert seconds(headers, complaints.Complaint(), NOW, scope) == pytest.approx(wait_s)

@@ -247,6 +247,17 @@ async def test_a_429_is_no_failed_attempt_and_waits_as_long_as_it_says() -> None
     assert [b - a for a, b in itertools.pairwise(desk.backend.sent[:6])] == pytest.approx([6] * 5)
 
 
+@pytest.mark.parametrize(("asked_s", "waited_s"), [(30.0, 30.0), (600.0, 60.0)])
+async def test_a_server_in_trouble_is_asked_again_when_it_says_or_after_a_minute(
+    asked_s: float, waited_s: float
+) -> None:
+    overloaded = RetryableError("server_error", "529", status=529, retry_after=asked_s)
+    desk = Desk(Scripted([overloaded]))
+    assert (await desk.send()).reply is not None
+    first, second = desk.backend.sent
+    assert second - first == pytest.approx(1.0 + waited_s)
+
+
 async def test_waiting_for_a_place_or_for_money_is_no_failed_attempt() -> None:
     gate = new_gate(Limits(concurrency=2))
     desk = Desk(Scripted(latency=50), gate, Budget(1.5 * WORST), attempts=1)
