@@ -30,12 +30,13 @@ _TELLING: Final = frozenset({"reasons", "flagged_input"})
 """Fields whose presence alone says something: why OpenRouter's moderation refused (openrouter.ai/docs, errors)."""
 
 _PLACE: Final = "loc"
-"""FastAPI's objects with a place each explain one field; their sentence says nothing without it."""
+"""Where FastAPI's objects say which field they explain (langchain-azure#82): their sentence says nothing without it."""
 
 _STATUS: Final = range(400, 600)
 _DEEPEST: Final = 6
 _MOST: Final = 40
 _LONGEST: Final = 4000
+_LONGEST_PLACE: Final = 100
 
 
 class Complaint(NamedTuple):
@@ -57,9 +58,9 @@ def read(body: object) -> Complaint:
     objects = tuple(fields for fields, _ in zip(_objects(body), range(_MOST), strict=False))
     sentences: list[str] = [body] if isinstance(body, str) else []
     for fields in objects:
-        if _PLACE not in fields:
-            texts = (as_text(fields.get(name))[:_LONGEST] for name in _SENTENCES)
-            sentences += (text for text in texts if text and _parsed(text) is None)
+        place = ".".join(map(str, as_list(fields.get(_PLACE))[:_DEEPEST]))[:_LONGEST_PLACE]
+        texts = (as_text(fields.get(name))[:_LONGEST] for name in _SENTENCES)
+        sentences += (f"{place}: {text}" if place else text for text in texts if text and _parsed(text) is None)
     statuses = (_status(fields.get(name)) for fields in objects for name in _STATUSES)
     return Complaint(
         _one(sentences),

@@ -28,7 +28,13 @@ INNER = {
         ({"error": "slow down", "error_type": "x_y"}, "slow down", {"xy"}, None),
         ({"code": "Some words", "error": "Incorrect key"}, "Incorrect key", set(), None),
         ({"detail": "Not Found"}, "Not Found", set(), None),
-        ({"detail": [{"loc": ["body", "seed"], "msg": "no", "type": "extra_forbidden"}]}, "", {"extraforbidden"}, None),
+        (
+            {"message": {"detail": [{"loc": ["body", "seed", 0], "msg": "no", "type": "extra_forbidden"}]}},
+            "body.seed.0: no",
+            {"extraforbidden"},
+            None,
+        ),
+        ({"detail": [{"loc": ["a"], "msg": "no"}, {"loc": ["b"], "msg": "no"}]}, "a: no: b: no", set(), None),
         ([INNER], "key not valid", {"invalidargument", "apikeyinvalid"}, None),
         (
             {"error": {"message": json.dumps(INNER), "code": 400}},
