@@ -152,6 +152,8 @@ class _Journal:
         self.orphans = 0
         self._variants: dict[tuple[str, Tags], tuple[str, Tags]] = {}
         self.ends = Ends()
+        self._built_on_later: dict[str, list[str]] = {}
+        """By answer, where its record stands before one of those it is built on: that was lost, and asked again."""
 
     def add_call(self, name: CallName, record: dict[str, Any]) -> None:
         """Take one line of calls.jsonl: a success beats an error, else the newer line wins."""
@@ -179,6 +181,8 @@ class _Journal:
             answer.finish_reason = _interned(reply.get("finish_reason"))
             answer.finish = finish
             answer.built_on_finish = worst(map(self._end, built_on))
+            if not all(map(self.succeeded.get, built_on)):
+                self._built_on_later[key] = list(built_on)
             answer.truncated = ok and (is_at_limit(reply) or finish == "cut")
             answer.error = None if ok else intern(str((record.get("error") or {}).get("class", "unknown")))
             answer.input_tokens = usage.get("input_tokens")
@@ -187,6 +191,11 @@ class _Journal:
             answer.latency_s = (record.get("timing") or {}).get("latency")
         elif ok:
             self.ends.add(key, name, finish, new=not before)
+
+    def all_calls_added(self) -> None:
+        """The last line of calls.jsonl was taken: what was built on is known now, wherever it stands."""
+        for key, built_on in self._built_on_later.items():
+            self.answers[key].built_on_finish = worst(map(self._end, built_on))
 
     def _end(self, key: str) -> str | None:
         """How the reply to a call ended, as it stands on record now: a call comes after what it builds on."""
@@ -282,6 +291,7 @@ def build_results(run_dir: Path, steps: Collection[str], starts: Sequence[float]
     journal = _Journal(steps, starts)
     for name, record in _entries(run_dir / CALLS, "status", "run the job again with --repair to set such lines aside"):
         journal.add_call(name, record)
+    journal.all_calls_added()
     for name, grade in _entries(run_dir / GRADES, "verdict", "delete the file and run the job again to remake it"):
         journal.add_grade(name, grade)
     rows = journal.ordered()

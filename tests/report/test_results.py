@@ -222,6 +222,13 @@ def test_an_answer_on_an_answer_and_a_hint_asked_again_count_as_they_stood_when_
     assert [row["built_on_finish"] for row in run.results()] == ["cut", "whole", "filtered"]
 
 
+def test_a_hint_that_was_lost_and_asked_again_stands_behind_the_answer_that_is_built_on_it(run: RunFolder) -> None:
+    run.answer("p1", "1b", "correct", sample=0, built_on=["p1|hint|hint:tailored|model:maverick"])
+    assert hint(run, "p1", "cut") == "p1|hint|hint:tailored|model:maverick"
+    build(run)
+    assert [row["built_on_finish"] for row in run.results()] == ["cut"]
+
+
 def test_replies_that_others_build_on_are_counted_by_step_model_and_tags(run: RunFolder) -> None:
     ends = ["whole", "cut", "cut", "filtered", None]
     keys = [hint(run, f"p{at}", finish, sample=at % 2) for at, finish in enumerate(ends)]

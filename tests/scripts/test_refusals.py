@@ -47,7 +47,9 @@ class Made:
     def __init__(self, cases: Any, audit: Any) -> None:  # noqa: ANN401 (scripts' names)
         self.cases = cases
         self.audit = audit
-        self.records: dict[str, dict[str, Any]] = {key: {"key": key, "status": "ok"} for key in KEYS}
+        self.records: dict[str, dict[str, Any]] = {
+            key: {"key": key, "status": "ok", "reply": {"text": "A hint."}} for key in KEYS
+        }
         self.ledger = [self.entry(key, t=n / 10) for n, key in enumerate(KEYS)]
 
     def entry(self, key: str, fault: str | None = None, status: int = 200, t: float = 0.0, tokens: int = 9) -> Any:  # noqa: ANN401
