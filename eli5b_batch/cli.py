@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import io
+import math
 import re
 import sys
 from pathlib import Path
@@ -146,6 +147,8 @@ def run_command(
     """
     if display not in ("auto", "live", "plain", "none"):
         raise typer.BadParameter(f"{display!r} is not auto, live, plain or none", param_hint="--display")
+    if math.isnan(grace):  # no comparison refuses it, so that most versions of typer let it through
+        raise typer.BadParameter("nan is no number of seconds", param_hint="'--grace'")
     patience = {
         "grace_s": grace,
         "stop_after_s": _seconds(stop_after, "--stop-after") if stop_after else None,

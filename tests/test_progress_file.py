@@ -155,9 +155,14 @@ async def test_written_also_when_the_run_is_cancelled(tmp_path: Path) -> None:
         (b"[1]", "schema 1"),
         (b'{"schema": 2}', "schema 1"),
         (b'{"schema": 1, "run": "quick"}', "lacks accuracy, cost"),
-        (orjson.dumps({**snapshot(), "slots": 3}), "lacks slots: something"),
-        (orjson.dumps({**snapshot(), "slots": [3]}), "lacks slots: something"),
-        (orjson.dumps({**snapshot(), "providers": [{}]}), "lacks providers.concurrency, providers.in_flight"),
+        # Named, since a snapshot holds this process's id, and every process that collects tests must name them alike.
+        pytest.param(orjson.dumps({**snapshot(), "slots": 3}), "lacks slots: something", id="slots a number"),
+        pytest.param(orjson.dumps({**snapshot(), "slots": [3]}), "lacks slots: something", id="a slot a number"),
+        pytest.param(
+            orjson.dumps({**snapshot(), "providers": [{}]}),
+            "lacks providers.concurrency, providers.in_flight",
+            id="an empty provider",
+        ),
     ],
 )
 def test_what_can_not_be_read_is_one_sentence(tmp_path: Path, content: bytes | None, words: str) -> None:

@@ -74,8 +74,18 @@ async def test_the_next_start_ends_what_a_killed_run_has_left(
 def stranger() -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """A process in a session of its own that carries a token, and that token."""
     token = uuid.uuid4().hex
-    process = subprocess.Popen(["/bin/sleep", "600"], start_new_session=True, env={"ELI5B_SERVER": token})
-    with process:
+    with subprocess.Popen(
+        ["/bin/cat"],
+        start_new_session=True,
+        env={"ELI5B_SERVER": token},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        process.stdout.readline()  # a process that has only just been started shows no environment yet
         yield process, token
         process.kill()
 
