@@ -22,6 +22,8 @@ POLL_S: Final = 0.05
 DEATH_S: Final = 2.0
 """The dying give their memory back, which takes a moment; one that hangs in a driver never does."""
 _DEATH_POLL_S: Final = 0.005
+_LOOKS: Final = 100
+_LOOK_S: Final = 0.002
 _SLACK_S: Final = 5.0
 """Start times are told relative to the clock of the machine, which may be corrected in between."""
 
@@ -47,10 +49,20 @@ def _belongs(process: psutil.Process, leader: int, started: float, token: str) -
         return bool(
             os.getsid(process.pid) == leader
             and process.create_time() >= started - _SLACK_S
-            and process.environ().get(TOKEN) == token
+            and _environment(process).get(TOKEN) == token
         )
     except (psutil.Error, OSError):  # gone, or somebody else's
         return False
+
+
+def _environment(process: psutil.Process) -> dict[str, str]:
+    """Its variables. One that is just becoming another program shows none for a moment, and is looked at again."""
+    for _ in range(_LOOKS):
+        variables: dict[str, str] = process.environ()
+        if variables or not is_running(process):
+            break
+        time.sleep(_LOOK_S)
+    return variables
 
 
 def listens(processes: Iterable[psutil.Process], port: int) -> bool:

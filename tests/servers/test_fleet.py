@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 import subprocess
 import sys
@@ -88,6 +89,31 @@ def stranger() -> Iterator[tuple[subprocess.Popen[bytes], str]]:
         process.stdout.readline()  # a process that has only just been started shows no environment yet
         yield process, token
         process.kill()
+
+
+async def test_a_process_that_is_just_becoming_another_program_is_found(
+    tmp_path: Path, stranger: tuple[subprocess.Popen[bytes], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process, token = stranger
+    on_record(tmp_path, pid=process.pid, started=started_at(process.pid), token=token)
+    looks, really = itertools.count(), psutil.Process.environ
+
+    def environ(looked_at: psutil.Process) -> dict[str, str]:
+        becoming = looked_at.pid == process.pid and next(looks) < 2
+        return {} if becoming else really(looked_at)
+
+    monkeypatch.setattr(psutil.Process, "environ", environ)
+    assert await end_leftovers(tmp_path, patience_s=60) == 1
+
+
+async def test_a_process_without_any_variable_is_no_server(tmp_path: Path) -> None:
+    with subprocess.Popen(["/bin/sleep", "600"], start_new_session=True, env={}) as process:  # noqa: ASYNC220 (nothing else is on the loop)
+        try:
+            on_record(tmp_path, pid=process.pid, started=started_at(process.pid), token="abc")
+            assert await end_leftovers(tmp_path) == 0
+            assert process.poll() is None
+        finally:
+            process.kill()
 
 
 def on_record(folder: Path, **row: object) -> None:
