@@ -167,6 +167,7 @@ class RunCalls:
         self._wall = wall
         self._observe = observe
         self._futility: Futility[tuple[dict[str, Any], _Earlier]] = Futility()
+        self._futile: Eli5bError | None = None
         self._open: dict[str, asyncio.Future[Recorded]] = {}
         self._keys_of: dict[str, list[str]] = {}
         self._sampling = {name: model.sampling.model_dump(exclude_none=True) for name, model in job.models.items()}
@@ -307,17 +308,23 @@ class RunCalls:
         else:
             step, model = call.step, call.model
             series = self._futility.failed(step, model, record["error"], (record, earlier))
+            if self._futile is not None and self._futile is self._stop.reason:  # it came home after the stop
+                self._keep(record, earlier)
         if not series or self._stop.reason is not None:
             return
-        for failed, before in series:
-            error = {**failed["error"], "attempts": before.attempts, "starts": before.starts, "kept": True}
-            self._journal.append({**failed, "cost_usd": 0.0, "usage": None, "timing": None, "error": error})
-        self._stop.ask(
-            ProviderRefusedError(
-                f"providers.{self._job.models[model].provider}: the last {len(series)} calls of step {step} to {model} "
-                f"failed alike, so others would too: {series[-1][0]['error']['message']}; they keep their attempts"
-            )
+        for failed, before in self._futility.open_series:
+            self._keep(failed, before)
+        self._futile = ProviderRefusedError(
+            f"providers.{self._job.models[model].provider}: the last {len(series)} calls of step {step} to {model} "
+            f"failed alike, so others would too: {series[-1][0]['error']['message']}; they keep their attempts"
         )
+        self._stop.ask(self._futile)
+
+    def _keep(self, failed: Mapping[str, Any], earlier: _Earlier) -> None:
+        """Write a refused call's record again, with the attempts and starts that it had before this start."""
+        if self._futility.counts(failed["error"]):
+            error = {**failed["error"], "attempts": earlier.attempts, "starts": earlier.starts, "kept": True}
+            self._journal.append({**failed, "cost_usd": 0.0, "usage": None, "timing": None, "error": error})
 
     def _record(
         self,

@@ -92,12 +92,13 @@ class ProviderDownError(ProviderError):
     """Every server of a provider has failed for too long; `last` is the newest failure of a call.
 
     `model` is given where a provider's servers serve different models: the one that none can serve any more.
+    `of_model` is said instead where servers work and a model is not served: what has been so with it.
     """
 
-    def __init__(self, down_s: float, last: CallError | None, model: str = "") -> None:
+    def __init__(self, down_s: float, last: CallError | None, model: str = "", *, of_model: str = "") -> None:
         nothing = f"no slot that serves {model}" if model else "nothing"
         super().__init__(
-            f"{nothing} has worked for {down_s:.0f} s, the last failure: {last or 'none told'}; "
+            f"{of_model or f'{nothing} has worked'} for {down_s:.0f} s, the last failure: {last or 'none told'}; "
             "the same command goes on once it works again (--give-up-after sets how long a run waits)"
         )
 
@@ -156,7 +157,7 @@ class RetryableError(CallError):
 
 
 class RateLimitedError(RetryableError):
-    """A 429.
+    """The host asks for patience: a 429, or what says the same.
 
     Args:
         message: one sentence.

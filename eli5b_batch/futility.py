@@ -22,6 +22,7 @@ _REFUSALS: Final = frozenset({"bad_request", "refused"})
 """Classes of failure in which a host refuses a model, an account or a field. A prompt that is too long, a filter, a
 repeat abort say something of one call only; what fails after retries is the breaker's business."""
 _EMPTY: Final = "empty_reply"
+_LIMITED: Final = 429
 
 
 @dataclass(slots=True)
@@ -54,9 +55,9 @@ class Futility(Generic[T]):
         Returns:
             The calls of the series, oldest first, where there are enough of them to stop the run; else nothing.
         """
-        error_class = str(error["class"])
-        if error_class not in _REFUSALS and error_class != _EMPTY:
+        if not self.counts(error):
             return []
+        error_class = str(error["class"])
         cause = cause_of(error_class, str(error["message"]))
         series = self._series.get((step, model))
         if series is None or series.cause != cause:
@@ -64,6 +65,16 @@ class Futility(Generic[T]):
         series.calls.append(call)
         del series.calls[:-SERIES]
         return self.series(step, model)
+
+    @staticmethod
+    def counts(error: Mapping[str, object]) -> bool:
+        """Whether a failure may be every call's; a 429 that no wait helps is one prompt's, as others are answered."""
+        return error["class"] in _REFUSALS | {_EMPTY} and error.get("status") != _LIMITED
+
+    @property
+    def open_series(self) -> list[T]:
+        """The calls of every series, long or short."""
+        return [call for series in self._series.values() for call in series.calls]
 
     def series(self, step: str, model: str) -> list[T]:
         """The calls of a series that is long enough to stop the run; else nothing.

@@ -143,7 +143,7 @@ def _api_clients(
             name,
             base_url,
             secrets=hidden,
-            key_env="the output of api_key_command" if member.api_key_command else member.api_key_env,
+            key_env="what api_key_command prints" if member.api_key_command else member.api_key_env,
             transport=transport,
             omit=member.omit or (),
             trace=provider.trace or urls is not None,

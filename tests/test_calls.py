@@ -355,6 +355,7 @@ async def test_five_calls_that_fail_alike_stop_the_run_with_the_hosts_sentence_a
         [*(field(n) for n in range(4)), "an answer", *(field(n) for n in range(4))],
         [CallError("bad_request", f"no field {name}") for name in "abcdefgh"],
         *([CallError(kind, "no") for _ in range(8)] for kind in ("context_overflow", "too_large", "filtered")),
+        [CallError("refused", "refused 6 times, others were answered: no", status=429) for _ in range(8)],
         *([BadReplyError(kind, "no") for _ in range(8)] for kind in ("not_done", "empty_reply")),
         [RetryableError("server_error", "no", status=500) for _ in range(24)],
     ],
@@ -378,6 +379,29 @@ async def test_empty_replies_stop_the_run_where_others_build_on_them(tmp_path: P
         await asyncio.wait_for(b.stop.asked(), 60)
         assert "5 calls of step hint to m failed alike" in str(b.stop.reason)
         task.cancel()
+
+
+async def test_calls_in_flight_when_the_run_stops_keep_their_attempts_too_whatever_their_step(tmp_path: Path) -> None:
+    for _ in range(4):  # start after start
+        backend = Backend(*map(field, range(100)))
+        backend.waiting.clear()  # all are sent before one comes back
+        with bench(tmp_path, backend) as b:
+            asks = [("answer", n) for n in range(13)] + [("hint", n) for n in range(3)]
+            tasks = [
+                asyncio.create_task(b.calls.call(PROBLEM, PROBLEM, "m", ASK, step=step, tags={"n": n}))
+                for step, n in asks
+            ]
+            while len(backend.requests) < len(asks):  # noqa: ASYNC110
+                await asyncio.sleep(0)
+            backend.waiting.set()
+            await b.stop.asked()
+            await b.stop.all_home()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            assert isinstance(b.stop.reason, ProviderRefusedError)
+    newest = {record["key"]: record["error"] for record in read_records(tmp_path / "calls.jsonl")}
+    assert [(error["attempts"], error["starts"]) for error in newest.values()] == [(0, 0)] * 16
 
 
 async def test_a_reply_without_text_is_never_pasted_into_a_prompt(tmp_path: Path) -> None:

@@ -172,7 +172,7 @@ SENTENCES: Final = (
         Meaning.CREDIT, _UNSURE | _LIMIT, r"spending limit", "xAI, 403: warp#14867; Fireworks: pollinations#12136"
     ),
     _sentence(
-        Meaning.CREDIT, _UNSURE | _LIMIT, r"(?:any|all available|out of|no) credits", "xAI, 403: xai_conversation#7"
+        Meaning.CREDIT, _UNSURE | _LIMIT, r"\b(?:any|all available|out of|no) credits\b", "xAI, 403: xai_conversation#7"
     ),
     _sentence(Meaning.CREDIT, _UNSURE | _LIMIT, r"credit balance is too low", "Anthropic, 400: errors"),
     _sentence(
@@ -188,7 +188,12 @@ SENTENCES: Final = (
     _sentence(Meaning.MODEL, _UNSURE, r"model not exist", "DeepSeek, 400"),
     _sentence(Meaning.LATER, _UNSURE, r"usage limits?\b.{0,40}regain access", "Anthropic, 400: claude-code#38035"),
     _sentence(Meaning.LATER, _UNSURE, _ALLOCATION, 'Cloudflare Workers AI: "your daily free allocation"'),
-    _sentence(Meaning.WAIT, _UNSURE, r"rate.?limit|too many requests", "gateways, as 400, 403 or in a 200"),
+    _sentence(
+        Meaning.WAIT,
+        _UNSURE,
+        r"\brate.?limit(?:s|ed|ing)?\b|\btoo many requests\b",
+        "gateways, as 400, 403 or in a 200",
+    ),
     _sentence(Meaning.TROUBLE, _UNSURE, r"overloaded|temporarily unavailable", "gateways, as 400 or 403"),
 )
 

@@ -31,13 +31,14 @@ _NAMES: Final = (
 )
 _SCOPES: Final[dict[str, Scope]] = {"requests": "requests", "req": "requests", "tokens": "tokens"}
 _WINDOWS: Final = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0, "month": 30 * 86400.0}
+_LONGEST_PAUSE_S: Final = 3600.0
 _MINUTE: Final = 60.0
 
 _PER_SECOND: Final[dict[Scope, tuple[str, str]]] = {
     "requests": ("x-ratelimit-limit", "x-ratelimit-limit-dynamic"),
     "tokens": ("x-tokenlimit-limit", "x-tokenlimit-limit-dynamic"),
 }
-"""Together's limits, per second; the dynamic twin, where there is one, is what holds now."""
+"""Together's limits, per second; of a limit and its dynamic twin the smaller holds."""
 
 
 class Limit(NamedTuple):
@@ -93,7 +94,9 @@ def advice(headers: Mapping[str, str], wall: Callable[[], float]) -> Advice | No
         )
         for scope, names in _PER_SECOND.items()
     }
-    pauses = [limit.reset_s for limit in limits if limit.scope and limit.is_used_up and limit.reset_s]
+    # One of more than an hour is a quota's: the next call brings the refusal that says so, and ends the run.
+    resets = [limit.reset_s for limit in limits if limit.scope and limit.is_used_up and limit.reset_s]
+    pauses = [reset_s for reset_s in resets if reset_s <= _LONGEST_PAUSE_S]
     advice = Advice(rates["requests"], rates["tokens"], max(pauses, default=None))
     return None if advice == Advice() else advice
 

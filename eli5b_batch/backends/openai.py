@@ -161,13 +161,15 @@ class OpenAIBackend:
         """The failure of a reply that an error ended: class `broken` if some of it came, else what the error says."""
         refusal = refusals.read_inner(response, completion.error, model, self._wall)
         failure = self._failure(refusal, model)
-        if not isinstance(failure, CallError):
-            return failure
         reply = completion.reply
-        failure.partial = replies.partial(reply)
-        if refusal.meaning is Meaning.TROUBLE and (reply.text or any(reply.usage.values())):
+        # Half a text is kept also where the account is refused: the next call brings that refusal by itself.
+        came = reply.text if not isinstance(failure, CallError) else reply.text or any(reply.usage.values())
+        if came and (refusal.meaning is Meaning.TROUBLE or not isinstance(failure, CallError)):
+            partial = replies.partial(reply)
             message = f"the reply broke off in the middle: {failure}"
-            return RetryableError("broken", message, status=refusal.status, partial=failure.partial)
+            return RetryableError("broken", message, status=refusal.status, partial=partial)
+        if isinstance(failure, CallError):
+            failure.partial = replies.partial(reply)
         return failure
 
     def _failure(self, refusal: Refusal, model: str) -> CallError | ProviderRefusedError:

@@ -1,7 +1,8 @@
 """One reading of every refusal: this call, this model, this account, wait, later today, or the host in trouble.
 
-Must not know: protocols, hosts by name. A pure function of a response, the model asked for and a clock. What the typed
-body says goes before what hosts are known to say, and both before what the status alone would mean.
+Must not know: protocols, hosts by name. A pure function of a response, the model asked for and a clock. 401, 402, 404
+and 410 say all there is to say. Else a few sentences that are known to overrule are heeded first, then the typed names
+in the body, then what hosts are known to say, and last what the status alone would mean.
 """
 
 from __future__ import annotations

@@ -168,17 +168,20 @@ class Account:
             self._window.answered(self._clock() - mark.at, self.in_flight + 1, paced=paced)
         else:
             self.breaker.gave_up(probe=mark.probe)
-        if of_model is not None and not isinstance(failure, RateLimitedError):
-            of_model.came_back(mark.model_probe, says_nothing=is_stall(failure) or (tokens is None and failure is None))
+        known = self._of_model.get(place.need.model)
+        if known is not None and not isinstance(failure, RateLimitedError):
+            known.came_back(mark.model_probe, says_nothing=is_stall(failure) or (tokens is None and failure is None))
 
     def _heed(self, advice: Advice, model: str) -> None:
         """Limits in headers are the account's, unless those of another model differ: then each model has its own."""
         self._advised[model] = advice._replace(pause_s=None)
         if not self._several_models or len(set(self._advised.values())) == 1:
+            for known in self._of_model.values():
+                known.allowance.heed(_NO_LIMITS)
             self._whole.heed(advice)
             return
-        for other, known in self._advised.items():
-            self._known(other).allowance.heed(known)
+        for other, limits in self._advised.items():
+            self._known(other).allowance.heed(limits)
         self._whole.heed(_NO_LIMITS)
         if advice.pause_s is not None:
             self._known(model).allowance.heed(Advice(pause_s=advice.pause_s))

@@ -6,6 +6,8 @@ Must not know: HTTP, queues, retries, windows, outages. Nothing here waits: `due
 from __future__ import annotations
 
 import math
+from collections import deque
+from copy import copy
 from typing import TYPE_CHECKING, Final
 
 from eli5b_batch.dispatch.control import RateControl
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 _LONGEST_PAUSE_S: Final = 3600.0
 """A longer wait is told of a quota, and ends the run."""
+_REMEMBERED: Final = 64
 _CLEARED: Final = 20
 """Answers after which a refusal that stayed alone is taken to have been that call's own."""
 
@@ -59,6 +62,8 @@ class Allowance:
         self._paused_until = -math.inf
         self._doubted: Need | None = None
         self._answers = 0
+        self._cut_for: deque[tuple[Need, RateControl, RateControl]] = deque(maxlen=_REMEMBERED)
+        """The last cuts: the call refused, the limit cut, and a copy of it from before."""
         self.cuts = 0
         """How often a 429 has said something new: a call remembers the number it was sent under."""
 
@@ -113,13 +118,24 @@ class Allowance:
             failure.scope is None and self.tokens.known and not self.requests.known
         )
         limited = self.tokens if by_tokens else self.requests
+        if not news:
+            self._clear(need)
         credible = news and self._is_credible(limited, need)
+        if credible:
+            self._cut_for.append((need, limited, copy(limited)))
         self.requests.refused(1.0, news=credible and not by_tokens)
         self.tokens.refused(need.tokens, news=credible and by_tokens)
         if credible:
             self.cuts += 1
         if news and failure.retry_after:
             self._pause(failure.retry_after)
+
+    def _clear(self, need: Need) -> None:
+        """A call is refused again: a cut that was made for it is taken back, as it is likely to be its own doing."""
+        for one in [one for one in self._cut_for if one[0] is need]:
+            self._cut_for.remove(one)
+            _, limited, before = one
+            limited.take_back(before)
 
     def _is_credible(self, limited: RateControl, need: Need) -> bool:
         """Whether this refusal says something of the limits, and not of the refused call alone."""

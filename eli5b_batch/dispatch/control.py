@@ -189,6 +189,14 @@ class RateControl:
     def _mark(self, now: float) -> None:
         self._marked_at, self._let_through, self._sends = now, 0.0, 0
 
+    def take_back(self, before: RateControl) -> None:
+        """The last cut was made for a call that is refused by itself: go on as `before`, a copy made then."""
+        if before.rate() > self.rate():
+            for name in ("_ceiling", "_seen", "_best", "_rate", "_from", "_creep", "_grown_s"):
+                setattr(self, name, getattr(before, name))
+            self._mark(self._clock())
+            self._note()
+
     def hold(self) -> None:
         """A 503 or a time-out: no growth for a while, and no cut."""
         self._hold_until = self._clock() + _HOLD_S

@@ -338,7 +338,7 @@ class Dispatcher:
         if (paused_s := figures.get("paused_s")) is not None and paused_s >= 1:
             return f"the end of a pause that the host asks for, in {paused_s:.0f} s"
         if self.refused.waiting:
-            return f"the next try of {self.refused.waiting} calls that were refused with 429s"
+            return f"the next try of calls that were refused with 429s: {self.refused.waiting}"
         if self.retry_waiting:
-            return f"the next try of {self.retry_waiting} calls that failed"
+            return f"the next try of calls that failed: {self.retry_waiting}"
         return None

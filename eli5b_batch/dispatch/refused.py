@@ -109,6 +109,8 @@ class RefusedCalls:
         """It has its outcome, or was cancelled."""
         self._under_way[refusals.model] -= 1
         self._refused[refusals.model] -= bool(refusals.by_account)
+        if not self._refused[refusals.model]:
+            self._since.pop(refusals.model, None)
 
     def answered(self, account: str, model: str) -> None:
         """A call of this model was answered."""
@@ -143,7 +145,8 @@ class RefusedCalls:
         self._since.setdefault(refusals.model, self._clock())
         if not self._is_final(own, refusals.model):
             return failure
-        return CallError("refused", f"refused {own.times} times, others were not: {failure}", status=429)
+        served = ", others were answered" if own.last.since(own.first).are_served else ""
+        return CallError("refused", f"refused {own.times} times{served}: {failure}", status=failure.status)
 
     def _is_final(self, own: _Refused, model: str) -> bool:
         """Whether no wait will help this call: six 429s, while six others and more than were refused were answered.
@@ -180,15 +183,23 @@ class RefusedCalls:
         if any(own.last.since(own.first).are_served for own in refusals.by_account.values()):
             await self._sleep(_SERVED_WAIT_S, failure, refusals.model)
             return
-        waker = self._waker(refusals.model)
         await self._sleep(_FIRST_WAIT_S, failure, refusals.model)
         longest = doubling(_FIRST_WAIT_S, refusals.times - 1, _LONGEST_WAIT_S)
-        await self._sleep(longest - _FIRST_WAIT_S, failure, refusals.model, waker=waker)
+        if longest <= _FIRST_WAIT_S:
+            return
+        waker = self._waker(refusals.model)
+        try:
+            await self._sleep(longest - _FIRST_WAIT_S, failure, refusals.model, waker=waker)
+        finally:
+            waker.cancel()
 
     def _waker(self, model: str) -> asyncio.Future[None]:
         """Done when six more calls of the model have been answered."""
         waker: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._wakers.setdefault(model, deque()).append((self._answers[model] + _ENOUGH, waker))
+        wakers = self._wakers.setdefault(model, deque())
+        while wakers and wakers[0][1].done():
+            wakers.popleft()
+        wakers.append((self._answers[model] + _ENOUGH, waker))
         return waker
 
     async def _sleep(
@@ -199,9 +210,8 @@ class RefusedCalls:
             since = self._since.get(model)
             allowed = math.inf if since is None else since + self._give_up_after_s - self._clock()
             if since is not None and allowed <= TICK_S:
-                raise ProviderDownError(self._clock() - since, failure)
-            pause = asyncio.ensure_future(asyncio.sleep(min(left, allowed)))
-            try:
-                await asyncio.wait({pause, *filter(None, [waker])}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                pause.cancel()
+                raise ProviderDownError(self._clock() - since, failure, of_model=f"{model} has got nothing but 429s")
+            if waker is None:
+                await asyncio.sleep(min(left, allowed))
+            else:
+                await asyncio.wait({waker}, timeout=min(left, allowed))

@@ -209,6 +209,25 @@ def test_limits_in_headers_are_a_models_own_where_those_of_another_model_differ(
     assert account.model_due_in(small) > 0.5
     assert account.model_due_in(large) == 0
     assert account.due_in(0) < 0.2
+    for model in (small, large):
+        finish(account, account.start(model), tokens=10, advice=Advice(requests_per_s=50.0))
+    assert limit(account) == 3000
+    clock.now += 5
+    assert account.model_due_in(small) == 0
+
+
+def test_the_cut_that_a_call_made_is_taken_back_when_it_is_refused_while_others_are_answered() -> None:
+    clock = Clock()
+    account = new_account(clock, requests_per_minute=60_000)
+    poisoned, other = Need("m", 0, 10.0), Need("m", 1, 10.0)
+    finish(account, account.start(other), too_many())
+    finish(account, account.start(poisoned), too_many())
+    assert limit(account) == pytest.approx(60_000 * 0.5 * 0.95)
+    clock.now += 1
+    place = account.start(poisoned)
+    place.suspect = True
+    finish(account, place, too_many())
+    assert limit(account) == 60_000
 
 
 @pytest.mark.parametrize("advice", [None, 0.0])

@@ -442,7 +442,7 @@ async def test_the_dashboard_sees_retries_and_the_last_error() -> None:
     await asyncio.sleep(0.01)
     assert desk.dispatcher.snapshot() == {
         "provider": "api", "in_flight": 0, "down_s": None, "retries": 1, "retry_waiting": 1,
-        "last_error": "no answer in time", "last_error_s": 0.0, "waiting_for": "the next try of 1 calls that failed",
+        "last_error": "no answer in time", "last_error_s": 0.0, "waiting_for": "the next try of calls that failed: 1",
     }  # fmt: skip
     await task
     assert desk.dispatcher.snapshot()["retry_waiting"] == 0

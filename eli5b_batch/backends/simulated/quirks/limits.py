@@ -98,7 +98,7 @@ LIMITS: Final[dict[str, Quirk]] = {
     ),
     "retry_after_duration": Quirk(
         "429 for as long as `Retry-After` says in minutes and seconds, such as `0m2s`",
-        "wire facts",
+        "made up",
         _tells("Retry-After", lambda scene: f"0m{math.ceil(scene.wait_s)}s"),
         lasts="wait",
     ),

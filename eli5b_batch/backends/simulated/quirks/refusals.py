@@ -178,7 +178,7 @@ REFUSALS: Final[dict[str, Quirk]] = {
     "status_202": Quirk(
         "202 without a body, once or twice", "NVIDIA", says(202, "", NVCF_STATUS="pending-evaluation"), lasts="passes"
     ),
-    "status_204": Quirk("204, once or twice", "wire facts", says(204, ""), lasts="passes"),
-    "status_425": Quirk("425, once or twice", "wire facts", refuses(425, "Too early", "server_error"), lasts="passes"),
+    "status_204": Quirk("204, once or twice", "made up", says(204, ""), lasts="passes"),
+    "status_425": Quirk("425, once or twice", "made up", refuses(425, "Too early", "server_error"), lasts="passes"),
 }
 """By name."""

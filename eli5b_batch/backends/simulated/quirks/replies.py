@@ -91,10 +91,10 @@ REPLIES: Final[dict[str, Quirk]] = {
     "nan_logprobs": Quirk(
         "NaN and -Infinity among the log-probabilities", "mlx-omni-server#56", _not_a_number, "reply", wires=BOTH
     ),
-    "bom": Quirk("a byte order mark before the body", "wire facts", _bom, "reply", wires=BOTH),
-    "latin1": Quirk("one byte of Latin-1 in the text", "wire facts", put(b"\xe9"), "reply", wires=BOTH),
+    "bom": Quirk("a byte order mark before the body", "made up", _bom, "reply", wires=BOTH),
+    "latin1": Quirk("one byte of Latin-1 in the text", "made up", put(b"\xe9"), "reply", wires=BOTH),
     "truncated_json": Quirk(
-        "the body ends in the middle of the text, once or twice", "wire facts", torn, "reply", "passes", BOTH
+        "the body ends in the middle of the text, once or twice", "made up", torn, "reply", "passes", BOTH
     ),
     "run_on": Quirk(
         "the text runs on, through a special token, into another turn",
@@ -107,7 +107,7 @@ REPLIES: Final[dict[str, Quirk]] = {
     "finish_abort": _broken("abort", "SGLang, vLLM"),
     "finish_insufficient_system_resource": _broken("insufficient_system_resource", "DeepSeek"),
     "finish_max_tokens": _cut("MAX_TOKENS", "qwen-code#9884"),
-    "finish_max_output_tokens": _cut("max_output_tokens", "wire facts"),
+    "finish_max_output_tokens": _cut("max_output_tokens", "made up"),
     "finish_model_length": _cut("model_length", "Mistral"),
     "finish_content_filter": _cut("content_filter", "OpenAI"),
     "repeat_limit_500": Quirk(
