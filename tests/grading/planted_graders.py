@@ -112,9 +112,13 @@ def _orphan() -> None:
 
 
 def _interrupt() -> None:
-    """Presses Ctrl-C at the process that asks, and keeps it waiting."""
-    os.kill(_asker(), signal.SIGINT)
-    _sleep()
+    """Presses Ctrl-C at the process that asks, and keeps it waiting.
+
+    A signal that comes just before that process begins to wait is noticed only when the wait is over: it is pressed again.
+    """
+    while True:
+        os.kill(_asker(), signal.SIGINT)
+        time.sleep(20)
 
 
 def _linger() -> None:

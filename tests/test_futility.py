@@ -1,0 +1,52 @@
+"""futility.py: which failures in a row stop a run, and which say something of one call only."""
+
+from __future__ import annotations
+
+import pytest
+
+from eli5b_batch.futility import SERIES, Futility
+
+
+def error(error_class: str = "bad_request", message: str = "no field 7", status: int | None = 400) -> dict[str, object]:
+    return {"class": error_class, "message": message, "status": status}
+
+
+def test_a_series_of_one_cause_is_returned_oldest_first_whatever_numbers_its_sentences_hold() -> None:
+    futility: Futility[int] = Futility()
+    series = [futility.failed("answer", "m", error(message=f"no field {n}"), n) for n in range(SERIES)]
+    assert series == [[]] * (SERIES - 1) + [list(range(SERIES))]
+
+
+def test_a_success_another_cause_another_step_and_another_model_each_begin_anew() -> None:
+    futility: Futility[int] = Futility()
+    for n in range(SERIES - 1):
+        assert futility.failed("answer", "m", error(), n) == []
+    assert futility.failed("hint", "m", error(), 10) == []
+    assert futility.failed("answer", "n", error(), 11) == []
+    assert futility.failed("answer", "m", error(message="another sentence"), 12) == []
+    assert futility.open_series == [12, 10, 11]
+    futility.succeeded("answer", "m")
+    assert futility.open_series == [10, 11]
+
+
+@pytest.mark.parametrize(
+    "one",
+    [error(kind) for kind in ("context_overflow", "too_large", "filtered", "not_done", "broken", "server_error")]
+    + [error("refused", "refused 6 times", status=429)],
+    ids=lambda one: str(one["class"]),
+)
+def test_what_says_something_of_one_call_only_never_counts_and_breaks_no_series(one: dict[str, object]) -> None:
+    futility: Futility[int] = Futility()
+    for n in range(SERIES - 1):
+        futility.failed("answer", "m", error(), n)
+    assert futility.failed("answer", "m", one, 20) == []
+    assert len(futility.failed("answer", "m", error(), 21)) == SERIES
+
+
+def test_empty_replies_count_once_others_are_known_to_build_on_them() -> None:
+    futility: Futility[int] = Futility()
+    for n in range(2 * SERIES):
+        assert futility.failed("hint", "m", error("empty_reply", "no content", None), n) == []
+    assert futility.series("hint", "m") == []
+    futility.builds_on("hint")
+    assert futility.series("hint", "m") == list(range(SERIES, 2 * SERIES))
