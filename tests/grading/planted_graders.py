@@ -114,7 +114,7 @@ def _orphan() -> None:
 def _interrupt() -> None:
     """Presses Ctrl-C at the process that asks, and keeps it waiting.
 
-    A signal that comes just before that process begins to wait is noticed only when the wait is over: it is pressed again.
+    It is pressed again: a signal that comes just before that process begins to wait is noticed only when the wait ends.
     """
     while True:
         os.kill(_asker(), signal.SIGINT)
