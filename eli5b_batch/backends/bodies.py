@@ -29,6 +29,8 @@ _MARKS: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
 _OPENING: Final = ("[", "{")
 _CLOSING: Final = ("]", "}")
 _DEEPEST: Final = 200
+_RECORD: Final = 50
+"""Levels that a record, and whatever holds that, may have around a value; orjson writes 254 in all."""
 _TITLE: Final = re.compile(r"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
 _AROUND: Final = "\ufeff\x00 \t\r\n"
 _HEAD: Final = 10_000
@@ -72,7 +74,9 @@ def read(body: bytes, declared: str = "") -> Any:  # noqa: ANN401 (JSON)
         UnreadableError: it holds none.
     """
     with contextlib.suppress(orjson.JSONDecodeError):  # read the long way below
-        return orjson.loads(body)
+        value = orjson.loads(body)
+        if _can_be_written(value):
+            return value
     text = text_of(body, declared).strip(_AROUND)
     try:
         return _value(text)
@@ -87,10 +91,22 @@ def read(body: bytes, declared: str = "") -> Any:  # noqa: ANN401 (JSON)
 
 def _value(text: str) -> Any:  # noqa: ANN401 (JSON)
     """The value of a text, without what is nested so deeply in it that it could be neither read nor written."""
+    with contextlib.suppress(RecursionError):  # how deep Python goes before it raises one is another in each version
+        value = _first_value(text)
+        if _can_be_written(value):
+            return value
+    return _first_value(_shallow(text))
+
+
+def _can_be_written(value: Any) -> bool:  # noqa: ANN401 (JSON)
+    """Whether orjson, which reads deeper than it writes, can write a value into a record of calls.jsonl."""
+    for _ in range(_RECORD):
+        value = [value]
     try:
-        return _first_value(text)
-    except RecursionError:
-        return _first_value(_shallow(text))
+        orjson.dumps(value)
+    except orjson.JSONEncodeError:
+        return False
+    return True
 
 
 def _shallow(text: str) -> str:
