@@ -23,22 +23,26 @@ _REFUSALS: Final = frozenset({"bad_request", "refused"})
 repeat abort say something of one call only; what fails after retries is the breaker's business."""
 _EMPTY: Final = "empty_reply"
 _LIMITED: Final = 429
+_CAUSES: Final = 100
+"""Causes that are told apart of one (step, model)."""
 
 
 @dataclass(slots=True)
 class _Series(Generic[T]):
-    """Failures in a row of one cause, at most `SERIES` of them."""
+    """The last failures of one cause since a success, at most `SERIES` of them."""
 
-    cause: str = ""
-    error_class: str = ""
+    error_class: str
     calls: list[T] = field(default_factory=list)
 
 
 class Futility(Generic[T]):
-    """Counts the failures in a row of each (step, model); `T` is whatever stands for a call."""
+    """Counts the failures of each (step, model) since its last success, by cause: one refusal may have two sentences.
+
+    `T` is whatever stands for a call.
+    """
 
     def __init__(self) -> None:
-        self._series: dict[tuple[str, str], _Series[T]] = {}
+        self._series: dict[tuple[str, str], dict[str, _Series[T]]] = {}
         self._built_on: set[str] = set()
 
     def builds_on(self, step: str) -> None:
@@ -59,11 +63,12 @@ class Futility(Generic[T]):
             return []
         error_class = str(error["class"])
         cause = cause_of(error_class, str(error["message"]))
-        series = self._series.get((step, model))
-        if series is None or series.cause != cause:
-            series = self._series[step, model] = _Series(cause, error_class)
+        causes = self._series.setdefault((step, model), {})
+        series = causes.setdefault(cause, _Series(error_class))
         series.calls.append(call)
         del series.calls[:-SERIES]
+        if len(causes) > _CAUSES:
+            del causes[next(iter(causes))]
         return self.series(step, model)
 
     @staticmethod
@@ -74,14 +79,14 @@ class Futility(Generic[T]):
     @property
     def open_series(self) -> list[T]:
         """The calls of every series, long or short."""
-        return [call for series in self._series.values() for call in series.calls]
+        return [call for causes in self._series.values() for series in causes.values() for call in series.calls]
 
     def series(self, step: str, model: str) -> list[T]:
         """The calls of a series that is long enough to stop the run; else nothing.
 
         Empty replies are failures of their own answers only, unless others build on them.
         """
-        series = self._series.get((step, model))
-        if series is None or len(series.calls) < SERIES:
-            return []
-        return series.calls if series.error_class != _EMPTY or step in self._built_on else []
+        for series in self._series.get((step, model), {}).values():
+            if len(series.calls) == SERIES and (series.error_class != _EMPTY or step in self._built_on):
+                return series.calls
+        return []

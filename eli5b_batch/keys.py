@@ -37,6 +37,8 @@ _MOST_BYTES: Final = 16_384
 _FLOOD_BYTES: Final = 1_000_000
 """More than any program has to say of a key."""
 _LONGEST_WORDS: Final = 200
+_SECRET_LENGTH: Final = 16
+_HIDDEN: Final = "***"
 
 
 @dataclass(frozen=True)
@@ -284,4 +286,11 @@ class _Listener(asyncio.SubprocessProtocol):
 def _last_words(complaints: str, secrets: Collection[str]) -> str:
     """The last line that is not empty, without secrets and without anything that a terminal would obey."""
     lines = ["".join(c if c.isprintable() else " " for c in line).strip() for line in complaints.split("\n")]
-    return mask(next(filter(None, reversed(lines)), ""), secrets)[:_LONGEST_WORDS]
+    words = next(filter(None, reversed(lines)), "").split(" ")
+    shown = " ".join(_HIDDEN if _looks_secret(word) else word for word in words)
+    return mask(shown, secrets)[:_LONGEST_WORDS]
+
+
+def _looks_secret(word: str) -> bool:
+    """Whether a word may be a key that nobody has seen yet: long, of letters and digits."""
+    return len(word) >= _SECRET_LENGTH and any(map(str.isdigit, word)) and any(map(str.isalpha, word))

@@ -24,9 +24,16 @@ def test_a_success_another_cause_another_step_and_another_model_each_begin_anew(
     assert futility.failed("hint", "m", error(), 10) == []
     assert futility.failed("answer", "n", error(), 11) == []
     assert futility.failed("answer", "m", error(message="another sentence"), 12) == []
-    assert futility.open_series == [12, 10, 11]
+    assert futility.open_series == [0, 1, 2, 3, 12, 10, 11]
     futility.succeeded("answer", "m")
     assert futility.open_series == [10, 11]
+
+
+def test_a_host_that_has_two_sentences_for_one_refusal_is_found_out_too() -> None:
+    futility: Futility[int] = Futility()
+    sentences = ("red is not allowed", "blue is not welcome")
+    series = [futility.failed("answer", "m", error("refused", sentences[n % 2], 403), n) for n in range(9)]
+    assert series == [[]] * 8 + [[0, 2, 4, 6, 8]]
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ def test_a_fresh_key_that_is_refused_ends_the_run_before_anything_is_made(
     code, out, err = cli(write(), "--display", "none")
     assert (code, out, host.runs) == (5, "", 1)
     assert err == (
-        "eli5b-batch: providers.api: the key was refused: set the output of api_key_command to a valid key "
+        "eli5b-batch: providers.api: the key was refused: set what api_key_command prints to a valid key "
         "(401: No valid API key was sent.)\n"
     )
     assert not (tmp_path / "outputs").exists()

@@ -24,16 +24,18 @@ class Content(NamedTuple):
 
 def read(content: object) -> Content:
     """A message's content; one part stands for a list of one."""
-    if isinstance(content, str):
-        return Content(content, "", {})
+    if (alone := _text_of(content)) and not isinstance(content, dict):
+        return Content(alone, "", {})
     texts, thoughts, refusals, others = [], [], [], []
     for part in as_list(content) or ([content] if isinstance(content, dict) else []):
         fields = as_object(part)
         kind = as_text(fields.get("type"))
         if isinstance(part, str):
             texts.append(part)
-        elif kind in _TEXTS or (not kind and as_text(fields.get("text"))):
-            texts.append(as_text(fields.get("text")))
+        elif (kind in _TEXTS or not kind) and (text := _text_of(fields)):
+            texts.append(text)
+        elif kind in _TEXTS and not fields.get("text") and fields.keys() <= {"type", "text"}:
+            continue  # a part without a text
         elif kind in _THOUGHTS:
             thoughts.append(_plain(fields.get(kind) or fields.get("text")))
         elif kind == "refusal":
@@ -42,6 +44,15 @@ def read(content: object) -> Content:
             others.append(part)
     kept = {"reasoning": "".join(thoughts), "parts": others}
     return Content("".join(texts), "".join(refusals), {name: value for name, value in kept.items() if value})
+
+
+def _text_of(value: object) -> str:
+    """A text, a number, or the text that an object holds under one of the usual names; else empty."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    fields = as_object(value)
+    inner = (fields.get("text"), fields.get("content"), fields.get("value"), as_object(fields.get("text")).get("value"))
+    return as_text(value) or next(filter(None, map(as_text, inner)), "")
 
 
 def _plain(thoughts: object) -> str:

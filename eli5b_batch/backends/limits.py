@@ -31,7 +31,7 @@ _NAMES: Final = (
 )
 _SCOPES: Final[dict[str, Scope]] = {"requests": "requests", "req": "requests", "tokens": "tokens"}
 _WINDOWS: Final = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0, "month": 30 * 86400.0}
-_LONGEST_PAUSE_S: Final = 3600.0
+_LONGEST_PAUSE_S: Final = 60.0
 _MINUTE: Final = 60.0
 
 _PER_SECOND: Final[dict[Scope, tuple[str, str]]] = {
@@ -94,9 +94,9 @@ def advice(headers: Mapping[str, str], wall: Callable[[], float]) -> Advice | No
         )
         for scope, names in _PER_SECOND.items()
     }
-    # One of more than an hour is a quota's: the next call brings the refusal that says so, and ends the run.
+    # A minute at most: this call was answered. If there is nothing left, the next is refused, and that says more.
     resets = [limit.reset_s for limit in limits if limit.scope and limit.is_used_up and limit.reset_s]
-    pauses = [reset_s for reset_s in resets if reset_s <= _LONGEST_PAUSE_S]
+    pauses = [min(reset_s, _LONGEST_PAUSE_S) for reset_s in resets]
     advice = Advice(rates["requests"], rates["tokens"], max(pauses, default=None))
     return None if advice == Advice() else advice
 

@@ -43,6 +43,7 @@ _STOPS: Final = {
 
 _KINDS: Final = {Meaning.KEY: KeyRefusedError, Meaning.LATER: QuotaError}
 _NO_RESET: Final = "resets at a time that the host does not tell"
+_PASSING: Final = frozenset({Meaning.TROUBLE, Meaning.WAIT})
 _OF_THE_ACCOUNT: Final = frozenset({Meaning.KEY, Meaning.CREDIT, Meaning.ACCOUNT})
 _AT_THE_START: Final = {401: Meaning.KEY, 402: Meaning.CREDIT}
 """Refusals that are believed at the start also where they come as a page."""
@@ -90,7 +91,7 @@ class OpenAIBackend:
         body = openai_body(request, self._omit)
         headers = {CALL_HEADER: request.key} if self._trace else None
         response = self._guarded(await self._transport.post(f"{base_url}/chat/completions", body, headers, deadline_s))
-        reply = self._read_reply(response, request.model)
+        reply = self._read_reply(response, request)
         reply.advice = limits.advice(response.headers, self._wall)
         return reply
 
@@ -143,14 +144,15 @@ class OpenAIBackend:
                     "is base_url right?"
                 )
 
-    def _read_reply(self, response: Response, model: str) -> ChatReply:
+    def _read_reply(self, response: Response, request: ChatRequest) -> ChatReply:
         """The reply that a response holds, or why it holds none."""
+        model, asked = request.model, [message["content"] for message in request.messages]
         if response.status not in _OK:
-            raise self._failure(refusals.read(response, model, self._wall), model)
+            raise self._failure(refusals.read(response, model, self._wall, asked), model)
         body = response.json() if response.status == HTTPStatus.OK else _json_or_none(response)
         completion = completions.read(body)
         if completion is None and (response.status != HTTPStatus.OK or refusals.is_complaint(body)):
-            raise self._failure(refusals.read(response, model, self._wall), model)
+            raise self._failure(refusals.read(response, model, self._wall, asked), model)
         if completion is None:
             raise response.unreadable(f"the reply is not a chat completion: {response.excerpt()}")
         if completion.error:
@@ -164,7 +166,7 @@ class OpenAIBackend:
         reply = completion.reply
         # Half a text is kept also where the account is refused: the next call brings that refusal by itself.
         came = reply.text if not isinstance(failure, CallError) else reply.text or any(reply.usage.values())
-        if came and (refusal.meaning is Meaning.TROUBLE or not isinstance(failure, CallError)):
+        if came and (refusal.meaning in _PASSING or not isinstance(failure, CallError)):
             partial = replies.partial(reply)
             message = f"the reply broke off in the middle: {failure}"
             return RetryableError("broken", message, status=refusal.status, partial=partial)

@@ -17,7 +17,7 @@ from eli5b_batch.backends.values import as_object, as_text
 from eli5b_batch.errors import BadReplyError, CallError, RateLimitedError, RetryableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from eli5b_batch.backends.complaints import Complaint
     from eli5b_batch.backends.limits import Scope
@@ -50,6 +50,7 @@ _LIMIT: Final = re.compile(r"\blimit:?\s?(\d[\d,]*)", re.IGNORECASE)
 _REQUESTED: Final = re.compile(r"\brequested:?\s?(\d[\d,]*)", re.IGNORECASE)
 _LONGEST: Final = 4000
 _SHORTEST_NAME: Final = 3
+_SHORTEST_LINE: Final = 8
 
 
 class Refusal(NamedTuple):
@@ -84,27 +85,31 @@ def is_complaint(body: object) -> bool:
     return bool(failed) or untyped or complaints.read(body).status is not None
 
 
-def read(response: Response, model: str, wall: Callable[[], float]) -> Refusal:
+def read(response: Response, model: str, wall: Callable[[], float], asked: Sequence[str] = ()) -> Refusal:
     """What a response that is no reply means.
 
     Args:
         response: the whole of it.
         model: the one asked for.
         wall: unix time, where the response has no date.
+        asked: the texts that were sent: some hosts repeat them, and what a prompt says is no word of the host's.
     """
     try:
         body = response.json()
     except RetryableError:  # a text, or a page
         body = response.text[:_LONGEST]
-        is_page = response.is_page
+        is_page, is_json = response.is_page, False
     else:
-        is_page = False
-    return _read(response, complaints.Complaint() if is_page else complaints.read(body), model, wall, is_page=is_page)
+        is_page, is_json = False, True
+    complaint = complaints.Complaint() if is_page else complaints.read(body)
+    words = complaint.sentence or ("" if is_page or is_json else response.text[:_LONGEST])
+    return _read(response, complaint, _without(words, asked), model, wall, is_page=is_page)
 
 
 def read_inner(response: Response, error: object, model: str, wall: Callable[[], float]) -> Refusal:
     """What an error means that stands inside of a reply, as OpenRouter puts it into a choice."""
-    return _read(response, complaints.read({"error": error}), model, wall)
+    complaint = complaints.read({"error": error})
+    return _read(response, complaint, complaint.sentence, model, wall)
 
 
 def call_error(refusal: Refusal, who: str) -> CallError | None:
@@ -121,7 +126,13 @@ def call_error(refusal: Refusal, who: str) -> CallError | None:
 
 
 def _read(
-    response: Response, complaint: Complaint, model: str, wall: Callable[[], float], *, is_page: bool = False
+    response: Response,
+    complaint: Complaint,
+    words: str,
+    model: str,
+    wall: Callable[[], float],
+    *,
+    is_page: bool = False,
 ) -> Refusal:
     now = spans.server_time(response.headers, wall)
     scope = _scope(complaint)
@@ -129,7 +140,6 @@ def _read(
     status, answer = response.status, str(response.status)
     if complaint.status and complaint.status != status and (status in _OK or status == _BAD_REQUEST):
         status, answer = complaint.status, f"{answer} with error {complaint.status}"
-    words = complaint.sentence or ("" if is_page else response.text[:_LONGEST])
     sentence = response.headers.get("location", "nowhere") if status in _REDIRECT else complaint.sentence
     meaning = _page_meaning(status) if is_page else _meaning(status, complaint, words, wait_s)
     if meaning is Meaning.TROUBLE:  # its limits are filled again at some time, which says nothing of its trouble
@@ -144,6 +154,14 @@ def _read(
         _mentions(model, complaint),
         _resets(wait_s, now),
     )
+
+
+def _without(words: str, asked: Sequence[str]) -> str:
+    """What a host says, without the lines of the prompt that it repeats."""
+    for line in {line.strip() for text in asked for line in text.splitlines()}:
+        if len(line) >= _SHORTEST_LINE:
+            words = words.replace(line, " ")
+    return words
 
 
 def _page_meaning(status: int) -> Meaning:

@@ -56,13 +56,20 @@ _MOMENT: Final = re.compile(
 )
 """`You will regain access on 2026-04-01 at 00:00 UTC` (anthropics/claude-code#38035)."""
 
+_EARLIEST: Final = 946_684_800.0
+_LATEST: Final = 4_102_444_800.0
+"""The years 2000 to 2100, unix seconds."""
+
 _LONGEST_SENTENCE: Final = 4000
 
 
 def server_time(headers: Mapping[str, str], wall: Callable[[], float]) -> float:
-    """Unix seconds when a response was made, by its own clock: what its dates are to be measured against."""
+    """Unix seconds when a response was made, by its own clock: what its dates are to be measured against.
+
+    A clock that shows another century is not believed.
+    """
     date = unix_time(as_text(headers.get("date")))
-    return wall() if date is None else date
+    return date if date is not None and _EARLIEST < date < _LATEST else wall()
 
 
 def seconds(value: object, now: float, unit_s: float = 1.0) -> float | None:

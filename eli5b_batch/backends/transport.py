@@ -61,10 +61,14 @@ class Response(NamedTuple):
             raise self.unreadable(f"the server answered {self.status} with {error}: {self.excerpt()}") from None
 
     def unreadable(self, reason: str) -> RetryableError:
-        """The failure of a reply that can't be read: it is worth asking for again, and kept as far as it goes."""
+        """The failure of a reply that can't be read: it is worth asking for again, and kept as far as it goes.
+
+        A page for people is no reply of the host's: something on the way is in trouble, or wants a login.
+        """
         kept = mask(self.text[:_KEPT], self.secrets)
+        kind = "server_error" if self.is_page else "bad_reply"
         return RetryableError(
-            "bad_reply", self.quote(reason), status=self.status, partial={"reply": {"text": "", "body": kept}}
+            kind, self.quote(reason), status=self.status, partial={"reply": {"text": "", "body": kept}}
         )
 
     def excerpt(self, length: int = 120) -> str:

@@ -48,6 +48,9 @@ _HOLD_S: Final = 5.0
 _FLOOR: Final = 0.1
 """The rate never falls below this share of the limit that is known, or was ever seen."""
 
+_LEAST_NAMED: Final = 1 / 60
+"""A limit in headers counts as one request a minute at least, and one of tokens as the least rate."""
+
 _HISTORY: Final = 240
 
 
@@ -135,8 +138,8 @@ class RateControl:
         return self._first * math.exp2(min(self._grown_s / _SEARCH_DOUBLING_S, _LONGEST_DOUBLING))
 
     def says(self, limit: float) -> None:
-        """A reply's headers name the limit; the job's own stays the most."""
-        ceiling = min(limit, self._told or math.inf)
+        """A reply's headers name the limit; the job's own stays the most. None is so low that nothing goes on."""
+        ceiling = min(max(limit, _LEAST_NAMED if self._least == 1.0 else self._least), self._told or math.inf)
         if not self._adaptive or ceiling == self._ceiling:
             return
         self._ceiling = ceiling

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import math
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from eli5b_batch.dispatch.budget import Budget, cost, worst_cost
@@ -37,6 +38,10 @@ _BACKOFF_S: Final = 0.5
 _LONGEST_BACKOFF_S: Final = 60.0
 _MAY_BE_BILLED: Final = frozenset({"timeout", "connection", "bad_reply", "empty_reply", "not_done", "broken"})
 """Classes of failure after which the server may have done, and billed, the work; what it refused it has not billed."""
+
+_ABSURD: Final = 10
+_OVERHEAD: Final = 100_000
+"""Tokens of both sides are at most ten times the characters of the prompt and `max_tokens`, and what a host adds."""
 
 _OUTAGE: Final = frozenset({502, 503, 504, 520, 521, 522, 523, 524, 529})
 _EXCUSED: Final = 4
@@ -100,7 +105,8 @@ class _Tries:
         """Whether a failure is the server's rather than the call's: it was not reached, or is known to be down."""
         if not isinstance(error, RetryableError):
             return False
-        down = error.kind == "connection" or error.status in _OUTAGE
+        is_page = error.kind == "server_error" and error.status == HTTPStatus.OK
+        down = error.kind == "connection" or error.status in _OUTAGE or is_page
         return error.unsent or (down and self.capacity.is_down(place))
 
 
@@ -219,7 +225,7 @@ class Dispatcher:
                     outcome = await self._attempt(request, place, price, worst, longest)
                     failure = outcome.error
                     if failure is None:
-                        self._learn(speed, size, outcome, request.model)
+                        self._learn(speed, size, outcome, request)
                     elif isinstance(failure, RateLimitedError):
                         outcome.error = self.refused.count(tries.refusals, place.slot or "", failure)
                     else:
@@ -234,11 +240,11 @@ class Dispatcher:
             if failure is not None:
                 await self._before_next_try(failure, tries, place)
 
-    def _learn(self, speed: Speed, prompt_size: int, outcome: Outcome, model: str) -> None:
+    def _learn(self, speed: Speed, prompt_size: int, outcome: Outcome, request: ChatRequest) -> None:
         assert outcome.reply is not None
-        usage, seconds = outcome.reply.usage, outcome.latency_s - outcome.reply.load_s
+        usage, seconds = _believable(outcome.reply.usage, request), outcome.latency_s - outcome.reply.load_s
         speed.learn(prompt_size, usage.get("input_tokens", 0), usage.get("output_tokens", 0), seconds)
-        self.refused.answered(outcome.place.slot or "", model)
+        self.refused.answered(outcome.place.slot or "", request.model)
 
     def _give_back(self, place: Place, outcome: Outcome | None, failure: CallError | None) -> None:
         if outcome is None:
@@ -268,12 +274,12 @@ class Dispatcher:
                     reply = await backend.chat(request, place.base_url, deadline_s)
             else:
                 reply = await backend.chat(request, place.base_url, deadline_s)
-            usage = reply.usage
+            usage = _believable(reply.usage, request)
         except TimeoutError:
             error = RetryableError("connection", f"{place.base_url} stopped answering: {place.slot} was taken out")
             self._failed(error)
         except CallError as failure:
-            error, usage = failure, failure.partial.get("usage", {})
+            error, usage = failure, _believable(failure.partial.get("usage", {}), request)
             self._failed(failure)
             harmless = failure.unsent or failure.kind not in _MAY_BE_BILLED
         except ProviderRefusedError:
@@ -342,3 +348,13 @@ class Dispatcher:
         if self.retry_waiting:
             return f"the next try of calls that failed: {self.retry_waiting}"
         return None
+
+
+def _believable(usage: Mapping[str, int], request: ChatRequest) -> Mapping[str, int]:
+    """The tokens that a server counts, or none where it counts more than such a call can come to.
+
+    No budget is held to be spent, and no limit to be used up for years, by one absurd number; it stays on record.
+    """
+    size = sum(len(message["content"]) for message in request.messages)
+    most = _ABSURD * (size + int(request.sampling["max_tokens"])) + _OVERHEAD
+    return usage if sum(usage.values()) <= most else {}

@@ -21,6 +21,8 @@ allowance must not be sent in its first second. A start may also come so late an
 _TOKENS_S: Final = 0.25
 """Seconds' worth of tokens that the bucket holds."""
 
+_LONGEST_DEBT_S: Final = 60.0
+
 TICK_S: Final = 1e-6
 """What is due within a tick is due now: timers may fire early by the clock's resolution, and a wait for the rest,
 lost in the rounding of the clock, would never end on a virtual clock."""
@@ -119,5 +121,6 @@ class TokenBucket:
             self._level -= tokens
 
     def settle(self, reserved: float, used: float) -> None:
-        """Correct a reservation by what was really used."""
-        self.take(used - reserved)
+        """Correct a reservation by what was really used; a minute's worth more at most, whatever a server counts."""
+        if not math.isinf(self._rate):
+            self.take(min(used - reserved, _LONGEST_DEBT_S * self._rate))

@@ -78,7 +78,7 @@ def test_the_least_of_all_limits_of_a_minute_or_less_is_the_pace(
 @pytest.mark.parametrize(
     ("headers", "pause_s"),
     [
-        ({"x_ratelimit_remaining_requests": "0", "x_ratelimit_reset_requests": "6m0s"}, 360.0),
+        ({"x_ratelimit_remaining_requests": "0", "x_ratelimit_reset_requests": "6m0s"}, 60.0),
         ({"x_ratelimit_remaining_tokens": "0", "x_ratelimit_reset_tokens": "1796115450"}, 30.0),
         ({"x_ratelimit_remaining_tokens": "-12", "x_ratelimit_reset_tokens": "30s"}, None),
         ({"x_ratelimit_remaining_tokens": "0", "x_ratelimit_reset_tokens": "0s"}, None),

@@ -12,8 +12,11 @@ import orjson
 import pytest
 from aiohttp import web
 
+from eli5b_batch.backends import refusals
 from eli5b_batch.backends.base import ChatReply, ChatRequest
+from eli5b_batch.backends.host_words import Meaning
 from eli5b_batch.backends.openai import OpenAIBackend
+from eli5b_batch.backends.transport import Response
 from eli5b_batch.errors import (
     BadReplyError,
     CallError,
@@ -376,3 +379,18 @@ async def test_a_refusal_is_read_for_what_it_means(
     if isinstance(result, CallError):
         assert type(result) is KINDS.get(result.kind, CallError)
         assert result.kind not in {"timeout", "connection", "bad_reply"}, "what was refused is not billed"
+
+
+def test_what_a_host_repeats_of_the_prompt_is_no_word_of_its_own() -> None:
+    prompt = "The accounts of 12 people are suspended, 20 loaves per day, insufficient balance."
+    for status, body in ((400, f"could not process: {prompt}"), (400, json.dumps({"error": f"bad input: {prompt}"}))):
+        refusal = refusals.read(Response(status, {}, body.encode()), "m", lambda: 0.0, [f"Solve:\n{prompt}\n"])
+        assert refusal.meaning is Meaning.BAD_REQUEST
+    echo = json.dumps({"status": "retry", "request": {"content": prompt}}).encode()
+    assert refusals.read(Response(429, {}, echo), "m", lambda: 0.0).meaning is Meaning.WAIT
+
+
+def test_a_host_whose_clock_shows_another_century_is_measured_by_ours() -> None:
+    for date in ("Fri, 31 Dec 9999 23:59:59 GMT", "0001-01-01T00:00:00+14:00"):
+        headers = {"date": date, "retry-after": "5"}
+        assert refusals.read(Response(429, headers, b"{}"), "m", lambda: 1.8e9).wait_s == 5

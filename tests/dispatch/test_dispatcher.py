@@ -510,3 +510,15 @@ def test_whatever_happens_every_call_ends_and_nothing_is_lost(
             assert desk.budget.spent + desk.budget.unconfirmed <= desk.budget.cap + 1e-9
 
     virtual(main())
+
+
+async def test_an_absurd_count_of_tokens_spends_no_budget_and_teaches_nothing() -> None:
+    absurd = ChatReply("because", "stop", {"input_tokens": 2**53, "output_tokens": 1})
+    desk = Desk(Scripted([absurd]), budget=Budget(5.0))
+    outcome = await desk.send()
+    assert outcome.reply == absurd
+    assert (outcome.cost_usd, outcome.tokens) == (None, 0)
+    assert desk.budget.spent == 0
+    assert desk.budget.unconfirmed == pytest.approx(WORST)
+    await desk.send()
+    assert desk.capacity.needs[1].tokens < 1000  # type: ignore[attr-defined]

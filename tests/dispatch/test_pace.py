@@ -184,4 +184,14 @@ def test_a_call_goes_out_when_it_and_all_that_was_used_before_fit_the_rate_a_lar
         assert used + min(tokens, per_second * TOKENS_S) <= per_second * (clock.now - began) + rounding
         clock.now += pause
         bucket.settle(tokens, tokens * factor)
-        used += tokens * factor
+        used += min(
+            tokens * factor, tokens + 60 * per_second
+        )  # what is counted beyond a minute's worth is not believed
+
+
+def test_an_absurd_count_holds_the_next_call_up_for_a_minute_at_most() -> None:
+    clock = Clock()
+    bucket = TokenBucket(10, clock)
+    take(bucket, clock, 2.0)
+    bucket.settle(2.0, 2.0**53)
+    assert bucket.due_in(2.0) <= 61
