@@ -292,5 +292,10 @@ def _last_words(complaints: str, secrets: Collection[str]) -> str:
 
 
 def _looks_secret(word: str) -> bool:
-    """Whether a word may be a key that nobody has seen yet: long, of letters and digits."""
-    return len(word) >= _SECRET_LENGTH and any(map(str.isdigit, word)) and any(map(str.isalpha, word))
+    """Whether a word may be a key that nobody has seen yet: long, of letters and digits, and no path."""
+    return (
+        len(word) >= _SECRET_LENGTH
+        and not word.startswith("/")
+        and any(map(str.isdigit, word))
+        and any(map(str.isalpha, word))
+    )

@@ -681,7 +681,7 @@ OLLAMA_EMPTY = (
 @pytest.mark.parametrize(
     ("replies", "kind"),
     [
-        ((b"<html>busy</html>", b"<html>busy</html>"), "bad_reply"),
+        ((b"<html>busy</html>", b"<html>busy</html>"), "server_error"),
         ((b"[1, 2]", b'"yes"'), "bad_reply"),
         ((OPENAI_EMPTY, OLLAMA_EMPTY), "empty_reply"),
     ],

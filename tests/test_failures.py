@@ -293,11 +293,13 @@ def test_a_run_with_failures_ends_with_their_causes_and_the_command_that_shows_t
         code, out, _ = cli(path, "--display", "none")
         assert code == 3
         last = out.rstrip("\n").split("\n")[-1]
-        assert "2 of 2 calls failed (2 bad_reply); they count as wrong. The commonest causes: 2 bad_reply: '" in last
+        assert (
+            "2 of 2 calls failed (2 server_error); they count as wrong. The commonest causes: 2 server_error: '" in last
+        )
         assert "<p>busy</p>" in last
         assert ("The same command tries them again." in last) == (start < 2)
         assert last.endswith("python -m eli5b_batch status outputs/small --failures")
     assert "They failed in 3 starts and are given up" in last
     code, out, _ = cli("status", "outputs/small", "--failures")
     assert code == 0
-    assert "2  bad_reply  (answer: 1b 2; 2 given up)" in out
+    assert "2  server_error  (answer: 1b 2; 2 given up)" in out

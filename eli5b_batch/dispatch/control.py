@@ -177,7 +177,7 @@ class RateControl:
             seen = max(let_through, rate * _SEARCHED_CUT)
             self._creep = _CREEP
             self._mark(now)
-        elif self._best:
+        elif self._best or (self._seen is not None and self._let_through > 0):
             seen = rate * _BLIND_CUT
         else:
             seen = rate * _SEARCHED_CUT
