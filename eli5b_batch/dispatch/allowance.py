@@ -56,7 +56,7 @@ class Allowance:
             self.requests = RateControl(requests, clock, adaptive=adaptive)
         else:
             self.requests = RateControl(requests, clock, adaptive=adaptive, first=None)
-        self.tokens = RateControl(tokens, clock, adaptive=adaptive, least=10.0, first=None)
+        self.tokens = RateControl(tokens, clock, adaptive=adaptive, least=10.0, first=None, least_named=10.0)
         self._pacer = Pacer(self.requests.rate(), clock)
         self._bucket = TokenBucket(self.tokens.rate(), clock)
         self._paused_until = -math.inf

@@ -49,7 +49,7 @@ _FLOOR: Final = 0.1
 """The rate never falls below this share of the limit that is known, or was ever seen."""
 
 _LEAST_NAMED: Final = 1 / 60
-"""A limit in headers counts as one request a minute at least, and one of tokens as the least rate."""
+"""A limit of requests in headers counts as one a minute at least."""
 
 _HISTORY: Final = 240
 
@@ -66,6 +66,7 @@ class RateControl:
         clock: seconds, monotonic.
         adaptive: False keeps to what the job says whatever happens.
         least: units per second; the rate never falls below it.
+        least_named: units per second; a limit in headers counts as so much at least.
         first: units per second with which to search where no limit is known; None: nothing is searched for.
     """
 
@@ -77,11 +78,13 @@ class RateControl:
         adaptive: bool = True,
         least: float = 1.0,
         first: float | None = _FIRST,
+        least_named: float = _LEAST_NAMED,
     ) -> None:
         self._told = told
         self._adaptive = adaptive
         self._clock = clock
         self._least = least
+        self._least_named = least_named
         self._first = first or 0.0
         self._ceiling = told or math.inf
         self._rate = self._from = self._ceiling
@@ -139,7 +142,7 @@ class RateControl:
 
     def says(self, limit: float) -> None:
         """A reply's headers name the limit; the job's own stays the most. None is so low that nothing goes on."""
-        ceiling = min(max(limit, _LEAST_NAMED if self._least == 1.0 else self._least), self._told or math.inf)
+        ceiling = min(max(limit, self._least_named), self._told or math.inf)
         if not self._adaptive or ceiling == self._ceiling:
             return
         self._ceiling = ceiling
