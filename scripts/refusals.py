@@ -1,6 +1,6 @@
 """What hosts answer beside plain replies, and what a run makes of it: one run for each quirk of the simulated servers.
 
-    python scripts/refusals.py                                       # every quirk of the tables: about ten minutes
+    python scripts/refusals.py                                       # every quirk of the tables: a quarter of an hour
     python scripts/refusals.py --only poisoned_429 bom
     python scripts/refusals.py --siblings --json siblings.json
     python scripts/refusals.py --tree ../older --json before.json    # another checkout of the package

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from eli5b_batch.backends.simulated.quirks import QUIRKS
 from eli5b_batch.backends.simulated.quirks.fates import SPELL_S
+from eli5b_batch.backends.simulated.quirks.thoughts import THOUGHTS
 from eli5b_batch.records import parse_key
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ _MOST_TO_STOP: Final = 2 * IN_FLIGHT
 _PER_WAIT_S: Final = 2.5
 _SLACK_S: Final = 5.0
 _TOO_MANY: Final = 429
+_WITHOUT_TEXT: Final = frozenset({"thinks_unclosed", "thinks_only", "thinks_only_whole", "thinks_hidden"})
 
 
 class Case(NamedTuple):
@@ -123,6 +125,9 @@ CASES: Final[list[Case]] = [
     *_kept("filtered", "finish_content_filter"),
     _fails("repeat_limit_500", "not_done", words="token repeat limit", share=0.275),
     _fails("repeat_abort_200", "not_done", share=0.275),
+    *_kept("whole", *(name for name in THOUGHTS if name not in _WITHOUT_TEXT)),
+    # without a text: a failure, or a reply that was cut; with either nothing builds on such a hint
+    *(_fails(name, "empty_reply", "", sendings=6, share=0.04) for name in THOUGHTS if name in _WITHOUT_TEXT),
     *_waits(*(name for name in QUIRKS if name.startswith("retry_after_"))),
     Case("limit_headers_openai", 1.0, most_429s=1, limits={"requests_per_minute": 600}),
     Case("limit_headers_groq", 1.0, most_429s=2, limits={"tokens_per_minute": 60_000}),

@@ -11,8 +11,9 @@ from eli5b_batch.backends.simulated.quirks.limits import LIMITS
 from eli5b_batch.backends.simulated.quirks.refusals import REFUSALS
 from eli5b_batch.backends.simulated.quirks.replies import REPLIES
 from eli5b_batch.backends.simulated.quirks.siblings import SIBLINGS
+from eli5b_batch.backends.simulated.quirks.thoughts import THOUGHTS
 
 if TYPE_CHECKING:
     from eli5b_batch.backends.simulated.quirks.base import Quirk
 
-QUIRKS: Final[dict[str, Quirk]] = {**REFUSALS, **REPLIES, **LIMITS, **SIBLINGS}
+QUIRKS: Final[dict[str, Quirk]] = {**REFUSALS, **REPLIES, **THOUGHTS, **LIMITS, **SIBLINGS}
