@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from eli5b_batch.backends.base import ChatRequest
 from eli5b_batch.causes import starts_of
+from eli5b_batch.dispatch.charges import Charges
 from eli5b_batch.errors import ChangedRequestError, Eli5bError, ProviderRefusedError, UpstreamError
 from eli5b_batch.futility import Futility
-from eli5b_batch.job import Price
+from eli5b_batch.members import charges_of
 from eli5b_batch.prompts import Prompt
 from eli5b_batch.records import RESERVED, SCHEMA, derive_seed, make_key, parse_key, request_hash
 
@@ -170,6 +171,7 @@ class RunCalls:
         self._futile: Eli5bError | None = None
         self._open: dict[str, asyncio.Future[Recorded]] = {}
         self._keys_of: dict[str, list[str]] = {}
+        self._charges = {name: Charges(charges_of(job, name)) for name in job.models}
         self._sampling = {name: model.sampling.model_dump(exclude_none=True) for name, model in job.models.items()}
 
     async def call(
@@ -233,7 +235,7 @@ class RunCalls:
         return await self._dispatchers[model.provider].send(
             chat,
             call.owner.order,
-            model.price if isinstance(model.price, Price) else None,
+            self._charges[call.model],
             lambda outcome: self._write(call, request, outcome, earlier, built_on),
         )
 
@@ -361,8 +363,7 @@ class RunCalls:
             return record
         reply, error = outcome.reply, outcome.error
         record["slot"] = outcome.place.slot
-        unknown = model.price == "unknown" or outcome.cost_usd is None
-        record["cost_usd"] = None if unknown else round(outcome.cost_usd or 0.0, 9)
+        record["cost_usd"] = None if outcome.cost_usd is None else round(outcome.cost_usd, 9)
         record["timing"] = {
             "queued": round(outcome.queued_s, 4),
             "started": round(self._wall(outcome.started), 3),

@@ -32,6 +32,7 @@ from eli5b_batch.exposure import sent_in_the_clear
 from eli5b_batch.folder import check_same_job, check_same_models, read_manifest
 from eli5b_batch.job import CPU, OllamaProvider, OpenAIProvider
 from eli5b_batch.keys import read_secrets, without_programs
+from eli5b_batch.members import differences
 from eli5b_batch.money import dollars
 from eli5b_batch.plan import count_calls, providers_left
 from eli5b_batch.probing import Probes
@@ -273,6 +274,8 @@ def _sentences(
     for name, facts in findings.facts.items():
         known = [v for v in (facts.server, facts.parameter_size, facts.quantization, facts.digest[:12]) if v]
         yield f"models.{name}: served{': ' + ', '.join(known) if known else ''}"
+    for name in job.models:
+        yield from differences(job, name)
     yield f"run folder: {run_dir}"
     if findings.probes is not None:
         yield from findings.probes.sentences()

@@ -23,6 +23,7 @@ from eli5b_batch.grading.book import FAILED
 from eli5b_batch.grading.graders import GRADERS
 from eli5b_batch.grading.judge import JUDGE, ByRules, decide, verdict_of
 from eli5b_batch.log import log
+from eli5b_batch.members import is_free
 from eli5b_batch.plan import Plan, first_of
 from eli5b_batch.progress import Progress
 from eli5b_batch.window import Window
@@ -194,7 +195,7 @@ class Engine:
             plan=plan,
             problems=len(experiment.problems.selected),
             window=lambda: self._window.size,
-            paid=[name for name, model in job.models.items() if not model.is_free],
+            paid=[name for name in job.models if not is_free(job, name)],
             attempts={name: job.provider_of(name).attempts for name in job.models},
             budget=budget,
             clock=loop.time,

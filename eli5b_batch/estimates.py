@@ -13,14 +13,15 @@ from eli5b_batch.dispatch.budget import cost
 from eli5b_batch.errors import JournalDamagedError
 from eli5b_batch.field_checks import is_bounded
 from eli5b_batch.folder import CALLS
-from eli5b_batch.job import Price
 from eli5b_batch.journal import read_records
+from eli5b_batch.members import accounts_of, charge_at, charges_of
+from eli5b_batch.prices import Price
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from eli5b_batch.job import Job, Model
+    from eli5b_batch.job import Job
     from eli5b_batch.plan import Plan
 
 Slot = tuple[str, str]
@@ -110,8 +111,10 @@ def estimate(job: Job, slot: Slot, plan: Plan, seen: Seen | None) -> Estimate:
         left=left,
         input_tokens=per_input * left,
         output_tokens=per_output * left,
-        usd=_usd(model, per_input * left, per_output * left),
-        worst_usd=_usd(model, plan.input_bytes[slot] * left / plan.total[slot], model.sampling.max_tokens * left)
+        usd=_usd(job, slot[1], per_input * left, per_output * left),
+        worst_usd=_worst_usd(
+            job, slot[1], plan.input_bytes[slot] * left / plan.total[slot], model.sampling.max_tokens * left
+        )
         if is_bounded(job, slot[1])
         else None,
         work_s=per_call_s * left,
@@ -119,10 +122,28 @@ def estimate(job: Job, slot: Slot, plan: Plan, seen: Seen | None) -> Estimate:
     )
 
 
-def _usd(model: Model, input_tokens: float, output_tokens: float) -> float | None:
-    if isinstance(model.price, Price):
-        return cost(model.price, {"input_tokens": input_tokens, "output_tokens": output_tokens})
-    return 0.0 if model.is_free else None
+def _usd(job: Job, name: str, input_tokens: float, output_tokens: float) -> float | None:
+    """By the mean of what the accounts take, each as often as its weight says."""
+    accounts = accounts_of(job, name)
+    shares = [(charge_at(job, name, account), account.weight) for account in accounts] or [
+        (job.models[name].price, 1.0)
+    ]
+    usage, total = {"input_tokens": input_tokens, "output_tokens": output_tokens}, 0.0
+    for charge, weight in shares:
+        if charge == "unknown":
+            return None
+        total += weight * cost(charge, usage) if isinstance(charge, Price) else 0.0
+    return total / sum(weight for _, weight in shares)
+
+
+def _worst_usd(job: Job, name: str, input_tokens: float, output_tokens: float) -> float | None:
+    """By the dearest input and the dearest output of any account: more than any spread of the calls can come to."""
+    charges = charges_of(job, name).values()
+    if "unknown" in charges:
+        return None
+    prices = [charge for charge in charges if isinstance(charge, Price)]
+    sides = ({"input_tokens": input_tokens}, {"output_tokens": output_tokens})
+    return sum(max((cost(price, usage) for price in prices), default=0.0) for usage in sides)
 
 
 def seconds(job: Job, provider: str, estimates: Mapping[Slot, Estimate]) -> float:

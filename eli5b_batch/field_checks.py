@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 from eli5b_batch.backends.base import CALL_HEADER
 from eli5b_batch.backends.fields import NEEDED, OPENAI, OTHER_BOUNDS
 from eli5b_batch.errors import JobError
-from eli5b_batch.job import OpenAIProvider, Price
+from eli5b_batch.job import OpenAIProvider
+from eli5b_batch.members import charges_of
 from eli5b_batch.mistakes import kind_of, nearest
+from eli5b_batch.prices import Price
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,7 +68,8 @@ def check_fields(job: Job, where: str) -> None:
             for account in provider.accounts:
                 _check_account(account, place)
     for name, model in job.models.items():
-        if job.budget and isinstance(model.price, Price) and not is_bounded(job, name):
+        paid = any(isinstance(charge, Price) for charge in charges_of(job, name).values())
+        if job.budget and paid and not is_bounded(job, name):
             raise JobError(
                 f"{where}: providers.{model.provider}.omit: without max_tokens nothing bounds the replies of {name}, "
                 "and no budget can be kept; add its other name to sampling.extra, such as "

@@ -6,7 +6,6 @@ Field descriptions end up in the JSON Schema (`eli5b-batch schema`) that editors
 
 from __future__ import annotations
 
-import datetime as dt
 import re
 from typing import Annotated, Any, Final, Literal
 
@@ -21,6 +20,7 @@ from pydantic import (
 )
 
 from eli5b_batch.access import Access
+from eli5b_batch.prices import Charge
 from eli5b_batch.section import (
     Count,
     File,
@@ -167,6 +167,13 @@ class _Provider(Section):
     )
 
 
+class MemberModel(Section):
+    """How one host serves a model, where that is not as the model itself says; what it leaves out is the model's."""
+
+    model: ModelId | None = Field(None, description="This host's id of the model.")
+    price: Charge | None = Field(None, description="What this host takes for it.")
+
+
 class Member(Access):
     """One of several accounts or hosts that serve a provider's models; what it leaves out is the provider's."""
 
@@ -174,6 +181,9 @@ class Member(Access):
     base_url: Url | None = None
     limits: Limits | None = None
     weight: PositiveFloat = Field(1.0, description="Its share of the calls among members that have room.")
+    models: dict[Name, MemberModel] = Field(
+        default_factory=dict, description="By the job's name of a model: what this host calls it, and takes for it."
+    )
 
 
 class OpenAIProvider(Access, _Provider):
@@ -262,15 +272,6 @@ class SimulatedProvider(_Provider):
 Provider = Annotated[OpenAIProvider | OllamaProvider | SimulatedProvider, Field(discriminator="api")]
 
 
-class Price(Section):
-    """USD per million tokens, and the day that was true."""
-
-    input: float = Field(ge=0)
-    output: float = Field(ge=0)
-    cached_input: float | None = Field(None, ge=0, description="Cached input tokens; left out: as other input.")
-    as_of: dt.date = Field(strict=False)
-
-
 class Sampling(Section):
     """Decoding settings, the same in every arm. Only what is set is sent."""
 
@@ -298,16 +299,11 @@ class Model(Section):
     provider: str
     model: ModelId = Field(description="The provider's id of the model.")
     description: str = Field("", description="What prompts call it; left out: from the id.")
-    price: Price | Literal["free", "unknown"] | None = Field(
+    price: Charge | None = Field(
         None,
         description="Needed for `openai` providers; free: a server of your own; unknown: money is not counted.",
     )
     sampling: Sampling = Sampling()
-
-    @property
-    def is_free(self) -> bool:
-        """Whether its calls cost nothing, which is more than that nobody knows what they cost."""
-        return self.price is None or self.price == "free"
 
     @property
     def about(self) -> str:

@@ -19,6 +19,7 @@ from eli5b_batch.backends.simulated.quirks import QUIRKS
 from eli5b_batch.errors import JobError
 from eli5b_batch.field_checks import check_fields
 from eli5b_batch.job import CPU, Job, OllamaProvider, OpenAIProvider, SimulatedProvider
+from eli5b_batch.members import charges_of, check_members
 from eli5b_batch.mistakes import explain, kind_of, nearest
 from eli5b_batch.servers.environment import OURS
 
@@ -100,7 +101,8 @@ def parse_job(tree: Mapping[str, Any], where: str) -> Job:
 def dump_job(job: Job) -> str:
     """The resolved job as YAML: what `job.yaml` in the run folder holds."""
     tree = job.model_dump(mode="json", exclude_none=True)
-    for model in tree["models"].values():
+    members = [member for provider in tree["providers"].values() for member in provider.get("members", ())]
+    for model in (*tree["models"].values(), *(model for member in members for model in member["models"].values())):
         price = model.get("price")
         if isinstance(price, dict):
             price["as_of"] = dt.date.fromisoformat(price["as_of"])
@@ -205,7 +207,7 @@ def _check_references(job: Job, where: str) -> None:
                 "{input: 0.27, output: 0.85, as_of: 2026-03-01} (USD per million tokens), `price: unknown`, "
                 "or `price: free` on a server of your own"
             )
-        if job.budget and model.price == "unknown":
+        if job.budget and model.price == "unknown" and "unknown" in charges_of(job, name).values():
             raise JobError(f"{place}.price: no budget can be kept with an unknown price; give it, or drop budget")
         _, slots = provider.shape
         if slots and not any(s.serves(model.model) for s in slots):
@@ -219,6 +221,7 @@ def _check_references(job: Job, where: str) -> None:
                 f"{place}.sampling.num_ctx: {model.model} has {window} here and {its_window} in models.{other}; "
                 "give it one, as a server loads a model anew for every change of its window"
             )
+    check_members(job, where)
     check_fields(job, where)
     _check_judge(job, where)
 

@@ -13,7 +13,9 @@ from eli5b_batch.backends.base import ChatRequest
 from eli5b_batch.backends.fields import OTHER_BOUNDS
 from eli5b_batch.dispatch.budget import cost
 from eli5b_batch.errors import BadReplyError, CallError, ProviderRefusedError, RetryableError
-from eli5b_batch.job import OpenAIProvider, Price
+from eli5b_batch.job import OpenAIProvider
+from eli5b_batch.members import charge_at
+from eli5b_batch.prices import Price
 from eli5b_batch.records import derive_seed, make_key
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     from eli5b_batch.backends.base import Backend
     from eli5b_batch.job import Job, Member, Model
+    from eli5b_batch.prices import Charge
 
 MOST_TOKENS: Final = 16
 """Of a reply; some hosts refuse to write fewer."""
@@ -39,7 +42,7 @@ class Probes:
         self._unknown = False
 
     async def ask(self, job: Job, provider: str, names: Iterable[str], backends: Mapping[str, Backend]) -> None:
-        """Probe the paid ones of these models.
+        """Probe these models, as each account that they are not free at.
 
         Args:
             job: the job.
@@ -48,11 +51,10 @@ class Probes:
             backends: its clients, by account.
         """
         settings = job.providers[provider]
-        paid = [name for name in names if not job.models[name].is_free]
         if not isinstance(settings, OpenAIProvider):
             return
-        accounts = settings.accounts
-        found = await asyncio.gather(*(self._ask_one(job, paid, a, backends[a.name]) for a in accounts))
+        asked = list(names)
+        found = await asyncio.gather(*(self._ask_one(job, asked, a, backends[a.name]) for a in settings.accounts))
         for lines in found:
             self._lines += lines
 
@@ -69,28 +71,30 @@ class Probes:
         """Probe models one after the other, as one account."""
         lines = []
         for name in names:
-            model = job.models[name]
+            model, charge = job.models[name], charge_at(job, name, account)
+            if charge in (None, "free"):
+                continue
             where = f"models.{name}{f' (member {account.name})' if account.name else ''}"
             longest_s = min(job.provider_of(name).timeout_s, _LONGEST_S)
             try:
                 reply = await backend.chat(_question(job, name, model), account.base_url or "", longest_s)
-                lines.append(f"{where}: answered; {self._cost(model, reply.usage)}")
+                lines.append(f"{where}: answered; {self._cost(charge, reply.usage)}")
             except BadReplyError as error:
                 usage = error.partial.get("usage", {})
-                lines.append(f"{where}: answered, but {error}; {self._cost(model, usage)}")
+                lines.append(f"{where}: answered, but {error}; {self._cost(charge, usage)}")
             except RetryableError as error:
                 lines.append(f"{where}: no answer for now, and a run would try again: {error}")
             except (CallError, ProviderRefusedError) as error:
                 self.refusals.append(ProviderRefusedError(f"{where}: its probe was refused: {error}"))
         return lines
 
-    def _cost(self, model: Model, usage: Mapping[str, int]) -> str:
+    def _cost(self, charge: Charge | None, usage: Mapping[str, int]) -> str:
         """What a probe took, in words; it is added to the sum."""
         tokens = f"{usage.get('input_tokens', 0)} tokens in, {usage.get('output_tokens', 0)} out"
-        if not isinstance(model.price, Price) or not any(usage.values()):
+        if not isinstance(charge, Price) or not any(usage.values()):
             self._unknown = True
             return f"{tokens}, cost unknown"
-        usd = cost(model.price, usage)
+        usd = cost(charge, usage)
         self._usd += usd
         return f"{tokens}, {_usd(usd)}"
 

@@ -20,6 +20,7 @@ from eli5b_batch.dispatch.gate import Gate
 from eli5b_batch.dispatch.slots import SlotPool
 from eli5b_batch.job import Member, OpenAIProvider, SimulatedProvider
 from eli5b_batch.keys import PrintedKey, Secrets, read_secrets
+from eli5b_batch.members import ids_at
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
@@ -146,6 +147,7 @@ def _api_clients(
             key_env="what api_key_command prints" if member.api_key_command else member.api_key_env,
             transport=transport,
             omit=member.omit or (),
+            ids={} if network else ids_at(job, name, member),  # servers that stand in know the models' own
             trace=provider.trace or urls is not None,
         )
         backends[member.name] = RenewingBackend(client, key) if key else client

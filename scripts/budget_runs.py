@@ -42,9 +42,10 @@ from eli5b_batch.backends.simulated.ledger import Ledger
 from eli5b_batch.backends.simulated.mind import BookEntry, count_tokens
 from eli5b_batch.backends.simulated.service import listen
 from eli5b_batch.errors import BudgetError
-from eli5b_batch.job import Price, SimulatedProvider
+from eli5b_batch.job import SimulatedProvider
 from eli5b_batch.jobfile import load_job
 from eli5b_batch.plan import load_experiment
+from eli5b_batch.prices import Price
 from eli5b_batch.records import parse_key
 from eli5b_batch.spending import Spending
 

@@ -485,6 +485,28 @@ async def test_an_answer_is_asked_again_where_the_hint_it_was_built_on_came_back
     assert idle.requests == []
 
 
+@pytest.mark.parametrize(
+    ("charge", "usd"),
+    [({"input": 3.0, "output": 4.0, "as_of": "2026-07-01"}, 50e-6), (None, 20e-6), ("free", 0.0), ("unknown", None)],
+)
+async def test_a_reply_costs_what_the_member_takes_that_gave_it_and_the_question_stays_the_models(
+    tmp_path: Path, charge: object, usd: float | None
+) -> None:
+    plain, one_of_two = job(), job().model_dump(mode="json")
+    models = {"m": {"model": "m-fp8", "price": charge}}
+    one_of_two["providers"]["api"]["members"] = [{"name": "other"}, {"name": "gpu7", "models": models}]
+    records: list[dict[str, Any]] = []
+    for folder, chosen in ((tmp_path / "plain", plain), (tmp_path / "two", parse_job(one_of_two, "test.yaml"))):
+        folder.mkdir()
+        with bench(folder, Backend(), chosen) as b:
+            await b.calls.call(PROBLEM, PROBLEM, "m", ASK, step="answer", tags={})
+        records += read_records(folder / "calls.jsonl")
+    assert records[0]["request"] == records[1]["request"]
+    assert records[0]["request_hash"] == records[1]["request_hash"]
+    assert records[1]["slot"] == "gpu7"
+    assert records[1]["cost_usd"] == (usd if usd is None else pytest.approx(usd))
+
+
 async def test_an_unknown_price_is_recorded_as_unknown_cost(tmp_path: Path) -> None:
     with bench(tmp_path, Backend(), job(price="unknown")) as b:
         await b.calls.call(PROBLEM, PROBLEM, "m", ASK, step="answer", tags={})

@@ -249,6 +249,19 @@ async def test_members_with_a_key_are_asked_though_a_program_prints_the_key_of_o
     assert any(line.startswith("note: providers.api: where api_key_command prints") for line in lines)
 
 
+async def test_members_that_call_a_model_otherwise_or_take_another_price_are_told(
+    real: Job, serve_openai: Serve
+) -> None:
+    models = "{teacher: {model: large-fp8, price: {input: 2, output: 4.5, as_of: 2026-07-01}}}"
+    there = serve_openai(["large-fp8"])
+    members = f"[{{name: here}}, {{name: there, base_url: '{there}', models: {models}}}]"
+    code, lines = await checked(real(), f"providers.api.members={members}")
+    assert (code, lines[-2]) == (0, "nothing would stop the run.")
+    assert [line for line in lines if ": member " in line] == [
+        "models.teacher: member there serves it as large-fp8, for 2 in, 4.5 out (USD per million tokens, 2026-07-01)"
+    ]
+
+
 async def test_a_cost_above_the_budget_is_worth_a_note(real: Job) -> None:
     _, lines = await checked(real(), "budget.usd=0.001")
     assert any(line.startswith("note: the estimated cost of ") and "above budget.usd 0.001" in line for line in lines)

@@ -21,12 +21,12 @@ from eli5b_batch.job import (
     Model,
     OllamaProvider,
     OpenAIProvider,
-    Price,
     Sampling,
     SimulatedProvider,
     Simulation,
     Slot,
 )
+from eli5b_batch.prices import Price
 
 if TYPE_CHECKING:
     from eli5b_batch.section import Section
@@ -140,12 +140,6 @@ def test_sampling_without_extras_is_written_as_before_there_were_any() -> None:
     assert Sampling(max_tokens=9, extra={}).model_dump() == before
     extra = {"a": None, "b": {"c": None}}
     assert Sampling(max_tokens=9, extra=extra).model_dump(exclude_none=True) == {"max_tokens": 9, "extra": extra}
-
-
-def test_free_is_what_costs_nothing_and_not_what_nobody_knows_the_price_of() -> None:
-    price = Price(input=0, output=0, as_of=dt.date(2026, 3, 1))
-    models = [Model(provider="p", model="m", price=known) for known in (None, "free", "unknown", price)]
-    assert [model.is_free for model in models] == [True, True, False, False]
 
 
 @pytest.mark.parametrize(

@@ -178,6 +178,26 @@ async def test_every_member_is_asked_and_named(
     assert lines[4] == "probe: all together cost $0.000120, which no budget counts and no run folder holds."
 
 
+async def test_every_member_is_asked_by_its_own_id_and_paid_its_own_price(write: Callable[..., Path], api: API) -> None:
+    members = [
+        {"name": "own"},
+        {"name": "dear", "models": {"teacher": {"model": "middle-30b", "price": {**PRICE, "output": 4.0}}}},
+        {"name": "free", "models": {"teacher": {"price": "free"}, "1b": {"price": PRICE}}},
+        {"name": "secret", "models": {"teacher": {"price": "unknown"}}},
+    ]
+    code, lines = await probed(write(members=members))
+    assert (code, lines[-1]) == (0, "nothing would stop the run.")
+    assert lines[:-1] == [
+        "probe: models.teacher (member own): answered; 20 tokens in, 5 out, $0.000030",
+        "probe: models.teacher (member dear): answered; 20 tokens in, 5 out, $0.000040",
+        "probe: models.1b (member free): answered; 20 tokens in, 5 out, $0.000030",
+        "probe: models.teacher (member secret): answered; 20 tokens in, 5 out, cost unknown",
+        "probe: all together cost $0.000100 and what is unknown, which no budget counts and no run folder holds.",
+    ]
+    asked = sorted(body["model"] for _, body in api.asked)
+    assert asked == ["large-70b", "large-70b", "llama3.2:1b", "middle-30b"]
+
+
 async def test_an_unknown_price_is_paid_and_its_cost_unknown(write: Callable[..., Path], api: API) -> None:
     code, lines = await probed(write({"price": "unknown"}))
     assert code == 0

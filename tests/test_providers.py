@@ -11,6 +11,7 @@ from aiohttp import web
 
 from eli5b_batch.backends.base import ChatRequest
 from eli5b_batch.dispatch.budget import Budget
+from eli5b_batch.dispatch.charges import Charges
 from eli5b_batch.dispatch.stop import Stop
 from eli5b_batch.errors import JobError, ProviderDownError, ProviderRefusedError
 from eli5b_batch.job import PREFETCH
@@ -58,7 +59,7 @@ def dispatchers(chosen: Job, give_up_after_s: float = 1e9) -> AbstractAsyncConte
 
 async def send(dispatcher: Dispatcher, key: str = "p") -> Outcome:
     request = ChatRequest(key, "org/m", [{"role": "user", "content": "Why?"}], {"max_tokens": 10}, 7)
-    return await dispatcher.send(request, 0, None, lambda outcome: outcome)
+    return await dispatcher.send(request, 0, Charges({"": None}), lambda outcome: outcome)
 
 
 @pytest.fixture
@@ -140,6 +141,18 @@ async def test_headers_are_sent_with_every_request_and_fields_left_off_as_each_m
     assert not any("Authorization" in headers for headers, _ in there.seen)
     assert not any("seed" in body for _, body in here.seen)
     assert {body["seed"] for _, body in there.seen} == {7}
+
+
+async def test_each_member_is_asked_by_its_own_id_of_the_model(serve: Callable[[web.Application], str]) -> None:
+    here, there = Echo(), Echo()
+    members = [
+        {"name": "here", "base_url": f"{serve(here.app())}/v1"},
+        {"name": "there", "base_url": f"{serve(there.app())}/v1", "models": {"m": {"model": "m-fp8"}}},
+    ]
+    async with dispatchers(job(members=members)) as opened:
+        await asyncio.gather(*(send(opened["api"], f"{i}") for i in range(6)))
+    assert {body["model"] for _, body in here.seen} == {"org/m"}
+    assert {body["model"] for _, body in there.seen} == {"m-fp8"}
 
 
 async def test_a_variable_that_a_header_needs_is_asked_for_before_anything_is_sent() -> None:

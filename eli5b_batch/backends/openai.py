@@ -19,7 +19,7 @@ from eli5b_batch.backends.values import as_list, as_object
 from eli5b_batch.errors import CallError, KeyRefusedError, ProviderRefusedError, QuotaError, RetryableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from eli5b_batch.backends.completions import Completion
     from eli5b_batch.backends.refusals import Refusal
@@ -60,6 +60,7 @@ class OpenAIBackend:
         key_env: what the key came from, for messages: an environment variable, or what else.
         transport: carries the requests.
         omit: fields that the host does not take.
+        ids: what the host calls models that it calls otherwise than requests do: the request's id -> the host's.
         trace: name each call in a header, for servers that keep books.
         wall: unix time; what a host's dates are measured against where its responses have none of their own.
     """
@@ -73,6 +74,7 @@ class OpenAIBackend:
         key_env: str | None,
         transport: Transport,
         omit: Collection[str] = (),
+        ids: Mapping[str, str] | None = None,
         trace: bool = False,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -82,13 +84,14 @@ class OpenAIBackend:
         self._key_env = key_env or "the provider's api_key_env"
         self._transport = transport
         self._omit = omit
+        self._ids = ids or {}
         self.silent: dict[str, str] = {}
         self._trace = trace
         self._wall = wall
 
     async def chat(self, request: ChatRequest, base_url: str, deadline_s: float = math.inf) -> ChatReply:
         """Send one request; see `Backend.chat`."""
-        body = openai_body(request, self._omit)
+        body = openai_body(request, self._omit) | {"model": self._id_here(request.model)}
         headers = {CALL_HEADER: request.key} if self._trace else None
         response = self._guarded(await self._transport.post(f"{base_url}/chat/completions", body, headers, deadline_s))
         reply = self._read_reply(response, request)
@@ -103,7 +106,7 @@ class OpenAIBackend:
             await self._make_sure_of_account(response)
             return facts
         listed = _model_ids(response)
-        for model in models:
+        for model in map(self._id_here, models):
             if listed and model not in listed:
                 raise ProviderRefusedError(self._unserved(model, listed))
         return facts
@@ -111,6 +114,9 @@ class OpenAIBackend:
     async def close(self) -> None:
         """Close all connections."""
         await self._transport.close()
+
+    def _id_here(self, model: str) -> str:
+        return self._ids.get(model, model)
 
     def _unserved(self, model: str, listed: Sequence[str]) -> str:
         by_end = {name.rsplit("/", 1)[-1].lower(): name for name in listed}
@@ -146,7 +152,7 @@ class OpenAIBackend:
 
     def _read_reply(self, response: Response, request: ChatRequest) -> ChatReply:
         """The reply that a response holds, or why it holds none."""
-        model, asked = request.model, [message["content"] for message in request.messages]
+        model, asked = self._id_here(request.model), [message["content"] for message in request.messages]
         if response.status not in _OK:
             raise self._failure(refusals.read(response, model, self._wall, asked), model)
         body = response.json() if response.status == HTTPStatus.OK else _json_or_none(response)

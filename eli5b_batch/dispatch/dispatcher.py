@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from eli5b_batch.dispatch.budget import Budget, cost, worst_cost
+from eli5b_batch.dispatch.budget import Budget, cost
 from eli5b_batch.dispatch.capacity import Capacity, Need, Place, doubling
 from eli5b_batch.dispatch.refused import RefusedCalls
 from eli5b_batch.dispatch.speed import Speed
@@ -22,15 +22,17 @@ from eli5b_batch.errors import (
     RateLimitedError,
     RetryableError,
 )
+from eli5b_batch.prices import Price
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Mapping, Sequence
 
     from eli5b_batch.backends.base import Backend, ChatReply, ChatRequest, ModelFacts
+    from eli5b_batch.dispatch.charges import Charges
     from eli5b_batch.dispatch.refused import Refusals
     from eli5b_batch.dispatch.stop import Stop
-    from eli5b_batch.job import Price
+    from eli5b_batch.prices import Charge
 
 T = TypeVar("T")
 
@@ -52,7 +54,7 @@ _EXCUSED: Final = 4
 class Outcome:
     """What became of one call: a reply or an error, with when, where and at what cost.
 
-    `cost_usd` is None where the server did not tell, or the call broke off.
+    `cost_usd` is None where the server did not tell, the call broke off, or the price there is unknown.
     Times are seconds on the event loop's clock; `queued_s` is the wait from asking to the last sending.
     """
 
@@ -171,13 +173,13 @@ class Dispatcher:
         self.last_error = self.remarks[-1] if self.remarks else None
         return facts
 
-    async def send(self, request: ChatRequest, order: int, price: Price | None, commit: Callable[[Outcome], T]) -> T:
+    async def send(self, request: ChatRequest, order: int, charges: Charges, commit: Callable[[Outcome], T]) -> T:
         """Send one call until it is answered or has failed for good.
 
         Args:
             request: the call.
             order: its age; see `Need`.
-            price: None for a free model, or one whose price is unknown.
+            charges: what the model costs, wherever the call is sent.
             commit: writes the outcome down; runs before the place is given back.
 
         Returns:
@@ -186,7 +188,7 @@ class Dispatcher:
         self.under_way += 1
         tries = _Tries(self._attempts, self.capacity, self.refused.begin(request.model))
         try:
-            return await self._send(request, order, price, commit, tries)
+            return await self._send(request, order, charges, commit, tries)
         finally:
             self.refused.end(tries.refusals)
             self.under_way -= 1
@@ -197,14 +199,14 @@ class Dispatcher:
         return max((speed.seconds for speed in self._speeds.values()), default=0.0)
 
     async def _send(
-        self, request: ChatRequest, order: int, price: Price | None, commit: Callable[[Outcome], T], tries: _Tries
+        self, request: ChatRequest, order: int, charges: Charges, commit: Callable[[Outcome], T], tries: _Tries
     ) -> T:
         asked = self._clock()
         most = request.sampling["max_tokens"]
         speed = self._speeds.setdefault(request.model, Speed(most / 2))
         size = sum(len(message["content"]) for message in request.messages)
         need = Need(request.model, order, speed.tokens(size))
-        worst = worst_cost(price, request.messages, most) if price else 0.0
+        worst = charges.dearest(request.messages, most)
         while True:
             await self._stop.may_send()
             place = await self.capacity.acquire(need)
@@ -222,7 +224,7 @@ class Dispatcher:
                     if not place.loading:  # twice as long after each failure: the provider may have become slower
                         longest = doubling(speed.deadline_s(most, longest), tries.failures, longest)
                     tries.sent += 1
-                    outcome = await self._attempt(request, place, price, worst, longest)
+                    outcome = await self._attempt(request, place, charges.at(place.slot), worst, longest)
                     failure = outcome.error
                     if failure is None:
                         self._learn(speed, size, outcome, request)
@@ -258,7 +260,7 @@ class Dispatcher:
             )
 
     async def _attempt(
-        self, request: ChatRequest, place: Place, price: Price | None, worst: float, deadline_s: float
+        self, request: ChatRequest, place: Place, charge: Charge | None, worst: float, deadline_s: float
     ) -> Outcome:
         """Send once. Only what ends the run is raised; the reservation is settled either way."""
         started = self._clock()
@@ -288,12 +290,14 @@ class Dispatcher:
         finally:
             # A call that broke off, was cancelled, or came back without a count of its tokens, may have been billed
             # in full: its reservation is kept as possibly spent.
+            price = charge if isinstance(charge, Price) else None
             counted = any(usage.values())
             if counted or harmless or not price:
                 spent = cost(price, usage) if price else 0.0
             self._budget.settle(worst, spent)
         tokens = usage.get("input_tokens", 0) + usage.get("output_tokens", 0)
-        return Outcome(reply, error, place, spent, tokens, started, self._clock() - started)
+        told = None if charge == "unknown" else spent
+        return Outcome(reply, error, place, told, tokens, started, self._clock() - started)
 
     def _failed(self, error: CallError) -> None:
         self.last_error, self._last_error_at = str(error), self._clock()

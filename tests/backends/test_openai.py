@@ -86,9 +86,11 @@ def completion(content: object, **fields: object) -> dict[str, Any]:
     return {**COMPLETION, "choices": [{"index": 0, "message": {"role": "assistant", "content": content}, **fields}]}
 
 
-def backend(transport: Transport, url: str, *, key: str = KEY, trace: bool = False) -> OpenAIBackend:
+def backend(
+    transport: Transport, url: str, *, key: str = KEY, trace: bool = False, ids: Mapping[str, str] | None = None
+) -> OpenAIBackend:
     return OpenAIBackend(
-        "together", f"{url}/v1", secrets=[key], key_env="TOGETHER_API_KEY", transport=transport, trace=trace
+        "together", f"{url}/v1", secrets=[key], key_env="TOGETHER_API_KEY", transport=transport, trace=trace, ids=ids
     )
 
 
@@ -107,6 +109,29 @@ async def fails(reply: Awaitable[object]) -> CallError:
     with pytest.raises(CallError) as caught:
         await reply
     return caught.value
+
+
+async def test_a_model_is_asked_for_by_the_hosts_id_and_the_request_keeps_its_own(host: Host, connect: Connect) -> None:
+    asked: list[dict[str, Any]] = []
+
+    async def handler(request: web.BaseRequest) -> web.Response:
+        asked.append(orjson.loads(await request.read()))
+        return web.json_response(COMPLETION)
+
+    url = await host(handler)
+    transport = connect()
+    await backend(transport, url).chat(REQUEST, f"{url}/v1")
+    await backend(transport, url, ids={MODEL: "maverick-fp8"}).chat(REQUEST, f"{url}/v1")
+    await backend(transport, url, ids={"another": "maverick-fp8"}).chat(REQUEST, f"{url}/v1")
+    assert [body["model"] for body in asked] == [MODEL, "maverick-fp8", MODEL]
+    assert asked[1] == asked[0] | {"model": "maverick-fp8"}
+    assert REQUEST.model == MODEL
+
+
+async def test_an_error_names_the_model_as_the_host_does(host: Host, connect: Connect) -> None:
+    url = await host(says({"error": {"message": "The model `maverick-fp8` does not exist"}}, 404))
+    with pytest.raises(ProviderRefusedError, match=r"no model 'maverick-fp8' at http.*/v1 for this account \(404: The"):
+        await backend(connect(), url, ids={MODEL: "maverick-fp8"}).chat(REQUEST, f"{url}/v1")
 
 
 @pytest.mark.parametrize("trace", [False, True])

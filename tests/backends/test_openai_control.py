@@ -75,6 +75,17 @@ async def test_a_model_that_is_not_served_is_named_with_the_closest_that_are(hos
     )
 
 
+async def test_a_model_is_looked_for_by_the_hosts_id_and_told_of_by_its_own(host: Host, connect: Connect) -> None:
+    url = await host(says([{"id": m} for m in SERVED]))
+
+    def client(there: str) -> OpenAIBackend:
+        return OpenAIBackend("together", f"{url}/v1", key_env=None, transport=connect(), ids={MODEL: there})
+
+    assert await client(SERVED[1]).reach([MODEL, SERVED[2]]) == {MODEL: ModelFacts(), SERVED[2]: ModelFacts()}
+    with pytest.raises(ProviderRefusedError, match=r"the model 'llama-4-scout'; .*: meta-llama/Llama-4-Scout"):
+        await client("llama-4-scout").reach([MODEL])
+
+
 async def test_where_no_name_comes_close_some_that_are_served_are_named(host: Host, connect: Connect) -> None:
     url = await host(says([{"id": m} for m in ("zz/9", "aa/1", "mm/5", "bb/2")]))
     with pytest.raises(ProviderRefusedError, match=r"of the 4 it serves: aa/1, bb/2, mm/5$"):

@@ -16,6 +16,7 @@ from eli5b_batch.backends.base import Advice, ChatReply, ChatRequest
 from eli5b_batch.dispatch.account import Account
 from eli5b_batch.dispatch.budget import Budget, cost, worst_cost
 from eli5b_batch.dispatch.capacity import Place
+from eli5b_batch.dispatch.charges import Charges
 from eli5b_batch.dispatch.dispatcher import Dispatcher, Outcome
 from eli5b_batch.dispatch.gate import Gate
 from eli5b_batch.dispatch.slots import SlotPool
@@ -29,7 +30,8 @@ from eli5b_batch.errors import (
     RetryableError,
     StorageError,
 )
-from eli5b_batch.job import Limits, Price, Slot
+from eli5b_batch.job import Limits, Slot
+from eli5b_batch.prices import Price
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
@@ -88,7 +90,8 @@ class Scripted:
 class Open:
     """A capacity with a place for everybody, which remembers what happened."""
 
-    def __init__(self) -> None:
+    def __init__(self, slot: str | None = None) -> None:
+        self.slot = slot
         self.needs: list[Need] = []
         self.events: list[str] = []
         self.released: list[tuple[int | None, CallError | None, Advice | None]] = []
@@ -96,7 +99,7 @@ class Open:
     async def acquire(self, need: Need) -> Place:
         self.needs.append(need)
         self.events.append("acquire")
-        return Place("http://api", None, need)
+        return Place("http://api", self.slot, need)
 
     def release(
         self,
@@ -156,7 +159,7 @@ class Desk:
         )
 
     async def send(self, order: int = 0, price: Price | None = PRICE) -> Outcome:
-        return await self.dispatcher.send(REQUEST, order, price, self.commit)
+        return await self.dispatcher.send(REQUEST, order, Charges({"": price}), self.commit)
 
     def commit(self, outcome: Outcome) -> Outcome:
         self.outcomes.append(outcome)
@@ -196,7 +199,7 @@ async def test_a_reply_is_on_disk_before_its_place_is_given_back_and_before_the_
         capacity.events.append(f"commit with {stop.in_flight} in flight")
         return "what commit returns"
 
-    assert await desk.dispatcher.send(REQUEST, 0, PRICE, commit) == "what commit returns"
+    assert await desk.dispatcher.send(REQUEST, 0, Charges({"": PRICE}), commit) == "what commit returns"
     assert capacity.events == ["acquire", "commit with 1 in flight", "release"]
     assert capacity.released == [(60, None, None)]
 
@@ -284,7 +287,7 @@ async def test_a_record_that_can_not_be_written_stops_the_run() -> None:
     def commit(_: Outcome) -> None:
         raise full
 
-    task = asyncio.create_task(desk.dispatcher.send(REQUEST, 0, PRICE, commit))
+    task = asyncio.create_task(desk.dispatcher.send(REQUEST, 0, Charges({"": PRICE}), commit))
     await asyncio.sleep(EVER)
     assert not task.done()
     assert desk.stop.reason is full
@@ -330,6 +333,31 @@ async def test_calls_that_wait_for_a_place_when_the_run_stops_are_not_sent() -> 
     assert gate.snapshot()["queued"] == 2  # the next one keeps the place, so that the queue is not worked off
     assert not any(task.done() for task in waiting)
     assert len(desk.backend.sent) == 1
+
+
+@pytest.mark.parametrize("slot", ["cheap", "dear", "free", "secret"])
+async def test_the_dearest_price_is_set_aside_and_the_price_of_where_it_went_is_spent(slot: str) -> None:
+    prices = {"cheap": PRICE, "dear": PRICE.model_copy(update={"output": 10 * PRICE.output})}
+    charges = Charges({**prices, "free": "free", "secret": "unknown"})
+    reserved: list[float] = []
+    worst = worst_cost(prices["dear"], REQUEST.messages, REQUEST.sampling["max_tokens"])
+    desk = Desk(capacity=Open(slot), budget=Budget(worst))
+
+    class Ledger:
+        spent = unconfirmed = 0.0
+
+        def reserved(self, usd: float) -> None:
+            reserved.append(usd)
+
+        def settled(self, reserved: float, usd: float | None) -> None:
+            """Nobody asks."""
+
+    desk.budget.keep(Ledger())
+    outcome = await desk.dispatcher.send(REQUEST, 0, charges, desk.commit)
+    assert reserved == [worst]
+    expected = cost(prices[slot], USAGE) if slot in prices else 0.0
+    assert desk.budget.spent == pytest.approx(expected)
+    assert outcome.cost_usd == (None if slot == "secret" else pytest.approx(expected))
 
 
 async def test_a_call_that_waits_for_money_when_the_run_stops_is_not_sent() -> None:

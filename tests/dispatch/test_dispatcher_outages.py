@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from eli5b_batch.backends.base import Advice, ChatReply, ChatRequest, ModelFacts
 from eli5b_batch.dispatch.account import Account
 from eli5b_batch.dispatch.budget import Budget
+from eli5b_batch.dispatch.charges import Charges
 from eli5b_batch.dispatch.dispatcher import Dispatcher, Outcome
 from eli5b_batch.dispatch.gate import Gate
 from eli5b_batch.dispatch.slots import SlotPool
@@ -103,7 +104,7 @@ def dispatcher(
 
 
 async def ask(desk: Dispatcher, request: ChatRequest | None = None, order: int = 0) -> Outcome:
-    return await desk.send(request or question(), order, None, lambda outcome: outcome)
+    return await desk.send(request or question(), order, Charges({"": None}), lambda outcome: outcome)
 
 
 @pytest.mark.parametrize("failure", [REFUSED, UNAVAILABLE, DROPPED])

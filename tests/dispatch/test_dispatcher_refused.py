@@ -14,6 +14,7 @@ import pytest
 from eli5b_batch.backends.base import ChatReply, ChatRequest, ModelFacts
 from eli5b_batch.dispatch.account import Account
 from eli5b_batch.dispatch.budget import Budget
+from eli5b_batch.dispatch.charges import Charges
 from eli5b_batch.dispatch.dispatcher import Dispatcher, Outcome
 from eli5b_batch.dispatch.gate import Gate
 from eli5b_batch.dispatch.stop import Stop
@@ -87,7 +88,7 @@ class Run:
         outcomes: dict[str, Outcome] = {}
 
         async def one(order: int, request: ChatRequest) -> None:
-            await self.dispatcher.send(request, order, None, partial(outcomes.__setitem__, request.key))
+            await self.dispatcher.send(request, order, Charges({"": None}), partial(outcomes.__setitem__, request.key))
 
         tasks = [asyncio.create_task(one(i, request)) for i, request in enumerate(requests)]
         stopped = asyncio.create_task(self.stop.asked())
@@ -204,7 +205,7 @@ async def test_the_calls_of_a_model_that_is_limited_hold_up_no_other_model() -> 
 
     async def ask(model: str, n: int) -> None:
         key = f"{model}{n}"
-        await run.dispatcher.send(question(key, model), n, None, lambda _: ended.update({key: now()}))
+        await run.dispatcher.send(question(key, model), n, Charges({"": None}), lambda _: ended.update({key: now()}))
 
     await asyncio.gather(*(ask(model, n) for n in range(40) for model in ("small", "large")))
     assert max(at for key, at in ended.items() if key.startswith("large")) < 15

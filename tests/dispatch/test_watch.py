@@ -12,6 +12,7 @@ import pytest
 
 from eli5b_batch.backends.base import ChatReply, ChatRequest, ModelFacts
 from eli5b_batch.dispatch.budget import Budget
+from eli5b_batch.dispatch.charges import Charges
 from eli5b_batch.dispatch.dispatcher import Dispatcher, Outcome
 from eli5b_batch.dispatch.server import Server
 from eli5b_batch.dispatch.slots import SlotPool
@@ -119,7 +120,7 @@ class Rack:
     async def ask(self, model: str = "1b", order: int = 0, comes: float = 0.0) -> Outcome:
         await asyncio.sleep(comes)
         request = ChatRequest(f"{order}", model, [{"role": "user", "content": "Why?"}], {"max_tokens": 100}, 7)
-        return await self.desk.send(request, order, None, lambda outcome: outcome)
+        return await self.desk.send(request, order, Charges({"": None}), lambda outcome: outcome)
 
     async def __aenter__(self) -> Self:
         self._watching = asyncio.create_task(self.pool.run())
