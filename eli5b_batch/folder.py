@@ -80,6 +80,7 @@ class _Manifest(_Part):
     students: list[str] | None
     data: _Data
     models: dict[str, _Model]
+    providers: dict[str, str] = {}
     redo: dict[str, NonNegativeInt] = {}
     complete_at: NonNegativeInt = 0
     created_at: str
@@ -288,6 +289,8 @@ def write_manifest(
             "duplicates_dropped": data.duplicates_dropped,
         },
         "models": models,
+        # Providers of earlier starts, too: records name them.
+        "providers": earlier.get("providers", {}) | {name: provider.api for name, provider in job.providers.items()},
         "prompts": {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()},
         "versions": _versions(),
         "git": _git_revision(),

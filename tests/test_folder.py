@@ -51,6 +51,19 @@ def test_a_second_start_keeps_the_first_date_and_the_facts_known(tmp_path: Path)
     assert manifest["models"]["1b"]["digest"] == "abc"
 
 
+def test_a_manifest_keeps_the_providers_that_earlier_starts_had(tmp_path: Path) -> None:
+    write_manifest(tmp_path, experiment(), Plan(), {}, FIRST)
+    path = tmp_path / "manifest.json"
+    manifest = orjson.loads(path.read_bytes())
+    assert manifest["providers"] == {"api": "simulated", "gpus": "simulated"}
+    path.write_bytes(orjson.dumps({**manifest, "providers": {"hosts": "openai", "api": "openai"}}))
+    write_manifest(tmp_path, experiment(), Plan(), {}, SECOND)
+    manifest = orjson.loads(path.read_bytes())
+    assert manifest["providers"] == {"hosts": "openai", "api": "simulated", "gpus": "simulated"}
+    path.write_bytes(orjson.dumps({name: value for name, value in manifest.items() if name != "providers"}))
+    assert read_manifest(tmp_path) is not None
+
+
 def test_a_model_that_is_no_longer_the_same_is_refused(tmp_path: Path) -> None:
     write_manifest(tmp_path, experiment(), Plan(), {"1b": ModelFacts("abc")}, FIRST)
     before = (tmp_path / "manifest.json").read_bytes()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
-SCHEMA: Final = 4
+SCHEMA: Final = 5
 """Version of summary.json; written as `schema`. A report of another version is made anew."""
 
 _RESULTS: Final = ("results.jsonl", "results.parquet")

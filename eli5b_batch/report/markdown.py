@@ -55,6 +55,7 @@ def markdown(summary: dict[str, Any]) -> str:
         ("Does it matter for whom a hint was written?", summary["interaction"], _interaction),
         ("Gap to the teacher closed by tailored hints", summary["gap_closed"], _gaps),
         ("Calls, tokens and cost", summary["spending"] if summary["spending"]["by_step"] else None, _spending),
+        ("Answers by member", summary["members"], _members),
         ("Students, all starts", summary["pace"], _pace),
         ("Slots, last start that used them", summary["slots"], _slots),
         ("Request limits in use, last start", summary["limits"], _limits),
@@ -221,6 +222,22 @@ def _spending(spending: dict[str, Any]) -> str:
         for row in [*spending["by_step"], {"step": "all", "model": "", **spending["total"]}]
     ]
     return _table(("step", "model", "calls", "failed", "input tokens", "output tokens", "cost"), rows)
+
+
+def _members(rows: Sequence[dict[str, Any]]) -> str:
+    cells = [
+        (
+            row["model"],
+            row["provider"] if row["member"] is None else f"{row['provider']}/{row['member']}",
+            f"{row['calls']:,}",
+            f"{row['answered']:,}",
+            count_and_share(row["failed"], row["calls"]),
+            money(row["cost_usd"], row["cost_unknown"]),
+        )
+        for row in rows
+    ]
+    table = _table(("model", "member", "calls", "answered", "failed", "cost"), cells)
+    return table + "\n\nWhere each call was sent last; one that was asked again counts again."
 
 
 def _pace(rows: Sequence[dict[str, Any]]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from operator import itemgetter
 from sys import intern
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -21,6 +21,8 @@ from eli5b_batch.files import replacing
 from eli5b_batch.folder import CALLS, GRADES
 from eli5b_batch.records import CallName, parse_key
 from eli5b_batch.report.ends import BuiltOn, Ends, finish_of, is_at_limit, worst
+from eli5b_batch.report.members import CallsByPlace, PlaceCalls
+from eli5b_batch.report.totals import Pace, Spending
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -50,41 +52,6 @@ _JUDGED: Final = ("rule", "rule_verdict")
 Tags = tuple[tuple[str, "str | int"], ...]
 
 
-@dataclass(slots=True)
-class Spending:
-    """What one step took of one model, over every line of the journal: calls asked again were paid too."""
-
-    step: str
-    model: str
-    calls: int = 0
-    failed: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cost_usd: float = 0.0
-    cost_unknown: int = 0
-
-
-@dataclass(slots=True)
-class Pace:
-    """What one model was given to do, over every line of the journal, and in what time.
-
-    `makespan_s`: from the first sending to the last answer, seconds; pauses between starts are left out.
-    """
-
-    output_tokens: int = 0
-    _spans: dict[int, tuple[float, float]] = field(default_factory=dict)
-
-    def add(self, start: int, sent: float, latency_s: float) -> None:
-        """Count a call of the run's start number `start`, sent at `sent` (unix seconds)."""
-        first, last = self._spans.get(start, (sent, sent))
-        self._spans[start] = min(first, sent), max(last, sent + latency_s)
-
-    @property
-    def makespan_s(self) -> float | None:
-        """None where no call says when it was sent."""
-        return sum(last - first for first, last in self._spans.values()) if self._spans else None
-
-
 class Results(NamedTuple):
     """What a report is made from.
 
@@ -94,6 +61,7 @@ class Results(NamedTuple):
         tags: the names of the tag columns, sorted.
         built_on: the replies that others build on, but for graded ones, by step, model and tags.
         spending: by step and model, in that order.
+        places: calls by model, provider and place (a member, a slot, or None), in that order.
         pace: by model, how long it was at work.
         slot_tokens: output tokens by (provider, slot), of the calls of the last start that made any on slots.
         simulated: whether any call says that it was simulated.
@@ -105,6 +73,7 @@ class Results(NamedTuple):
     tags: tuple[str, ...]
     built_on: list[BuiltOn]
     spending: list[Spending]
+    places: list[PlaceCalls]
     pace: dict[str, Pace]
     slot_tokens: dict[tuple[str, str], int]
     simulated: bool
@@ -147,6 +116,7 @@ class _Journal:
         self.answers: dict[str, _Answer] = {}
         self.succeeded: dict[str, bool] = {}
         self.spending: dict[tuple[str, str], Spending] = {}
+        self.places = CallsByPlace()
         self.simulated = False
         self.judged = False
         self.orphans = 0
@@ -165,6 +135,7 @@ class _Journal:
         spent.output_tokens += usage.get("output_tokens") or 0
         spent.cost_usd += cost or 0.0
         spent.cost_unknown += cost is None
+        self.places.add(record)
         self.simulated |= bool(record.get("simulated"))
         self._time(name.model, record, usage.get("output_tokens") or 0)
         before = self.succeeded.get(key)
@@ -312,6 +283,7 @@ def build_results(run_dir: Path, steps: Collection[str], starts: Sequence[float]
         tags,
         journal.ends.built_on(),
         spending,
+        journal.places.sorted(),
         dict(journal.pace),
         dict(journal.slot_tokens),
         journal.simulated,

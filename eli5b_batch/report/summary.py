@@ -20,6 +20,7 @@ from eli5b_batch.report.agreement import notes as agreement_notes
 from eli5b_batch.report.conditions import CONDITIONS, by_hint, own_size
 from eli5b_batch.report.ends import SAMPLE
 from eli5b_batch.report.ends import notes as ends_notes
+from eli5b_batch.report.members import by_member
 from eli5b_batch.report.wording import arm_label, how_lost
 
 if TYPE_CHECKING:
@@ -108,6 +109,7 @@ def summarize(results: Results, manifest: dict[str, Any]) -> dict[str, Any]:
         "gap_closed": _gaps_closed(hinted, students, teacher),
         "built_on": [asdict(row) for row in results.built_on],
         "spending": _spending(results),
+        "members": by_member(results.places, manifest.get("providers", {})),
         "pace": [_pace(results, student) for student in students if student in results.pace],
     }
     summary["complete"] = not answers["ungraded"] and answers["graded"] >= answers["expected"]

@@ -54,6 +54,8 @@ def render(summary: dict[str, Any]) -> Group:
         parts.append(_judging(summary["judging"]))
     if summary["contrasts"]:
         parts.append(_contrasts(summary["contrasts"]))
+    if summary["members"]:
+        parts.append(_members(summary["members"]))
     if summary["pace"]:
         parts.append(_pace(summary["pace"]))
     if summary["slots"]:
@@ -145,6 +147,17 @@ def _contrasts(contrasts: Sequence[dict[str, Any]]) -> Table:
             f"{row['differing']:,}/{row['problems']:,}",
         )
         before = row["contrast"]
+    return table
+
+
+def _members(rows: Sequence[dict[str, Any]]) -> Table:
+    table = _narrow("model", "member")
+    for head in ("calls", "answered", "failed", "cost"):
+        table.add_column(head, justify="right")
+    for row in rows:
+        member = row["provider"] if row["member"] is None else row["member"]
+        figures = (f"{row[name]:,}" for name in ("calls", "answered", "failed"))
+        table.add_row(row["model"], member, *figures, money(row["cost_usd"], row["cost_unknown"]))
     return table
 
 

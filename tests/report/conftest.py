@@ -54,6 +54,8 @@ class RunFolder:
         started: float | None = None,
         latency: float = 0.5,
         slot: str | None = None,
+        provider: str = "gpus",
+        sent: bool = True,
         window_full: bool = False,
         failure: str = "timeout",
         finish: str | None = None,
@@ -68,7 +70,7 @@ class RunFolder:
             "step": step,
             **tags,
             "model": model,
-            "provider": "gpus",
+            "provider": provider,
             "slot": slot,
             "simulated": simulated,
             "request": {"messages": [{"role": "user", "content": "a\u2028b\u0085c"}]},
@@ -85,6 +87,8 @@ class RunFolder:
             "timing": {"latency": latency} if started is None else {"started": started, "latency": latency},
             "error": None if ok else {"class": failure, "message": "too slow"},
         }
+        if not sent:
+            record["timing"] = None
         if built_on:
             record["built_on"] = built_on
         self.append("calls.jsonl", orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE))
