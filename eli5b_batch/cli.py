@@ -224,7 +224,7 @@ def rehearse_command(
     \b
     eli5b-batch rehearse jobs/omni_full.yaml
     eli5b-batch rehearse jobs/omni_full.yaml --from outputs/trial
-    eli5b-batch rehearse jobs/omni_cross.yaml --set providers.together.limits.requests_per_minute=3000
+    eli5b-batch rehearse jobs/omni_cross.yaml --set providers.hosts.limits.requests_per_minute=3000
     eli5b-batch rehearse jobs/omni_cross.yaml --simulate --limit 100 --json prediction.json
     """
     from eli5b_batch.rehearsal.command import rehearse_job  # noqa: PLC0415

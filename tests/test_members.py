@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,10 +15,9 @@ from eli5b_batch.members import accounts_of, charges_of, differences, ids_at, is
 from eli5b_batch.plan import Plan
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from eli5b_batch.job import Job
 
+JOBS = Path(__file__).parent.parent / "jobs"
 OWN = {"input": 1.0, "output": 2.0, "as_of": "2026-07-01"}
 DEAR = {"input": 3.0, "output": 1.0, "as_of": "2026-07-01"}
 
@@ -95,6 +95,18 @@ def test_yaml_anchors_say_for_two_models_what_one_host_calls_both(tmp_path: Path
     path = tmp_path / "job.yaml"
     path.write_text(text.replace("name: m0}", "name: m0, models: {maverick: &here {model: x}, judge: *here}}"))
     assert load_job(path) == job({"maverick": {"model": "x"}, "judge": {"model": "x"}})
+
+
+@pytest.mark.parametrize("name", ["gsm8k", "omni_cross", "omni_full", "omni_judged", "omni_managed"])
+def test_a_shipped_job_asks_what_it_asked_when_one_host_served_it_alone(name: str) -> None:
+    """So that a run begun with an older version of the file goes on."""
+    chosen = load_job(JOBS / f"{name}.yaml")
+    teacher = chosen.models["maverick"]
+    assert teacher.model == "meta-llama/Llama-4-Maverick-17B-128E-Instruct-FP8"
+    assert teacher.sampling.model_dump(exclude_none=True) == {"temperature": 0.7, "max_tokens": 1024}
+    assert chosen.seed == 0
+    ids = [ids_at(chosen, "hosts", member).get(teacher.model) for member in accounts_of(chosen, "maverick")]
+    assert ids == [None, "meta-llama/llama-4-maverick-17b-128e-instruct-fp8", "meta-llama/llama-4-maverick"]
 
 
 # --- mistakes ------------------------------------------------------------------------------------

@@ -63,7 +63,7 @@ class Results(NamedTuple):
         spending: by step and model, in that order.
         places: calls by model, provider and place (a member, a slot, or None), in that order.
         pace: by model, how long it was at work.
-        slot_tokens: output tokens by (provider, slot), of the calls of the last start that made any on slots.
+        slot_tokens: output tokens by (provider, slot or member), of the calls of the provider's last start.
         simulated: whether any call says that it was simulated.
         orphans: verdicts of no recorded call; left out.
         graders: verdicts on answers by the grader, with its version, that reached them.
@@ -112,7 +112,8 @@ class _Journal:
         self.pace: defaultdict[str, Pace] = defaultdict(Pace)
         self.slot_tokens: Counter[tuple[str, str]] = Counter()
         self._starts = sorted(starts)
-        self._slots_start = 0
+        self._slots_start: dict[str, int] = {}
+        """By provider, of those whose places have names: hosts may have gone on alone after the last start with slots."""
         self.answers: dict[str, _Answer] = {}
         self.succeeded: dict[str, bool] = {}
         self.spending: dict[tuple[str, str], Spending] = {}
@@ -184,11 +185,15 @@ class _Journal:
         pace = self.pace[model]
         pace.output_tokens += output_tokens
         pace.add(start, sent, timing.get("latency") or 0.0)
-        if record.get("slot") is not None and start >= self._slots_start:
-            if start > self._slots_start:
-                self._slots_start = start
-                self.slot_tokens.clear()
-            self.slot_tokens[record["provider"], record["slot"]] += output_tokens
+        if record.get("slot") is None:
+            return
+        provider = record["provider"]
+        if start > self._slots_start.setdefault(provider, start):
+            self._slots_start[provider] = start
+            for place in [place for place in self.slot_tokens if place[0] == provider]:
+                del self.slot_tokens[place]
+        if start == self._slots_start[provider]:
+            self.slot_tokens[provider, record["slot"]] += output_tokens
 
     def add_grade(self, name: CallName, grade: dict[str, Any]) -> None:
         """Take one line of grades.jsonl, after all calls: the newest wins, within what the record allows."""

@@ -261,6 +261,13 @@ def test_tokens_of_a_slot_are_those_of_the_last_start(run: RunFolder) -> None:
         assert results.slot_tokens == {("gpus", "gpu0"): 40, ("gpus", "gpu1"): 20}
 
 
+def test_a_start_in_which_only_hosts_were_asked_leaves_the_tokens_of_slots(run: RunFolder) -> None:
+    run.call("p0", "1b", started=101.0, slot="gpu0")
+    run.call("p1", "judge", started=1000.0, slot="novita", provider="hosts")
+    results = build_results(run.path, ["answer"], [100.0, 999.5])
+    assert results.slot_tokens == {("gpus", "gpu0"): 20, ("hosts", "novita"): 20}
+
+
 def test_a_torn_last_line_is_left_for_later(run: RunFolder) -> None:
     key = run.answer("p1", "1b", "correct", sample=0)
     run.append("calls.jsonl", b'{"key":"p1|answer|model:1b|sample=1","status":"ok","ti')
