@@ -113,7 +113,7 @@ class _Journal:
         self.slot_tokens: Counter[tuple[str, str]] = Counter()
         self._starts = sorted(starts)
         self._slots_start: dict[str, int] = {}
-        """By provider, of those whose places have names: hosts may have gone on alone after the last start with slots."""
+        """By provider whose places have names: hosts may have gone on alone after the last start with slots."""
         self.answers: dict[str, _Answer] = {}
         self.succeeded: dict[str, bool] = {}
         self.spending: dict[tuple[str, str], Spending] = {}
