@@ -1,15 +1,34 @@
-"""How an account at a host is spoken to, as a job says it: its key, further headers, fields its host does not take.
+"""How an account at a host is spoken to, as a job says it: key, headers, dialect, fields its host does not take.
 
 Must not know: where keys are read, how requests are sent.
 """
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from eli5b_batch.section import HeaderVariables, KeyCommand, KeyVariable, Section
+
+HostDialect = Literal[
+    "openai",
+    "azure",
+    "mistral",
+    "gemini",
+    "vertex",
+    "openrouter",
+    "together",
+    "deepinfra",
+    "novita",
+    "deepseek",
+    "groq",
+    "vllm",
+    "llama_server",
+    "plain",
+]
+OllamaDialect = Literal["ollama_before_0_12_6", "ollama_0_12_6", "ollama_0_12_11", "ollama_0_17_7"]
+"""The rows of `backends/dialects.py`, by the protocol they speak."""
 
 
 class Access(Section):
@@ -21,6 +40,9 @@ class Access(Section):
     )
     headers_env: HeaderVariables | None = Field(
         None, description="Further headers of every request: header name -> environment variable that holds its value."
+    )
+    dialect: HostDialect | None = Field(
+        None, description="How the host speaks, where its address and its list of models tell it wrongly or not at all."
     )
     omit: list[str] | None = Field(
         None, description="Fields that are not sent to this host, such as seed; they stay part of the question."
@@ -41,4 +63,6 @@ class Access(Section):
             given["headers_env"] = self.headers_env
         if member.omit is None:
             given["omit"] = self.omit
+        if not elsewhere and member.dialect is None:
+            given["dialect"] = self.dialect
         return given

@@ -10,10 +10,11 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from eli5b_batch.backends.base import ChatRequest
+from eli5b_batch.backends.replies import as_recorded
 from eli5b_batch.causes import starts_of
 from eli5b_batch.dispatch.charges import Charges
 from eli5b_batch.errors import ChangedRequestError, Eli5bError, ProviderRefusedError, UpstreamError
-from eli5b_batch.futility import Futility
+from eli5b_batch.futility import WORDLESS, Futility, is_wordless
 from eli5b_batch.members import charges_of
 from eli5b_batch.prompts import Prompt
 from eli5b_batch.records import RESERVED, SCHEMA, derive_seed, make_key, parse_key, request_hash
@@ -299,32 +300,31 @@ class RunCalls:
     def _stop_if_futile(
         self, call: Asked, record: dict[str, Any], earlier: _Earlier, outcome: Outcome | UpstreamError
     ) -> None:
-        """Stop the run where calls are refused alike, one after another: they keep the attempts that they had."""
-        if record["error"] is None:
-            self._futility.succeeded(call.step, call.model)
-            return
+        """Stop the run where calls are refused alike, one after another, or answered without the text others need."""
+        step, model = call.step, call.model
         if isinstance(outcome, UpstreamError):
             name = parse_key(outcome.key)
             step, model = name.step, name.model
             series = self._futility.series(step, model)
-        else:
-            step, model = call.step, call.model
+        elif record["error"] is not None:
             series = self._futility.failed(step, model, record["error"], (record, earlier))
             if self._futile is not None and self._futile is self._stop.reason:  # it came home after the stop
                 self._keep(record, earlier)
+        elif is_wordless(record["reply"]):
+            series = self._futility.failed(step, model, WORDLESS, (record, earlier))
+        else:
+            self._futility.succeeded(step, model)
+            return
         if not series or self._stop.reason is not None:
             return
         for failed, before in self._futility.open_series:
             self._keep(failed, before)
-        self._futile = ProviderRefusedError(
-            f"providers.{self._job.models[model].provider}: the last {len(series)} calls of step {step} to {model} "
-            f"failed alike, so others would too: {series[-1][0]['error']['message']}; they keep their attempts"
-        )
+        self._futile = ProviderRefusedError(_why_futile(step, model, len(series), series[-1][0]))
         self._stop.ask(self._futile)
 
     def _keep(self, failed: Mapping[str, Any], earlier: _Earlier) -> None:
         """Write a refused call's record again, with the attempts and starts that it had before this start."""
-        if self._futility.counts(failed["error"]):
+        if failed["error"] is not None and self._futility.counts(failed["error"]):
             error = {**failed["error"], "attempts": earlier.attempts, "starts": earlier.starts, "kept": True}
             self._journal.append({**failed, "cost_usd": 0.0, "usage": None, "timing": None, "error": error})
 
@@ -373,10 +373,7 @@ class RunCalls:
         }
         if reply is not None:
             record["status"] = "ok"
-            record["reply"] = {"text": reply.text, "finish_reason": reply.finish_reason, "finish": reply.finish}
-            if reply.refusal:
-                record["reply"]["refusal"] = reply.refusal
-            record["reply"] |= reply.extra
+            record["reply"] = as_recorded(reply)
             record["usage"] = reply.usage
         elif error is not None:
             record["reply"] = error.partial.get("reply")
@@ -399,6 +396,21 @@ class RunCalls:
             "put the job back as it was, give the changed job a new name, or ask again what changed: "
             f"--redo {parse_key(key).step}"
         )
+
+
+def _why_futile(step: str, model: str, calls: int, last: Mapping[str, Any]) -> str:
+    """Why a run can't succeed after so many calls of a step to a model, by the record of the last."""
+    if last["error"] is not None:
+        return (
+            f"providers.{last['provider']}: the last {calls} calls of step {step} to {model} failed alike, so others "
+            f"would too: {last['error']['message']}; they keep their attempts"
+        )
+    reply = last["reply"]
+    return (
+        f"models.{model}: its last {calls} replies of step {step} hold "
+        f"{'nothing but thoughts' if reply.get('thinking') else 'no text'} (finish {reply['finish']}), which no prompt "
+        f"can be built on; raise its sampling.max_tokens or lower its thinking, then run again with --redo {step}"
+    )
 
 
 def replies_in(ask: Prompt | Sequence[Message]) -> list[Recorded]:

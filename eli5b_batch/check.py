@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from eli5b_batch import manners
 from eli5b_batch.dispatch.budget import Budget
 from eli5b_batch.dispatch.stop import Stop
 from eli5b_batch.errors import Eli5bError, JobError, ProviderRefusedError, RunFolderError
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from eli5b_batch.backends.base import ModelFacts
+    from eli5b_batch.backends.dialects import Manner
+    from eli5b_batch.dispatch.dispatcher import Dispatcher
     from eli5b_batch.estimates import Estimate, Slot
     from eli5b_batch.job import Job
     from eli5b_batch.plan import Experiment, Plan
@@ -58,13 +61,14 @@ _FULLY: Final = 0.999
 
 @dataclass
 class Findings:
-    """What `check` found: facts by model, what would stop the run, what is worth knowing, what is dangerous.
+    """What `check` found: facts by model, how models are spoken to, what would stop the run, what is worth knowing.
 
     `probes`: None where no model is to be asked anything.
     """
 
     facts: dict[str, ModelFacts] = field(default_factory=dict)
     stops: list[Eli5bError] = field(default_factory=list)
+    manners: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     probes: Probes | None = None
@@ -111,6 +115,7 @@ async def check_job(
     if job.budget:
         _judge_cost(job.budget.usd, past.spent_usd, estimates, findings)
     _judge_models(job, manifest, findings)
+    _judge_windows(job, plan, findings)
     if findings.probes is not None:
         findings.stops += findings.probes.refusals
     _judge_place(run_dir, disk, findings)
@@ -165,8 +170,26 @@ async def _reach_one(job: Job, provider: str, names: Mapping[str, str], findings
         told = await dispatcher.reach(sorted(set(names.values())))
         findings.facts |= {name: told[model] for name, model in names.items()}
         findings.remarks += dispatcher.remarks
+        _judge_manners(job, provider, names, dispatcher, findings)
         if findings.probes is not None:
             await findings.probes.ask(job, provider, names, dispatcher.backends)
+
+
+def _judge_manners(
+    job: Job, provider: str, names: Mapping[str, str], dispatcher: Dispatcher, findings: Findings
+) -> None:
+    """Say how each account and model is spoken to; a way of thinking that can't be had would stop the run."""
+    spoken: dict[str, Manner] = {}
+    said: list[str] = []
+    for name, model in names.items():
+        sampling = job.models[name].sampling
+        try:
+            spoken = dispatcher.manners(model, sampling.model_dump(exclude_none=True))
+        except ProviderRefusedError as error:
+            findings.stops.append(ProviderRefusedError(f"models.{name}.sampling.thinking: {error}"))
+            continue
+        said += manners.of_model(name, model, sampling, spoken)
+    findings.manners += [*manners.of_provider(provider, spoken), *said]
 
 
 def _judge_cost(budget_usd: float, spent_usd: float, estimates: Mapping[Slot, Estimate], findings: Findings) -> None:
@@ -197,6 +220,19 @@ def _judge_models(job: Job, manifest: Mapping[str, Any] | None, findings: Findin
     for name, model in job.models.items():
         if isinstance(job.provider_of(name), OpenAIProvider) and model.sampling.num_ctx:
             findings.remarks.append(f"models.{name}.sampling.num_ctx is for Ollama only and is not sent")
+
+
+def _judge_windows(job: Job, plan: Plan, findings: Findings) -> None:
+    """Say where a prompt, and a reply as long as it may be, do not go into a window together."""
+    for (step, name), calls in plan.total.items():
+        sampling = job.models[name].sampling
+        prompt = plan.input_bytes[step, name] / calls / BYTES_PER_TOKEN
+        if sampling.num_ctx and job.provider_of(name).shape[1] and prompt + sampling.max_tokens > sampling.num_ctx:
+            findings.remarks.append(
+                f"models.{name}.sampling.num_ctx: a window of {sampling.num_ctx} tokens does not hold a prompt of step "
+                f"{step} ({prompt:.0f} tokens on average) and max_tokens {sampling.max_tokens}, thoughts included: "
+                "long replies are cut off; raise num_ctx or lower max_tokens"
+            )
 
 
 def _judge_place(run_dir: Path, disk: float, findings: Findings) -> None:
@@ -274,6 +310,7 @@ def _sentences(
     for name, facts in findings.facts.items():
         known = [v for v in (facts.server, facts.parameter_size, facts.quantization, facts.digest[:12]) if v]
         yield f"models.{name}: served{': ' + ', '.join(known) if known else ''}"
+    yield from findings.manners
     for name in job.models:
         yield from differences(job, name)
     yield f"run folder: {run_dir}"

@@ -22,9 +22,16 @@ _REFUSALS: Final = frozenset({"bad_request", "refused"})
 """Classes of failure in which a host refuses a model, an account or a field. A prompt that is too long, a filter, a
 repeat abort say something of one call only; what fails after retries is the breaker's business."""
 _EMPTY: Final = "empty_reply"
+WORDLESS: Final = {"class": _EMPTY, "message": "the reply holds no text"}
+"""An answered call without a text, as if it were a failure: for what builds on it, it is one."""
 _LIMITED: Final = 429
 _CAUSES: Final = 100
 """Causes that are told apart of one (step, model)."""
+
+
+def is_wordless(reply: Mapping[str, object]) -> bool:
+    """Whether a reply that is on record as answered has nothing that a prompt could hold."""
+    return not str(reply.get("text", "")).strip() and not reply.get("tool_calls")
 
 
 @dataclass(slots=True)

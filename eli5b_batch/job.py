@@ -7,7 +7,7 @@ Field descriptions end up in the JSON Schema (`eli5b-batch schema`) that editors
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from eli5b_batch.access import Access
+from eli5b_batch.access import Access, OllamaDialect
 from eli5b_batch.prices import Charge
 from eli5b_batch.section import (
     Count,
@@ -33,6 +33,7 @@ from eli5b_batch.section import (
     Setting,
     SettingValue,
     Share,
+    Thinking,
     Url,
 )
 
@@ -228,6 +229,9 @@ class OllamaProvider(_Provider):
     """One or more Ollama servers, which somebody has started, or which the run starts itself (`manage`)."""
 
     api: Literal["ollama"]
+    dialect: OllamaDialect | None = Field(
+        None, description="How its servers speak, where their version does not tell it; see docs/dialects.md."
+    )
     manage: bool = Field(default=False, description="Start the servers, watch over them, and stop them at the end.")
     slots: Annotated[list[Slot], Field(min_length=1)] | Literal["auto"] = Field(
         description="One per server; auto: one per GPU found, where the run starts the servers (`manage`)."
@@ -281,16 +285,27 @@ class Sampling(Section):
     max_tokens: Count = 1024
     num_ctx: Count | None = Field(None, description="Context window of an Ollama model, tokens.")
     stop: list[str] | None = None
+    thinking: Thinking | None = Field(
+        None,
+        description="off, on, low, medium, high, max or {tokens: n}: how much a model thinks before its first word; "
+        "left out: as the server does by itself.",
+    )
     extra: Annotated[dict[str, Any] | None, AfterValidator(lambda extra: extra or None)] = Field(
         None, description="Further fields of a request, sent as they are, such as {min_p: 0.05}; part of the question."
     )
 
     @model_serializer(mode="wrap")
     def _plain(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Nothing of `extra` where there is none: what a job asks has the hash that it had before there was the key."""
+        """Nothing of later keys where they are not used: what a job asks has the hash that it had before them."""
         plain: dict[str, Any] = dump(self)
-        plain.pop("extra", None)
-        return plain | {"extra": self.extra} if self.extra else plain
+        later = {"thinking": plain.pop("thinking", None), "extra": plain.pop("extra", None)}
+        return plain | {name: value for name, value in later.items() if value}
+
+    @model_validator(mode="after")
+    def _room_for_words(self) -> Self:
+        if isinstance(self.thinking, dict) and self.thinking["tokens"] >= self.max_tokens:
+            raise ValueError("thinking.tokens must be below max_tokens, which bounds thoughts and text together")
+        return self
 
 
 class Model(Section):

@@ -106,7 +106,8 @@ def _usd(usd: float) -> str:
 def _question(job: Job, name: str, model: Model) -> ChatRequest:
     """The model's own sampling, but for the length of the reply, by whatever name it is told."""
     sampling: dict[str, Any] = model.sampling.model_dump(exclude_none=True)
-    most = min(MOST_TOKENS, model.sampling.max_tokens)
+    thoughts = model.sampling.thinking["tokens"] if isinstance(model.sampling.thinking, dict) else 0
+    most = min(thoughts + MOST_TOKENS, model.sampling.max_tokens)
     sampling["max_tokens"] = most
     if model.sampling.extra:
         bounds = OTHER_BOUNDS & model.sampling.extra.keys()

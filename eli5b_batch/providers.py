@@ -10,6 +10,7 @@ import random
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Protocol
 
+from eli5b_batch.backends.dialects import DIALECTS, SIMULATED
 from eli5b_batch.backends.keyed import KeyedTransport, RenewingBackend
 from eli5b_batch.backends.ollama import OllamaBackend
 from eli5b_batch.backends.openai import OpenAIBackend
@@ -18,7 +19,7 @@ from eli5b_batch.dispatch.account import Account
 from eli5b_batch.dispatch.dispatcher import Dispatcher
 from eli5b_batch.dispatch.gate import Gate
 from eli5b_batch.dispatch.slots import SlotPool
-from eli5b_batch.job import Member, OpenAIProvider, SimulatedProvider
+from eli5b_batch.job import Member, OllamaProvider, OpenAIProvider, SimulatedProvider
 from eli5b_batch.keys import PrintedKey, Secrets, read_secrets
 from eli5b_batch.members import ids_at
 
@@ -146,6 +147,7 @@ def _api_clients(
             secrets=hidden,
             key_env="what api_key_command prints" if member.api_key_command else member.api_key_env,
             transport=transport,
+            dialect=SIMULATED if urls else DIALECTS[member.dialect] if member.dialect else None,
             omit=member.omit or (),
             ids={} if network else ids_at(job, name, member),  # servers that stand in know the models' own
             trace=provider.trace or urls is not None,
@@ -167,4 +169,12 @@ def _gpu_client(
     transport = network.transport(name, "") if network else Transport(places, provider.timeout_s)
     asked = sorted({m.model for m in job.models_of(name).values()})
     served = {s.url or "": [m for m in asked if s.serves(m)] for s in placed}
-    return OllamaBackend(name, served, transport=transport, trace=provider.trace or urls is not None), placed
+    own = provider.dialect if isinstance(provider, OllamaProvider) else None
+    client = OllamaBackend(
+        name,
+        served,
+        transport=transport,
+        dialect=DIALECTS[own] if own else None,
+        trace=provider.trace or urls is not None,
+    )
+    return client, placed

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from eli5b_batch.dispatch.budget import Budget
 from eli5b_batch.dispatch.stop import Stop
 from eli5b_batch.engine import COMPLETE, INTERRUPTED, Ending, Engine
-from eli5b_batch.errors import ChangedRequestError, TimeUpError
+from eli5b_batch.errors import ChangedRequestError, ProviderRefusedError, TimeUpError
 from eli5b_batch.finished import Fingerprint
 from eli5b_batch.folder import (
     LOG,
@@ -215,7 +215,12 @@ async def reach_models(
     for provider, dispatcher in dispatchers.items():
         names = {n: m.model for n, m in experiment.job.models_of(provider).items() if n in plan.models_left}
         told = await dispatcher.reach(sorted(set(names.values())))
-        facts |= {name: told[model] for name, model in names.items()}
+        for name, model in names.items():
+            try:
+                manners = dispatcher.manners(model, experiment.job.models[name].sampling.model_dump(exclude_none=True))
+            except ProviderRefusedError as error:
+                raise ProviderRefusedError(f"models.{name}.sampling.thinking: {error}") from None
+            facts[name] = told[model]._replace(itself=next(manner.itself for manner in manners.values()))
     return facts
 
 

@@ -6,9 +6,9 @@ Must not know: any single section.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 _NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 _LABEL: Final = "[A-Za-z0-9_-]{1,63}"
@@ -73,6 +73,38 @@ Count = Annotated[int, Field(gt=0, lt=2**31)]
 Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(ge=0)]
+
+
+LEVELS: Final = ("off", "on", "low", "medium", "high", "max")
+"""How much a model is to think; YAML's `off` and `on` are false and true."""
+
+
+def _is_thinking(value: object) -> object:
+    match value:
+        case bool():
+            return "on" if value else "off"
+        case str() if value in LEVELS:
+            return value
+        case {"tokens": int() as tokens, **rest} if not rest and not isinstance(tokens, bool) and 0 < tokens < _MOST:
+            return value
+    raise ValueError(f"must be {', '.join(LEVELS)}, or {{tokens: n}} with n of at least 1, and this is {value!r:.60}")
+
+
+_MOST: Final = 2**31
+
+Level = Literal["off", "on", "low", "medium", "high", "max"]
+_BUDGET: Final = {
+    "type": "object",
+    "properties": {"tokens": {"type": "integer", "minimum": 1}},
+    "required": ["tokens"],
+    "additionalProperties": False,
+}
+Thinking = Annotated[
+    Level | dict[Literal["tokens"], int],
+    BeforeValidator(_is_thinking),
+    WithJsonSchema({"anyOf": [{"enum": list(LEVELS), "type": "string"}, {"type": "boolean"}, _BUDGET]}),
+]
+"""A level, or how many tokens of thoughts at most."""
 
 
 def _is_an_interval(value: object) -> object:

@@ -81,7 +81,7 @@ async def build(folder: Path, data: Path) -> None:
 
         def observe(done: Answered) -> None:
             if done.call.step == "answer":
-                store.book.add(done.call.key, done.call.problem.answer, right, "math/2")
+                store.book.add(done.call.key, done.call.problem.answer, right, "math/3")
 
         instant: Any = Instant()
         calls = RunCalls(

@@ -23,7 +23,8 @@ import httpx
 import ollama
 
 from eli5b_batch.backends.base import ChatRequest
-from eli5b_batch.backends.ollama import KEEP_ALIVE, OllamaBackend
+from eli5b_batch.backends.fields import KEEP_ALIVE
+from eli5b_batch.backends.ollama import OllamaBackend
 from eli5b_batch.backends.simulated.launch import simulated_servers
 from eli5b_batch.backends.transport import Transport
 from eli5b_batch.errors import BadReplyError

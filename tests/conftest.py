@@ -128,10 +128,12 @@ def serve_openai(serve: Callable[[web.Application], str]) -> Callable[..., str]:
 def serve_ollama(serve: Callable[[web.Application], str]) -> Callable[..., str]:
     """An Ollama server that holds the models given and answers every question with one body; gives its address.
 
-    `on_gpu` is the share of them in GPU memory, None if they are not loaded.
+    `on_gpu` is the share of them in GPU memory, None if they are not loaded; `able`: what they can do, if it says so.
     """
 
-    def start(models: Sequence[str], reply: bytes = b"", on_gpu: float | None = None) -> str:
+    def start(
+        models: Sequence[str], reply: bytes = b"", on_gpu: float | None = None, able: Sequence[str] | None = None
+    ) -> str:
         rows = [{"name": m, "model": m, "digest": f"{m} 0123456789", "size": 100, "details": {}} for m in models]
         loaded = [] if on_gpu is None else [row | {"size_vram": round(on_gpu * 100)} for row in rows]
         told = {"/api/version": {"version": "0.13.0"}, "/api/tags": {"models": rows}, "/api/ps": {"models": loaded}}
@@ -141,7 +143,8 @@ def serve_ollama(serve: Callable[[web.Application], str]) -> Callable[..., str]:
 
         async def show(_: web.Request) -> web.Response:
             details = {"quantization_level": "Q8_0", "parameter_size": "1.2B"}
-            return web.json_response({"details": details, "model_info": {}})
+            able_to = {} if able is None else {"capabilities": list(able)}
+            return web.json_response({"details": details, "model_info": {}, **able_to})
 
         async def answer(_: web.Request) -> web.Response:
             return web.Response(body=reply)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from eli5b_batch.backends.base import Advice, ChatReply, ChatRequest, ModelFacts
+from eli5b_batch.backends.dialects import PLAIN, Manner
 from eli5b_batch.calls import Answered, CountingCalls, RunCalls, differences
 from eli5b_batch.dispatch import dispatcher
 from eli5b_batch.dispatch.budget import Budget
@@ -31,7 +32,7 @@ from eli5b_batch.problems import Problem
 from eli5b_batch.prompts import Prompts
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from eli5b_batch.job import Job
@@ -73,6 +74,9 @@ class Backend:
 
     async def reach(self, models: Sequence[str]) -> dict[str, ModelFacts]:
         return dict.fromkeys(models, ModelFacts())
+
+    def manner(self, model: str, sampling: Mapping[str, Any]) -> Manner:  # noqa: ARG002 (as `Backend` has it)
+        return Manner(PLAIN, "in a test", {}, "")
 
     async def close(self) -> None:
         """Nothing is open."""

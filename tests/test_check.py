@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
+from aiohttp import web
 from rich.console import Console
 
 from eli5b_batch.backends.base import ModelFacts
@@ -209,6 +210,95 @@ async def test_a_model_that_is_not_wholly_on_the_gpu_is_worth_a_note(real: Job, 
 async def test_a_setting_that_is_not_sent_is_worth_a_note(real: Job) -> None:
     _, lines = await checked(real(), "models.teacher.sampling.num_ctx=4096")
     assert "note: models.teacher.sampling.num_ctx is for Ollama only and is not sent" in lines
+
+
+STOPS = "would stop the run: models.1b.sampling.thinking: providers.gpus (dialect ollama_0_12_11):"
+
+
+def spoken(lines: list[str]) -> list[str]:
+    """What is said of dialects and thinking."""
+    return [line for line in lines if "spoken to" in line or "thinking" in line or "is not sent" in line]
+
+
+async def test_check_says_which_dialect_it_took_and_what_models_do_by_themselves(
+    real: Job, serve_ollama: Serve
+) -> None:
+    able = serve_ollama(["llama3.2:1b"], able=["completion", "thinking"])
+    _, lines = await checked(real(), f"providers.gpus.slots[0].url={able}")
+    doubts = "not verified of it: thought_tokens, limits"
+    assert spoken(lines) == [
+        "providers.api: spoken to as any other host (nothing is known of it)",
+        "models.teacher: thinking is left out, and whether the model thinks is not known",
+        f"providers.gpus: spoken to as Ollama from 0.12.11 (by its version, 0.13.0); {doubts}",
+        "models.1b: thinking is left out, and the model thinks by itself",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("able", "thinking", "said"),
+    [
+        (["completion", "thinking"], "on", "models.1b: thinking on is sent as {think: true}"),
+        (["completion", "thinking"], "off", "models.1b: thinking off is sent as {think: false}"),
+        (["completion"], "off", "models.1b: nothing is sent for thinking off, as the model does not think by itself"),
+        (
+            ["completion"],
+            "on",
+            f"{STOPS} llama3.2:1b does not think, so thinking on can't be had of it",
+        ),
+        (
+            ["completion", "thinking"],
+            "medium",
+            f"{STOPS} llama3.2:1b can't be asked for thinking medium, only for off, on; left to itself it thinks",
+        ),
+    ],
+)
+async def test_what_a_model_can_do_is_what_its_server_says(
+    able: list[str], thinking: str, said: str, real: Job, serve_ollama: Serve
+) -> None:
+    url = serve_ollama(["llama3.2:1b"], able=able)
+    code, lines = await checked(real(), f"providers.gpus.slots[0].url={url}", f"models.1b.sampling.thinking={thinking}")
+    assert said in lines
+    assert code == (5 if said.startswith("would stop") else 0)
+
+
+async def test_members_may_speak_differently(real: Job, serve_openai: Serve) -> None:
+    there = serve_openai(["large-70b"])
+    members = f"[{{name: here, dialect: mistral}}, {{name: there, base_url: '{there}', dialect: vllm}}]"
+    _, lines = await checked(
+        real(),
+        f"providers.api.members={members}",
+        "models.teacher.sampling.thinking=off",
+        "models.teacher.model=large-70b",
+    )
+    doubts = "not verified of it: top_k, thought_tokens, finish"
+    assert [line for line in spoken(lines) if "api" in line or "teacher" in line] == [
+        f"providers.api (member here): spoken to as Mistral (as the job says); {doubts}",
+        "providers.api (member there): spoken to as vLLM (as the job says); not verified of it: limits",
+        "models.teacher (member here): nothing is sent for thinking off, as the model does not think by itself",
+        "models.teacher (member there): thinking off is sent as {chat_template_kwargs: {enable_thinking: false}}",
+    ]
+
+
+async def test_a_dialect_is_known_by_the_list_of_models(real: Job, serve: Callable[..., str]) -> None:
+    async def listed(_: web.Request) -> web.Response:
+        return web.json_response({"data": [{"id": "large-70b", "owned_by": "vllm"}]})
+
+    app = web.Application()
+    app.router.add_get("/v1/models", listed)
+    _, lines = await checked(real(), f"providers.api.base_url={serve(app)}/v1")
+    assert "providers.api: spoken to as vLLM (by its list of models); not verified of it: limits" in lines
+
+
+async def test_a_window_that_does_not_hold_prompt_thoughts_and_words_is_worth_a_note(real: Job) -> None:
+    _, lines = await checked(real(), "models.1b.sampling.num_ctx=300")
+    assert any(
+        line.startswith(
+            "note: models.1b.sampling.num_ctx: a window of 300 tokens does not hold a prompt of step answer"
+        )
+        for line in lines
+    )
+    _, lines = await checked(real(), "models.1b.sampling.num_ctx=8192")
+    assert not any("does not hold a prompt" in line for line in lines)
 
 
 async def test_what_would_go_to_another_machine_over_plain_http_is_a_warning(real: Job) -> None:

@@ -44,7 +44,7 @@ def answer(store: Store, problem: Problem) -> None:
     """One call of the problem, answered and graded."""
     head = {"key": key_of(problem), "status": "ok", "request_hash": "0" * 16, "cost_usd": 0.25}
     store.journal.append({**head, "reply": {"text": problem.id}})
-    store.book.add(key_of(problem), "4", RIGHT, "math/2")
+    store.book.add(key_of(problem), "4", RIGHT, "math/3")
 
 
 def remembered(store: Store) -> set[str]:
@@ -202,7 +202,7 @@ def test_a_failure_made_good_after_the_checkpoint_is_counted_once(tmp_path: Path
     store = reopened(tmp_path, of, stack)
     head = {"key": key_of(first), "status": "error", "request_hash": "0" * 16, "cost_usd": 0.0}
     store.journal.append(head)
-    store.book.add_failed(key_of(first), "4", "math/2")
+    store.book.add_failed(key_of(first), "4", "math/3")
     store.checkpoint()
     for problem in of.problems.selected:
         answer(store, problem)

@@ -14,6 +14,7 @@ import orjson
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from eli5b_batch.backends.dialects import Manner
 
 CALL_HEADER: Final = "x-eli5b-call"
 """Names the call to servers that keep books (`trace` in the job file)."""
@@ -49,6 +50,8 @@ class Advice(NamedTuple):
 class ChatReply:
     """One answer. `usage` holds tokens (`input_tokens`, `output_tokens`, by class where told).
 
+    `text` is the model's words; `thinking` its thoughts, in whatever form they came; `raw` the content as it came,
+    where it is not the text.
     `finish_reason` is the host's word, `finish` what it means. `refusal`: the words in which the model declined.
     `load_s` and `work_s` are seconds that the server spent on loading and on the call itself, 0 where it does not tell.
     """
@@ -62,6 +65,8 @@ class ChatReply:
     work_s: float = 0.0
     finish: Finish = "whole"
     refusal: str = ""
+    thinking: str = ""
+    raw: str = ""
 
 
 def keepable(extra: dict[str, Any]) -> dict[str, Any]:
@@ -74,13 +79,18 @@ def keepable(extra: dict[str, Any]) -> dict[str, Any]:
 
 
 class ModelFacts(NamedTuple):
-    """What a server says about a model it serves; empty where it does not say."""
+    """What a server says about a model it serves; empty where it does not say.
+
+    `thinks`: whether it can. `itself`: what it does where a job says nothing of it, see `dialects.Itself`.
+    """
 
     digest: str = ""
     quantization: str = ""
     parameter_size: str = ""
     server: str = ""
     on_gpu: float | None = None
+    thinks: bool | None = None
+    itself: str = ""
 
 
 class Backend(Protocol):
@@ -103,6 +113,14 @@ class Backend(Protocol):
 
         Raises:
             ProviderRefusedError: they don't; the message says what would be right.
+        """
+        ...
+
+    def manner(self, model: str, sampling: Mapping[str, Any]) -> Manner:
+        """How a model is asked to think, or not to; what `reach` learnt counts.
+
+        Raises:
+            ProviderRefusedError: it can't be done as `sampling` says.
         """
         ...
 

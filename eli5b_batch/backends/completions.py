@@ -9,10 +9,12 @@ from typing import Any, Final, NamedTuple
 
 from eli5b_batch.backends import contents, ends
 from eli5b_batch.backends.base import ChatReply, keepable
-from eli5b_batch.backends.replies import CALLS
+from eli5b_batch.backends.replies import CALLS, apart
 from eli5b_batch.backends.values import as_count, as_list, as_object, as_text
 
-_THOUGHTS: Final = ("reasoning", "reasoning_content")
+_THOUGHTS: Final = ("reasoning_content", "reasoning", "thinking", "reasoning_details")
+"""Fields of a message that hold thoughts: vLLM and DeepSeek; OpenRouter and Together; gateways before Ollama; a list of
+parts: OpenRouter. Several of them may hold the same."""
 
 
 class Completion(NamedTuple):
@@ -35,13 +37,12 @@ def read(body: object) -> Completion | None:
     refusal = content.refusal or as_text(message.get("refusal"))
     if refusal.strip() or choice.get("stop_reason") == "refusal":  # the latter: Anthropic's word
         finish = "filtered"
-    extra = {name: value for name in (*CALLS, *_THOUGHTS) if (value := message.get(name))}
-    extra |= {name: value for name, value in content.extra.items() if name not in extra}
+    thoughts = [*content.thoughts, *(contents.plain(message.get(name)) for name in _THOUGHTS)]
+    extra = {name: value for name in CALLS if (value := message.get(name))} | content.extra | _sealed(message)
     if choice.get("logprobs"):
         extra["logprobs"] = choice["logprobs"]
-    reply = ChatReply(
-        content.text, word, _usage(fields.get("usage")), extra=keepable(extra), finish=finish, refusal=refusal
-    )
+    usage = _usage(fields.get("usage"))
+    reply = apart(ChatReply(content.text, word, usage, extra=keepable(extra), finish=finish, refusal=refusal), thoughts)
     return Completion(reply, choice.get("error") or (fields.get("error") if finish == "broken" else None))
 
 
@@ -55,15 +56,27 @@ def _message(choice: dict[str, Any], *, excused: bool) -> dict[str, Any] | None:
     return {} if message is None and excused else None
 
 
+def _sealed(message: dict[str, Any]) -> dict[str, Any]:
+    """Thoughts that are encrypted or signed, as they came: only the host can read them, within a loop of tool calls."""
+    details = as_list(message.get("reasoning_details"))
+    sealed = any(as_object(part).get("data") or as_object(part).get("signature") for part in details)
+    return {"reasoning_details": details} if sealed else {}
+
+
 def _usage(value: object) -> dict[str, int]:
-    """Tokens by class, in our names; classes the server does not tell are left out."""
+    """Tokens by class, in our names; classes the server does not tell are left out.
+
+    Some hosts leave thoughts out of `completion_tokens` and count them in the total only (Gemini's OpenAI face, xAI):
+    they are billed as output, so the output is what the total holds beside the prompt.
+    """
     counts = as_object(value)
-    usage = {
-        "input_tokens": as_count(counts.get("prompt_tokens")),
-        "output_tokens": as_count(counts.get("completion_tokens")),
-    }
+    prompt, completion = as_count(counts.get("prompt_tokens")), as_count(counts.get("completion_tokens"))
+    output = max(completion, as_count(counts.get("total_tokens")) - prompt)
+    usage = {"input_tokens": prompt, "output_tokens": output if completion or prompt else completion}
     details = {
         "cached_input_tokens": as_object(counts.get("prompt_tokens_details")).get("cached_tokens"),
-        "reasoning_tokens": as_object(counts.get("completion_tokens_details")).get("reasoning_tokens"),
+        "reasoning_tokens": as_object(counts.get("completion_tokens_details")).get("reasoning_tokens")
+        or counts.get("reasoning_tokens")
+        or output - completion,
     }
     return usage | {name: tokens for name, value in details.items() if (tokens := as_count(value))}

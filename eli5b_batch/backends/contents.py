@@ -15,17 +15,18 @@ _THOUGHTS: Final = ("thinking", "reasoning")
 
 
 class Content(NamedTuple):
-    """The text of a message, the words in which the model declined, and what else its content held."""
+    """The text of a message, the words in which the model declined, its thoughts, and what else its content held."""
 
     text: str
     refusal: str
+    thoughts: list[str]
     extra: dict[str, Any]
 
 
 def read(content: object) -> Content:
     """A message's content; one part stands for a list of one."""
     if (alone := _text_of(content)) and not isinstance(content, dict):
-        return Content(alone, "", {})
+        return Content(alone, "", [], {})
     texts, thoughts, refusals, others = [], [], [], []
     for part in as_list(content) or ([content] if isinstance(content, dict) else []):
         fields = as_object(part)
@@ -37,13 +38,12 @@ def read(content: object) -> Content:
         elif kind in _TEXTS and not fields.get("text") and fields.keys() <= {"type", "text"}:
             continue  # a part without a text
         elif kind in _THOUGHTS:
-            thoughts.append(_plain(fields.get(kind) or fields.get("text")))
+            thoughts.append(plain(fields.get(kind) or fields.get("text")))
         elif kind == "refusal":
             refusals.append(as_text(fields.get("refusal")))
         else:
             others.append(part)
-    kept = {"reasoning": "".join(thoughts), "parts": others}
-    return Content("".join(texts), "".join(refusals), {name: value for name, value in kept.items() if value})
+    return Content("".join(texts), "".join(refusals), list(filter(None, thoughts)), {"parts": others} if others else {})
 
 
 def _text_of(value: object) -> str:
@@ -55,7 +55,8 @@ def _text_of(value: object) -> str:
     return as_text(value) or next(filter(None, map(as_text, inner)), "")
 
 
-def _plain(thoughts: object) -> str:
-    """Thoughts as one text; they come as a text or as a list of parts."""
-    parts = as_list(thoughts)
-    return as_text(thoughts) or "".join(as_text(part) or as_text(as_object(part).get("text")) for part in parts)
+def plain(thoughts: object) -> str:
+    """Thoughts as one text; they come as a text, or as a list of texts and of parts with a `text` or a `summary`."""
+    parts = [(part, as_object(part)) for part in as_list(thoughts)]
+    texts = (as_text(part) or as_text(own.get("text")) or as_text(own.get("summary")) for part, own in parts)
+    return as_text(thoughts) or as_text(as_object(thoughts).get("text")) or "".join(texts)

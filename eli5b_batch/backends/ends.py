@@ -30,6 +30,7 @@ WORDS: Final = (
     Word("cut", "max_new_tokens max_length token_limit", "Hugging Face, watsonx"),
     Word("cut", "model_context_window_exceeded", "Anthropic, Zhipu"),
     Word("cut", "ERROR_LIMIT", "Cohere"),
+    Word("cut", "repetition", "vLLM, a limit on repeats: litellm#27101"),
     Word("filtered", "content_filter content_filtered", "OpenAI, Azure; Bedrock"),
     Word("filtered", "SAFETY RECITATION BLOCKLIST PROHIBITED_CONTENT SPII IMAGE_SAFETY", "Google: FinishReason"),
     Word("filtered", "refusal", "Anthropic: coder/coder#27118"),

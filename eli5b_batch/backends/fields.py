@@ -5,14 +5,17 @@ Must not know: who sends them. Everything here is a pure function.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
+
+from eli5b_batch.backends.dialects import PLAIN, thinking_fields
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from eli5b_batch.backends.base import ChatRequest
+    from eli5b_batch.backends.dialects import Dialect, Family
 
-_NOT_OPENAI: Final = frozenset({"num_ctx", "extra"})
+_NOT_OPENAI: Final = frozenset({"num_ctx", "extra", "thinking"})
 """Settings of `sampling` that are no fields of the OpenAI protocol."""
 
 OPENAI: Final = ("model", "messages", "seed", "stream", "temperature", "top_p", "top_k", "max_tokens", "stop")
@@ -24,28 +27,57 @@ NEEDED: Final = frozenset({"model", "messages"})
 OTHER_BOUNDS: Final = frozenset({"max_completion_tokens", "max_output_tokens", "max_new_tokens"})
 """What some hosts call `max_tokens`."""
 
+KEEP_ALIVE: Final = "30m"
+"""How long a server keeps a model after its last call: longer than any pause of a run, not for ever."""
+
+_OPTIONS: Final = {"max_tokens": "num_predict"}
+_NO_OPTIONS: Final = frozenset({"extra", "thinking"})
 _OLLAMA_TOP: Final = frozenset({"think", "format", "keep_alive", "tools", "logprobs", "top_logprobs"})
 """Fields of Ollama's `/api/chat` that stand beside `options`, not in them."""
 
 
-class OllamaFields(NamedTuple):
-    """A request's settings in their two places: `options`, by the job's names, and `beside` them."""
+def openai_body(request: ChatRequest, omit: Collection[str] = (), dialect: Dialect = PLAIN) -> dict[str, Any]:
+    """The body of a chat completion; extras stand at its top level.
 
-    options: dict[str, Any]
-    beside: dict[str, Any]
+    Args:
+        request: what the job asks.
+        omit: fields to leave out, by our name or that of an extra.
+        dialect: what its fields are called.
 
-
-def openai_body(request: ChatRequest, omit: Collection[str]) -> dict[str, Any]:
-    """The body of a chat completion; extras stand at its top level, and what is in `omit` is left out."""
-    body = {"model": request.model, "messages": request.messages, "seed": request.seed, "stream": False}
-    body |= {name: value for name, value in request.sampling.items() if name not in _NOT_OPENAI}
+    Raises:
+        CantThinkSoError: the model can't think as `sampling.thinking` says.
+    """
+    ours = {"model": request.model, "messages": request.messages, "seed": request.seed, "stream": False}
+    ours |= {name: value for name, value in request.sampling.items() if name not in _NOT_OPENAI}
+    names = dialect.field_names(request.model)
+    sent = [(names.get(name, name), value) for name, value in ours.items() if name not in omit]
+    body = {name: value for name, value in sent if name is not None}
+    body |= thinking_fields(dialect.family(request.model), request.model, request.sampling)
     body |= request.sampling.get("extra", {})
     return {name: value for name, value in body.items() if name not in omit}
 
 
-def ollama_fields(sampling: Mapping[str, Any]) -> OllamaFields:
-    """Where the settings of a chat go: extras are options, but for those that `/api/chat` has a field of its own."""
-    options = {name: value for name, value in sampling.items() if name != "extra"}
-    extra: Mapping[str, Any] = sampling.get("extra", {})
+def ollama_body(request: ChatRequest, family: Family) -> dict[str, Any]:
+    """The body of Ollama's `/api/chat`: settings are options, but for extras that it has a field of its own for.
+
+    `truncate` and `shift` are off: a prompt over the window is an error, never silently cut (an arm with longer hints
+    would lose more of them). Servers before 0.12.6 ignore both.
+
+    Raises:
+        CantThinkSoError: models of this family can't think as `sampling.thinking` says.
+    """
+    options = {_OPTIONS.get(name, name): value for name, value in request.sampling.items() if name not in _NO_OPTIONS}
+    extra: Mapping[str, Any] = request.sampling.get("extra", {})
     beside = {name: value for name, value in extra.items() if name in _OLLAMA_TOP}
-    return OllamaFields(options | {name: value for name, value in extra.items() if name not in beside}, beside)
+    options |= {name: value for name, value in extra.items() if name not in beside}
+    return {
+        "model": request.model,
+        "messages": request.messages,
+        "stream": False,
+        "truncate": False,
+        "shift": False,
+        "keep_alive": KEEP_ALIVE,
+        **beside,
+        **thinking_fields(family, request.model, request.sampling),
+        "options": {**options, "seed": request.seed},
+    }

@@ -96,6 +96,7 @@ NAMES: Final = (
     _name(Meaning.CREDIT, _UNSURE | _LIMIT, "INSUFFICIENT_BALANCE", "a gateway, 403: sub2api#890"),
     _name(Meaning.CREDIT, _UNSURE | _LIMIT, "insufficient_user_quota insufficient_credits", "QuantumNous/new-api"),
     _name(Meaning.CREDIT, _UNSURE | _LIMIT, "credit_limit", "Together: togethercomputer/skills"),
+    _name(Meaning.CREDIT, _UNSURE | _LIMIT, "NOT_ENOUGH_BALANCE", "Novita, 403"),
     _name(Meaning.CREDIT, _UNSURE | _LIMIT, "Arrearage", "DashScope: error codes"),
     _name(Meaning.CREDIT, _UNSURE | _LIMIT, "budget_exceeded", "LiteLLM: budgets of virtual keys"),
     _name(Meaning.KEY, _UNSURE, "API_KEY_INVALID", "Google, 400: openai-scala-client#109"),
@@ -112,6 +113,8 @@ NAMES: Final = (
     _name(Meaning.MODEL, _UNSURE, "model_not_available invalid_model", "Together, Mistral"),
     _name(Meaning.MODEL, _UNSURE, "unknown_model model_not_supported", "GitHub Models, Hugging Face"),
     _name(Meaning.MODEL, _UNSURE, "DeploymentNotFound", "Azure: error codes"),
+    _name(Meaning.MODEL, _UNSURE, "dedicated_endpoint_not_running", "Together, 400: HeyPuter/puter#3168"),
+    _name(Meaning.MODEL, _UNSURE, "ACCESS_DENY", "Novita, 403: model access denied"),
     _name(Meaning.LATER, _UNSURE | _LIMIT, "quota_exceeded daily_limit_exceeded", "hosts with quotas of a day"),
     _name(Meaning.LATER, _UNSURE | _LIMIT, "usage_limit_reached usage_limit_exceeded", "hosts with plans"),
     _name(Meaning.WAIT, _UNSURE | _LIMIT, "rate_limit_exceeded rate_limit_error", "OpenAI, Groq; Anthropic"),
@@ -127,6 +130,8 @@ NAMES: Final = (
 OVERRULING: Final = (
     # Tokens a minute, typed as if there were no credit.
     _sentence(Meaning.WAIT, _LIMIT, r"allocated quota exceeded|error-code#token-limit", "DashScope: oh-my-pi#8476"),
+    # A limit of requests a minute, typed `credit_limit`.
+    _sentence(Meaning.WAIT, _LIMIT, r"you have been rate limited", "Together: togethercomputer/MoA#27"),
     # A model of which the account has no share, with a wait that never helps.
     _sentence(
         Meaning.ACCOUNT, _LIMIT, r"quota exceeded for.{0,160}\blimit:\s*0\b(?![.,]\d)", "Google: QueueLab/QCX#607"
@@ -168,6 +173,7 @@ SENTENCES: Final = (
     _sentence(Meaning.FILTERED, _UNSURE, _HARM, "OpenAI, OpenRouter; xAI, 403"),
     _sentence(Meaning.KEY, _UNSURE, _API_KEY, "xAI, 400: continuedev/continue#10778; Google"),
     _sentence(Meaning.KEY, _UNSURE, r"authorization failed", "NVIDIA, 403"),
+    _sentence(Meaning.KEY, _UNSURE, r"\bnot authenticated\b", "DeepInfra, 403: raycast-g4f#179"),
     _sentence(
         Meaning.CREDIT, _UNSURE | _LIMIT, r"spending limit", "xAI, 403: warp#14867; Fireworks: pollinations#12136"
     ),
@@ -185,7 +191,18 @@ SENTENCES: Final = (
     _sentence(Meaning.MODEL, _UNSURE, _NO_MODEL, "Groq, OpenAI, Mistral"),
     _sentence(Meaning.MODEL, _UNSURE, r"end of life", "NVIDIA: NVIDIA/NemoClaw#11902"),
     _sentence(Meaning.MODEL, _UNSURE, r"not a valid model|no endpoints found", "OpenRouter, 400"),
-    _sentence(Meaning.MODEL, _UNSURE, r"model not exist", "DeepSeek, 400"),
+    _sentence(
+        Meaning.MODEL, _UNSURE, r"model not exist|supported API model names are", "DeepSeek, 400: Paper2Slides#37"
+    ),
+    _sentence(
+        Meaning.BAD_REQUEST,
+        _FAULT,
+        r"^option \W?\w+\W? must be of type",
+        "Ollama 0.9.3, 500: a value of sampling.extra",
+    ),
+    _sentence(
+        Meaning.LATER, _LIMIT, r"reached your (?:\w+ )?usage limit", "Ollama's cloud: continuedev/continue#11444"
+    ),
     _sentence(Meaning.LATER, _UNSURE, r"usage limits?\b.{0,40}regain access", "Anthropic, 400: claude-code#38035"),
     _sentence(Meaning.LATER, _UNSURE, _ALLOCATION, 'Cloudflare Workers AI: "your daily free allocation"'),
     _sentence(
@@ -205,6 +222,10 @@ LONG_WINDOW: Final = re.compile(
 )
 """A limit of a day or longer: "on tokens per day (TPD)" (Groq), `free-models-per-day` (OpenRouter, openclaude#936),
 "per 86400s exceeded for UserByModelByDay" (Azure)."""
+
+PER_DAY_NAME: Final = re.compile(r"per(?:day|month|week)")
+"""A quota of a day by Google's name for it: the few seconds that its `RetryInfo` tells beside never help
+(gemini-cli#8437)."""
 
 LONG_WINDOW_NAME: Final = re.compile(r"per(?:day|month|week)|daily|monthly|weekly")
 """The same in a name without signs: `GenerateRequestsPerDayPerProjectPerModel` (Google), `openrouter_free_tier_daily`

@@ -6,7 +6,7 @@ Must not know: the protocol; a refused key is known by its error. The program it
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from eli5b_batch.backends.transport import Transport
 from eli5b_batch.errors import KeyRefusedError
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import aiohttp
 
     from eli5b_batch.backends.base import Backend, ChatReply, ChatRequest, ModelFacts
+    from eli5b_batch.backends.dialects import Manner
     from eli5b_batch.backends.transport import Response
     from eli5b_batch.keys import PrintedKey
 
@@ -74,6 +75,10 @@ class RenewingBackend:
         """See `Backend.reach`. It proves no key: many hosts show their list to everybody."""
         facts, _ = await self._with_a_key(lambda: self._backend.reach(models))
         return facts
+
+    def manner(self, model: str, sampling: Mapping[str, Any]) -> Manner:
+        """See `Backend.manner`."""
+        return self._backend.manner(model, sampling)
 
     async def close(self) -> None:
         """Close all connections."""

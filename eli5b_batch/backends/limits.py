@@ -34,11 +34,11 @@ _WINDOWS: Final = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0
 _LONGEST_PAUSE_S: Final = 60.0
 _MINUTE: Final = 60.0
 
-_PER_SECOND: Final[dict[Scope, tuple[str, str]]] = {
+_BARE: Final[dict[Scope, tuple[str, str]]] = {
     "requests": ("x-ratelimit-limit", "x-ratelimit-limit-dynamic"),
     "tokens": ("x-tokenlimit-limit", "x-tokenlimit-limit-dynamic"),
 }
-"""Together's limits, per second; of a limit and its dynamic twin the smaller holds."""
+"""Limits over the host's own window; of a limit and its dynamic twin (Together) the smaller holds."""
 
 
 class Limit(NamedTuple):
@@ -77,22 +77,23 @@ def _figure(name: str) -> tuple[str, Scope | None, float | None] | None:
     return match and (match["what"], _SCOPES.get(match["scope"] or ""), _WINDOWS.get(match["window"] or ""))
 
 
-def advice(headers: Mapping[str, str], wall: Callable[[], float]) -> Advice | None:
+def advice(headers: Mapping[str, str], wall: Callable[[], float], bare_window_s: float = 1.0) -> Advice | None:
     """What the headers of a reply say of how fast one may go on, and for how long not at all; None where nothing.
 
     Args:
         headers: of a reply.
         wall: unix time, where the headers have no date.
+        bare_window_s: what a limit counts over whose header names neither what it counts nor over what time.
     """
     limits = read(headers, spans.server_time(headers, wall))
     rates = {
         scope: _least(
             [
-                *(_positive(_number(headers.get(name))) for name in names),
+                *(_positive((_number(headers.get(name)) or 0.0) / bare_window_s) for name in names),
                 *(_rate(limit) for limit in limits if limit.scope == scope),
             ]
         )
-        for scope, names in _PER_SECOND.items()
+        for scope, names in _BARE.items()
     }
     # A minute at most: this call was answered. If there is nothing left, the next is refused, and that says more.
     resets = [limit.reset_s for limit in limits if limit.scope and limit.is_used_up and limit.reset_s]

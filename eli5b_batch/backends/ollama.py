@@ -13,9 +13,9 @@ from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
-from eli5b_batch.backends import contents, ends, refusals, replies
+from eli5b_batch.backends import contents, dialects, ends, refusals, replies
 from eli5b_batch.backends.base import CALL_HEADER, ChatReply, ChatRequest, ModelFacts, keepable
-from eli5b_batch.backends.fields import ollama_fields
+from eli5b_batch.backends.fields import ollama_body
 from eli5b_batch.backends.host_words import Meaning
 from eli5b_batch.backends.transport import CONTROL_TIMEOUT_S, Response, Transport
 from eli5b_batch.backends.values import as_count, as_object, as_text
@@ -26,14 +26,13 @@ if TYPE_CHECKING:
 
     import ollama
 
-KEEP_ALIVE: Final = "30m"
-"""How long a server keeps a model after its last call: longer than any pause of a run, not for ever."""
-
+    from eli5b_batch.backends.dialects import Dialect, Family, Manner
 
 HEALTH_TIMEOUT_S: Final = 10.0
 """A server that does not even tell its version for so long serves nobody."""
 
-_OPTIONS: Final = {"max_tokens": "num_predict"}
+_SERVER: Final = "ollama "
+_BY_VERSION: Final = "by its version,"
 _NANO: Final = 1e-9
 _STOPS: Final = {
     Meaning.KEY: "{url} refuses to answer without a login: sign in there with `ollama signin` ({answer}: {sentence})",
@@ -65,37 +64,32 @@ class OllamaBackend:
         name: the provider's name in the job.
         slots: base url -> model ids asked for there.
         transport: carries the chats.
+        dialect: how the servers speak, where the job says it; else their version does.
         trace: name each call in a header, for servers that keep books.
     """
 
     def __init__(
-        self, name: str, slots: Mapping[str, Sequence[str]], *, transport: Transport, trace: bool = False
+        self,
+        name: str,
+        slots: Mapping[str, Sequence[str]],
+        *,
+        transport: Transport,
+        dialect: Dialect | None = None,
+        trace: bool = False,
     ) -> None:
         self._name = name
         self._slots = slots
         self._transport = transport
         self._trace = trace
+        self._dialect = dialect or dialects.of_ollama("")
+        self._chosen = "as the job says" if dialect else ""
         self._digests: dict[str, str] = {}
+        self._thinks: dict[str, bool | None] = {}
         self.silent: dict[str, str] = {}
 
     async def chat(self, request: ChatRequest, base_url: str, deadline_s: float = math.inf) -> ChatReply:
-        """Send one request; see `Backend.chat`.
-
-        `truncate` and `shift` are off: a prompt over the window is an error, never silently cut (an arm with longer
-        hints would lose more of them). Servers before 0.12.6 ignore both, so the prompt's count is checked as well.
-        """
-        settings = ollama_fields(request.sampling)
-        options = {_OPTIONS.get(k, k): v for k, v in settings.options.items()}
-        body = {
-            "model": request.model,
-            "messages": request.messages,
-            "stream": False,
-            "truncate": False,
-            "shift": False,
-            "keep_alive": KEEP_ALIVE,
-            **settings.beside,
-            "options": {**options, "seed": request.seed},
-        }
+        """Send one request; see `Backend.chat`. The prompt's count is checked: servers before 0.12.6 cut in silence."""
+        body = ollama_body(request, self._family(request.model))
         headers = {CALL_HEADER: request.key} if self._trace else None
         response = await self._transport.post(f"{base_url}/api/chat", body, headers, deadline_s)
         return self._read_reply(response, request, base_url)
@@ -124,13 +118,33 @@ class OllamaBackend:
                         f"{known.digest[:12]} elsewhere, {found.digest[:12]} at {url}; pull it anew"
                     )
                 shares = [share for share in (known.on_gpu, found.on_gpu) if share is not None]
-                facts[model] = found._replace(on_gpu=min(shares, default=None))
+                able = False if known.thinks is False else found.thinks
+                facts[model] = found._replace(on_gpu=min(shares, default=None), thinks=able)
         for url, error in silent.items():
             if not facts.keys() >= set(asked[url]):
                 raise error
         self.silent = {url: f"{error}; until it does, the other slots do its work" for url, error in silent.items()}
         self._digests = {model: found.digest for model, found in facts.items()}
+        self._thinks = {model: found.thinks for model, found in facts.items()}
+        if not self._chosen or self._chosen.startswith(_BY_VERSION):
+            versions = {found.server.removeprefix(_SERVER) for found in facts.values()}
+            rows = {version: dialects.ROWS.index(dialects.of_ollama(version)) for version in sorted(versions)}
+            oldest = min(rows, key=rows.__getitem__, default="")
+            self._dialect, self._chosen = dialects.of_ollama(oldest), f"{_BY_VERSION} {oldest}"
         return facts
+
+    def manner(self, model: str, sampling: Mapping[str, Any]) -> Manner:
+        """How a model is asked to think; see `Backend.manner`."""
+        family = self._family(model)
+        try:
+            fields = dialects.thinking_fields(family, model, sampling)
+        except dialects.CantThinkSoError as error:
+            raise ProviderRefusedError(f"providers.{self._name} (dialect {self._dialect.name}): {error}") from None
+        return dialects.Manner(self._dialect, self._chosen, fields, family.itself)
+
+    def _family(self, model: str) -> Family:
+        """The server's own word on whether a model can think counts before any table's."""
+        return dialects.NOT_THINKING if self._thinks.get(model) is False else self._dialect.family(model)
 
     async def _inspect(self, url: str, models: Sequence[str]) -> dict[str, ModelFacts]:
         """What one server says of `models`: digest, quantisation, size, version, share in GPU memory if loaded."""
@@ -160,13 +174,15 @@ class OllamaBackend:
                             f"providers.{self._name}: the server at {url} has no model {model!r} (it has: {held}); "
                             f"run: eli5b-batch check --pull, or: ollama pull {model}"
                         )
-                    details = (await client.show(name)).details
+                    shown = await client.show(name)
+                    details = shown.details
                     running = loaded.get(name)
                     facts[model] = ModelFacts(
                         digest=listed[name].digest or "",
                         quantization=(details.quantization_level if details else None) or "",
                         parameter_size=(details.parameter_size if details else None) or "",
-                        server=f"ollama {version}",
+                        server=f"{_SERVER}{version}",
+                        thinks=None if shown.capabilities is None else "thinking" in shown.capabilities,
                         on_gpu=(running.size_vram or 0) / running.size if running and running.size else None,
                     )
                 return facts
@@ -309,12 +325,12 @@ def _reply(response: Response, body: dict[str, Any], message: dict[str, Any], nu
     content = contents.read(message.get("content"))
     word = ends.finish_word(body.get("done_reason"))
     usage = {"input_tokens": as_count(body.get("prompt_eval_count")), "output_tokens": as_count(body.get("eval_count"))}
-    extra = {name: message[name] for name in (*replies.CALLS, "thinking") if message.get(name)} | content.extra
+    extra = {name: message[name] for name in replies.CALLS if message.get(name)} | content.extra
     if body.get("logprobs"):
         extra["logprobs"] = body["logprobs"]
-    reply = ChatReply(
-        content.text, word, usage, extra=keepable(extra), finish=ends.finish_of(word), refusal=content.refusal
-    )
+    finish = ends.finish_of(word)
+    reply = ChatReply(content.text, word, usage, extra=keepable(extra), finish=finish, refusal=content.refusal)
+    reply = replies.apart(reply, [*content.thoughts, contents.plain(message.get("thinking"))])
     if body.get("done") is not True:
         reply.finish = "broken"
         raise BadReplyError(

@@ -8,10 +8,11 @@ from __future__ import annotations
 import difflib
 import math
 import time
+from dataclasses import replace
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from eli5b_batch.backends import completions, limits, refusals, replies
+from eli5b_batch.backends import completions, dialects, limits, refusals, replies
 from eli5b_batch.backends.base import CALL_HEADER, ChatReply, ChatRequest, ModelFacts
 from eli5b_batch.backends.fields import openai_body
 from eli5b_batch.backends.host_words import Meaning
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from eli5b_batch.backends.completions import Completion
+    from eli5b_batch.backends.dialects import Dialect, Manner
     from eli5b_batch.backends.refusals import Refusal
     from eli5b_batch.backends.transport import Response, Transport
 
@@ -59,6 +61,7 @@ class OpenAIBackend:
             message: what is added later, such as a renewed key, counts.
         key_env: what the key came from, for messages: an environment variable, or what else.
         transport: carries the requests.
+        dialect: how the host speaks, where the job or the address says it; else its list of models may.
         omit: fields that the host does not take.
         ids: what the host calls models that it calls otherwise than requests do: the request's id -> the host's.
         trace: name each call in a header, for servers that keep books.
@@ -73,6 +76,7 @@ class OpenAIBackend:
         secrets: Sequence[str] = (),
         key_env: str | None,
         transport: Transport,
+        dialect: Dialect | None = None,
         omit: Collection[str] = (),
         ids: Mapping[str, str] | None = None,
         trace: bool = False,
@@ -83,6 +87,11 @@ class OpenAIBackend:
         self._secrets = secrets
         self._key_env = key_env or "the provider's api_key_env"
         self._transport = transport
+        known = dialects.of_address(base_url)
+        self._dialect = dialect or known or dialects.PLAIN
+        self._chosen = "as the job says" if dialect else "by its address" if known else ""
+        if dialect is dialects.SIMULATED:
+            self._chosen = "simulated"
         self._omit = omit
         self._ids = ids or {}
         self.silent: dict[str, str] = {}
@@ -91,11 +100,11 @@ class OpenAIBackend:
 
     async def chat(self, request: ChatRequest, base_url: str, deadline_s: float = math.inf) -> ChatReply:
         """Send one request; see `Backend.chat`."""
-        body = openai_body(request, self._omit) | {"model": self._id_here(request.model)}
+        body = openai_body(replace(request, model=self._id_here(request.model)), self._omit, self._dialect)
         headers = {CALL_HEADER: request.key} if self._trace else None
         response = self._guarded(await self._transport.post(f"{base_url}/chat/completions", body, headers, deadline_s))
         reply = self._read_reply(response, request)
-        reply.advice = limits.advice(response.headers, self._wall)
+        reply.advice = limits.advice(response.headers, self._wall, self._dialect.limit_window_s)
         return reply
 
     async def reach(self, models: Sequence[str]) -> dict[str, ModelFacts]:
@@ -105,11 +114,25 @@ class OpenAIBackend:
         if response.status != HTTPStatus.OK:
             await self._make_sure_of_account(response)
             return facts
-        listed = _model_ids(response)
+        if not self._chosen:
+            known = dialects.of_owners(_texts(response, "owned_by"))
+            self._dialect = known or self._dialect
+            self._chosen = "by its list of models" if known else "nothing is known of it"
+        listed = _texts(response, "id")
         for model in map(self._id_here, models):
             if listed and model not in listed:
                 raise ProviderRefusedError(self._unserved(model, listed))
         return facts
+
+    def manner(self, model: str, sampling: Mapping[str, Any]) -> Manner:
+        """How a model is asked to think; see `Backend.manner`."""
+        here = self._id_here(model)
+        family = self._dialect.family(here)
+        try:
+            fields = dialects.thinking_fields(family, here, sampling)
+        except dialects.CantThinkSoError as error:
+            raise ProviderRefusedError(f"providers.{self._name} (dialect {self._dialect.name}): {error}") from None
+        return dialects.Manner(self._dialect, self._chosen, fields, family.itself)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -211,9 +234,9 @@ def _json_or_none(response: Response) -> object:
         return None
 
 
-def _model_ids(response: Response) -> list[str]:
-    """Ids in a model list: `{"data": [...]}` as OpenAI answers, or the bare list Together answers."""
+def _texts(response: Response, field: str) -> list[str]:
+    """One field of a model list: `{"data": [...]}` as OpenAI answers, or the bare list Together answers."""
     body = _json_or_none(response)
     rows = body if isinstance(body, list) else as_list(as_object(body).get("data"))
-    ids = [as_object(row).get("id") for row in rows]
-    return [name for name in ids if isinstance(name, str)]
+    values = [as_object(row).get(field) for row in rows]
+    return [value for value in values if isinstance(value, str)]

@@ -46,6 +46,9 @@ _OF_THE_CALL: Final = frozenset(
 _SOON_S: Final = 3600.0
 """A wait of at most an hour is waited for; a longer one ends the run, which says when to start it again."""
 
+_MOMENT_S: Final = 60.0
+"""A quota of a day is never filled again so soon."""
+
 _LIMIT: Final = re.compile(r"\blimit:?\s?(\d[\d,]*)", re.IGNORECASE)
 _REQUESTED: Final = re.compile(r"\brequested:?\s?(\d[\d,]*)", re.IGNORECASE)
 _LONGEST: Final = 4000
@@ -137,6 +140,8 @@ def _read(
     now = spans.server_time(response.headers, wall)
     scope = _scope(complaint)
     wait_s = waits.seconds(response.headers, complaint, now, scope)
+    if wait_s is not None and wait_s <= _MOMENT_S and host_words.PER_DAY_NAME.search(" ".join(complaint.names)):
+        wait_s = None
     status, answer = response.status, str(response.status)
     if complaint.status and complaint.status != status and (status in _OK or status == _BAD_REQUEST):
         status, answer = complaint.status, f"{answer} with error {complaint.status}"

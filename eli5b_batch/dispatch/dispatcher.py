@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from eli5b_batch.backends.base import Backend, ChatReply, ChatRequest, ModelFacts
+    from eli5b_batch.backends.dialects import Manner
     from eli5b_batch.dispatch.charges import Charges
     from eli5b_batch.dispatch.refused import Refusals
     from eli5b_batch.dispatch.stop import Stop
@@ -172,6 +173,10 @@ class Dispatcher:
             self.capacity.take_out(backend.silent)
         self.last_error = self.remarks[-1] if self.remarks else None
         return facts
+
+    def manners(self, model: str, sampling: Mapping[str, Any]) -> dict[str, Manner]:
+        """How each account, by name, or all slots together ask a model to think; see `Backend.manner`."""
+        return {name: backend.manner(model, sampling) for name, backend in self.backends.items()}
 
     async def send(self, request: ChatRequest, order: int, charges: Charges, commit: Callable[[Outcome], T]) -> T:
         """Send one call until it is answered or has failed for good.

@@ -137,7 +137,7 @@ class GradeBook:
             key: of the answer.
             gold: the gold answer.
             verdict: what the grader says.
-            grader: its name and version, such as `math/2`.
+            grader: its name and version, such as `math/3`.
             by_rules: where the grader is a judge, what is kept beside its verdict.
         """
         self._write(row_of(key, gold, verdict, grader, by_rules))

@@ -14,6 +14,7 @@ from collections import deque
 from typing import Final, NamedTuple
 
 from eli5b_batch.grading.sentences import conclusion, is_mathematics, stated
+from eli5b_batch.thoughts import words_of
 
 _BOX: Final = re.compile(r"\\(?:boxed|fbox|framebox)(?![A-Za-z])")
 _TOKEN: Final = re.compile(r"(\\{1,2}(?:boxed|fbox|framebox)\s{0,9}\{)|\\.|(\{)|(\})", re.DOTALL)
@@ -107,10 +108,11 @@ def extract(text: str) -> Answer | None:
     A box (`\boxed{}`, `\fbox{}`; rule `boxed`) wins over a labelled statement (`####`, `A:`, `the answer is`,
     `<answer>`, `"answer":`; rule `statement`), a statement over bold (rule `bold`), bold over a concluding sentence
     (rule `conclusion`); among equals the last one counts. Only a statement that corrects a box in so many words wins
-    over it. What a model thinks aloud between `<think>` tags is no answer. A box never closed is a reply cut short and
-    not an answer; of nested boxes the innermost counts. An answer longer than `LONGEST` is cut to one character more.
+    over it. What a model thinks aloud, in whatever marks, is no answer (`thoughts`). A box never closed is a reply cut
+    short and not an answer; of nested boxes the innermost counts. An answer longer than `LONGEST` is cut to one
+    character more.
     """
-    text = _HTML.sub(" ", _after_thinking(mended(text)))
+    text = _HTML.sub(" ", mended(words_of(text).words))
     boxed = _box(text)
     if boxed is None and _BOX.search(text):
         return None
@@ -125,13 +127,6 @@ def extract(text: str) -> Answer | None:
 def mended(text: str) -> str:
     r"""`text` with the backslashes back that some JSON took for escapes: a form feed where `\f` of `\frac` was."""
     return _EATEN.sub(lambda found: _ESCAPES[found[0]], text)
-
-
-def _after_thinking(text: str) -> str:
-    head, tag, rest = text.rpartition("</think>")
-    if tag:
-        return rest if rest.strip() else head
-    return text.partition("<think>")[0] if "<think>" in text else text
 
 
 def clean(text: str) -> str:

@@ -28,7 +28,7 @@ class RuleGrader(NamedTuple):
 
 
 GRADERS: Final = {
-    "math": RuleGrader("math/2", math.decide, math.grade),
-    "number": RuleGrader("number/1", number.decide, number.decide),
+    "math": RuleGrader("math/3", math.decide, math.grade),
+    "number": RuleGrader("number/2", number.decide, number.decide),
 }
 """By what a job file calls them."""

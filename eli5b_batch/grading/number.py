@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from eli5b_batch.grading.extract import LONGEST, Answer, extract
 from eli5b_batch.grading.verdict import Outcome, Verdict
+from eli5b_batch.thoughts import words_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -136,6 +137,7 @@ def _same(said: _Number, gold: _Number) -> bool:
 
 def _find(text: str) -> tuple[_Final | None, str]:
     """The number that a text ends with, and the rule that found it."""
+    text = words_of(text).words
     answer = extract(text)
     if answer is not None and (answer.rule in _SAID_TO_BE_FINAL or _is_bold_at_the_end(answer, text)):
         boxed = answer.rule == "boxed"

@@ -122,6 +122,8 @@ class PastMind(Mind):
         model: str,  # noqa: ARG002 (the call names the job's own)
         prompt: str,
         max_tokens: int | None,
+        *,
+        thought: str = "",  # noqa: ARG002 (the tokens of a recorded reply hold those of its thoughts)
     ) -> Reply:
         """See `Mind.reply`."""
         seen = self._past.get((call.step, call.model)) if call else None
@@ -132,6 +134,7 @@ class PastMind(Mind):
             drawn = Seen(int(len(prompt) / BYTES_PER_TOKEN) + 1, output, output / ASSUMED_TOKENS_PER_S)
         return Reply(
             text="x" * (CHARS_PER_TOKEN * max(1, drawn.output_tokens)),
+            thinking="",
             finish_reason="stop",
             input_tokens=drawn.input_tokens,
             output_tokens=drawn.output_tokens,

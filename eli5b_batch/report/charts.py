@@ -15,6 +15,7 @@ import textwrap
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import altair as alt
+import orjson
 
 from eli5b_batch.report.conditions import CONDITIONS, by_hint, own_size
 from eli5b_batch.report.wording import arm_label, hint_label, percent, size_of, title
@@ -30,8 +31,14 @@ _PIXELS: Final = 1600
 _HEIGHT: Final = 300
 """Height of a panel, in the figure's own units, as all lengths below."""
 
-_ALONE: Final = 520
-"""Least width of a panel that is the whole figure."""
+_LEAST, _ALONE = 260, 520
+"""Least width of a panel, and of one that is the whole figure."""
+
+_BAR, _GAP = 30, 22
+"""Width of a bar, and of what is left free between the bars of two students."""
+
+_LETTER: Final = 6.2
+"""Width of a letter below an axis, about."""
 
 _TITLE_LETTERS: Final = 60
 """Letters of the title that fit above the narrowest figure."""
@@ -77,11 +84,14 @@ def _figure(summary: dict[str, Any]) -> alt.HConcatChart:
     rows = _rows(arms, students, hints)
     # One scale for all panels: a bar that stands twice is as high in both.
     top = _HEADROOM * max([0.0, *(row["high"] for row in rows), *([100 * ceiling["accuracy"]] if ceiling else [])])
-    if set(pair) <= set(hints):
-        paired = _rows(arms, students, pair)
-        panels.append(_bars("Own-size hints: generic against tailored", paired, students, pair, None, top=top))
-    if hints and (hints != pair or ceiling):
-        panels.append(_bars("Every condition, own-size hints", rows, students, hints, ceiling, top=top))
+    paired, every = set(pair) <= set(hints), bool(hints) and (hints != pair or ceiling is not None)
+    least = _LEAST if paired and every else _ALONE
+    if paired:
+        both = _rows(arms, students, pair)
+        heading = "Own-size hints: generic against tailored"
+        panels.append(_bars(heading, both, students, pair, None, top=top, least=least))
+    if every:
+        panels.append(_bars("Every condition, own-size hints", rows, students, hints, ceiling, top=top, least=least))
     crossed = [
         {**_numbers(arm), "student": model, "target": target}
         for (model, hint, target), arm in arms.items()
@@ -91,8 +101,6 @@ def _figure(summary: dict[str, Any]) -> alt.HConcatChart:
         panels.append(_cross(crossed, students))
     if not panels:
         panels.append(_plain([arm for arm in summary["arms"] if arm["answers"]]))
-    if len(panels) == 1:
-        panels[0].width = max(panels[0].width, _ALONE)
     side_by_side = alt.hconcat(*panels, spacing=40)
     scales = side_by_side.resolve_scale(color="independent", x="independent", xOffset="independent")
     return _dressed(scales, summary)
@@ -149,9 +157,11 @@ def _bars(
     ceiling: dict[str, Any] | None,
     *,
     top: float,
+    least: int,
 ) -> alt.LayerChart:
     """Students along x, a bar per condition, whiskers with the value above; the teacher alone as a line."""
     labels = [hint_label(hint) for hint in hints]
+    width = max(least, len(students) * (len(hints) * _BAR + _GAP))
     scale = alt.Scale(domain=[0, top], nice=False)
     y = alt.Y("accuracy:Q", title="accuracy, %", scale=scale)
     base = alt.Chart(alt.InlineData(values=rows)).encode(
@@ -159,7 +169,7 @@ def _bars(
             "student:N",
             sort=list(students),
             title="student",
-            axis=alt.Axis(labelAngle=0),
+            axis=alt.Axis(labelAngle=0, labelExpr=_label_lines(students, width / len(students))),
             scale=alt.Scale(paddingInner=0.15, paddingOuter=0.08),
         ),
         xOffset=alt.XOffset("hint:N", sort=labels, scale=alt.Scale(domain=labels, paddingInner=0.08)),
@@ -170,10 +180,25 @@ def _bars(
         base.mark_rule(strokeWidth=1.3).encode(y=alt.Y("low:Q"), y2=alt.Y2("high:Q")),
         base.mark_text(dy=-7, fontSize=10.5).encode(y=alt.Y("high:Q"), text="text:N"),
     ]
-    width = max(260, len(students) * (len(hints) * 30 + 22))
     if ceiling:
         layers += _ceiling(ceiling)
     return alt.LayerChart(layer=layers).properties(width=width, height=_HEIGHT, title=heading)
+
+
+def _label_lines(names: Sequence[str], width: float) -> str:
+    """A Vega expression that breaks names into lines that fit side by side: behind a dash or the like."""
+    most = int(width / _LETTER) - 1
+    broken = {name: _lines(name, most) for name in names}
+    return f"{orjson.dumps(broken).decode()}[datum.label]"
+
+
+def _lines(name: str, most: int) -> list[str]:
+    lines = [""]
+    for part in re.findall(r"[^-_:/ ]*[-_:/ ]?", name):
+        if lines[-1] and len(lines[-1]) + len(part) > most:
+            lines.append("")
+        lines[-1] += part
+    return lines
 
 
 def _ceiling(arm: dict[str, Any]) -> list[alt.Chart]:

@@ -11,7 +11,8 @@ from sys import intern
 from typing import TYPE_CHECKING, Any, Final
 
 from eli5b_batch.records import CallName, parse_key
-from eli5b_batch.report.wording import arm_label
+from eli5b_batch.report.wording import arm_label, named
+from eli5b_batch.thoughts import may_hold, words_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -23,9 +24,6 @@ _ENDS: Final = ("whole", "cut", "filtered", "broken")
 """As records say it; those of older versions say nothing."""
 _WORST_FIRST: Final = ("filtered", "cut", None, "whole")
 """Of several replies in one prompt the worst end counts; None: nobody knows."""
-_NAMED: Final = 3
-"""So many kinds of replies that were cut off or filtered are named in the note; the page has them all."""
-
 _Group = tuple[str, str, tuple[tuple[str, "str | int"], ...]]
 
 
@@ -55,7 +53,10 @@ def worst(ends: Iterable[str | None]) -> str | None:
 
 @dataclass(slots=True)
 class BuiltOn:
-    """Replies of one step and model under one setting of its tags: how many, and how many ended early."""
+    """Replies of one step and model under one setting of its tags: how many, and how many are not as they should be.
+
+    `holding_thoughts`: thoughts stand in the text, and so in the prompts; in records of older versions only.
+    """
 
     step: str
     model: str
@@ -63,19 +64,25 @@ class BuiltOn:
     replies: int
     cut: int = 0
     filtered: int = 0
+    holding_thoughts: int = 0
 
 
 class Ends:
-    """The ends of replies that are no answers, such as hints; of those that are whole only their number is kept."""
+    """Replies that are no answers, such as hints: how they ended, and which hold thoughts; of others the number."""
 
     def __init__(self) -> None:
         self._replies: Counter[_Group] = Counter()
         self._not_whole: dict[str, str | None] = {}
+        self._thoughtful: set[str] = set()
         self._steps_built_on: set[str] = set()
 
-    def add(self, key: str, name: CallName, finish: str | None, *, new: bool) -> None:
-        """Take the newest reply of a call; `new`: the first one it got."""
+    def add(self, key: str, name: CallName, finish: str | None, text: str, *, new: bool) -> None:
+        """Take the newest reply of a call; `new`: the first one it got. Its text is looked at and not kept."""
         self._replies[_group(name)] += new
+        if may_hold(text) and words_of(text).thoughts:
+            self._thoughtful.add(key)
+        elif self._thoughtful:
+            self._thoughtful.discard(key)
         if finish == "whole":
             self._not_whole.pop(key, None)
         else:
@@ -101,6 +108,10 @@ class Ends:
             if row is not None:
                 row.cut += finish == "cut"
                 row.filtered += finish == "filtered"
+        for key in self._thoughtful:
+            row = found.get(_group(parse_key(key)))
+            if row is not None:
+                row.holding_thoughts += 1
         return [found[group] for group in sorted(found, key=str)]
 
 
@@ -108,20 +119,37 @@ def _group(name: CallName) -> _Group:
     return name.step, name.model, tuple(sorted((tag, value) for tag, value in name.tags.items() if tag != SAMPLE))
 
 
-def unfinished(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Of `built_on` of a summary the rows in which a reply was cut off or filtered."""
-    return [row for row in rows if row["cut"] or row["filtered"]]
+def spoilt(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of `built_on` of a summary the rows in which a reply was cut off or filtered, or holds thoughts."""
+    return [row for row in rows if row["cut"] or row["filtered"] or row["holding_thoughts"]]
 
 
 def notes(built_on: Sequence[dict[str, Any]]) -> list[str]:
-    """What a reader must know of the replies that answers build on: the worst are named, one sentence at most."""
-    rows = sorted(unfinished(built_on), key=lambda row: (row["cut"] + row["filtered"]) / row["replies"], reverse=True)
-    if not rows:
-        return []
-    named = [f"{row['step']} by {arm_label(row)}, {_counts(row)}" for row in rows[:_NAMED]]
-    worst_ones = "; ".join([*named, "..."] if len(rows) > _NAMED else named)
-    where = "Answers built on one are marked in the results (built_on_finish)."
-    return [f"Prompts hold replies that were cut off or filtered: {worst_ones}. {where}"]
+    """What a reader must know of the replies that answers build on: the worst are named, a sentence of each kind."""
+    found = []
+    unfinished = _worst_first(built_on, "cut", "filtered")
+    if unfinished:
+        worst_ones = named(f"{_label(row)}, {_counts(row)}" for row in unfinished)
+        where = "Answers built on one are marked in the results (built_on_finish)."
+        found.append(f"Prompts hold replies that were cut off or filtered: {worst_ones}. {where}")
+    thoughtful = _worst_first(built_on, "holding_thoughts")
+    if thoughtful:
+        worst_ones = named(f"{_label(row)}, {row['holding_thoughts']:,} of {row['replies']:,}" for row in thoughtful)
+        found.append(
+            f"Prompts hold thoughts of the models whose replies they repeat, for students to read: {worst_ones}."
+            " Asked again (--redo), they come without."
+        )
+    return found
+
+
+def _worst_first(rows: Iterable[dict[str, Any]], *counts: str) -> list[dict[str, Any]]:
+    """The rows with any of these counts above 0, by their share of the replies."""
+    found = [row for row in rows if any(row[name] for name in counts)]
+    return sorted(found, key=lambda row: sum(row[name] for name in counts) / row["replies"], reverse=True)
+
+
+def _label(row: dict[str, Any]) -> str:
+    return f"{row['step']} by {arm_label(row)}"
 
 
 def _counts(row: dict[str, Any]) -> str:

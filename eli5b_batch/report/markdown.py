@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from eli5b_batch.report.ends import unfinished
+from eli5b_batch.report.ends import spoilt
 from eli5b_batch.report.wording import (
     arm_label,
     count_and_share,
     decimal,
     duration,
+    hint_label,
     how_lost,
+    level,
     money,
     p_value,
     percent,
@@ -24,6 +26,7 @@ from eli5b_batch.report.wording import (
     size_of,
     speed,
     title,
+    whole,
 )
 from eli5b_batch.snapshot import SLOT_SECONDS
 
@@ -49,9 +52,11 @@ def markdown(summary: dict[str, Any]) -> str:
     sections: tuple[tuple[str, Any, Callable[[Any], str]], ...] = (
         ("Accuracy by arm", summary["arms"], _arms),
         (f"Answers {how_lost(summary['arms'])}", [arm for arm in summary["arms"] if _has_losses(arm)], _losses),
-        ("Replies in prompts, cut off or filtered", unfinished(summary["built_on"]), _built_on),
+        ("Replies in prompts: cut off, filtered, or with thoughts in them", spoilt(summary["built_on"]), _built_on),
+        ("Thinking, asked and seen", [row for row in summary["thinking"] if row["asked"] or row["thought"]], _thinking),
         ("The judge beside the rules", summary["judging"], _judging),
         ("Differences within a student, percentage points", summary["contrasts"], _contrasts),
+        ("What thinking is worth, percentage points", summary["modes"], _modes),
         ("Does it matter for whom a hint was written?", summary["interaction"], _interaction),
         ("Gap to the teacher closed by tailored hints", summary["gap_closed"], _gaps),
         ("Calls, tokens and cost", summary["spending"] if summary["spending"]["by_step"] else None, _spending),
@@ -73,6 +78,7 @@ def _by(summary: dict[str, Any]) -> str:
 
 def _arms(arms: Sequence[dict[str, Any]]) -> str:
     head = ("arm", "accuracy", "95%", "right", "answers", "problems", "pass@k", "failed", "no answer")
+    thought = ["with thoughts"] if any(arm["thought"] for arm in arms) else []
     rows = [
         (
             arm_label(arm),
@@ -85,19 +91,21 @@ def _arms(arms: Sequence[dict[str, Any]]) -> str:
             count_and_share(arm["failed"], arm["answers"]),
             count_and_share(arm["no_answer"], arm["answers"]),
             count_and_share(arm["truncated"], arm["answers"]),
+            *([count_and_share(arm["thought"], arm["answers"])] if thought else []),
             str(arm["grader_gave_up"]),
             f"{arm['ungraded']:,}",
-            "-" if arm["mean_output_tokens"] is None else f"{arm['mean_output_tokens']:.0f}",
+            whole(arm["mean_output_tokens"]),
             money(arm["cost_usd"], arm["cost_unknown"]),
         )
         for arm in arms
     ]
-    return _table((*head, "cut off", "grader gave up", "ungraded", "mean output tokens", "cost"), rows)
+    return _table((*head, "cut off", *thought, "grader gave up", "ungraded", "mean output tokens", "cost"), rows)
 
 
 _LOSSES: Final = {
     "truncated": "cut off",
     "filtered": "filtered",
+    "wordless": "spent on thoughts alone",
     "built_on_unfinished": "built on a reply cut off or filtered",
 }
 
@@ -121,8 +129,9 @@ def _losses(arms: Sequence[dict[str, Any]]) -> str:
     ]
     table = _table(("arm", "answers", *(_LOSSES[name] for name in shown), *classes), rows)
     filtered = "Filtered: by the host, or the model declined. " if "filtered" in shown else ""
+    wordless = "Spent on thoughts alone: no text; most are cut off as well. " if "wordless" in shown else ""
     return (
-        f"{table}\n\nCut off: ended at max_tokens or with the window full. {filtered}"
+        f"{table}\n\nCut off: ended at max_tokens or with the window full. {filtered}{wordless}"
         "The others: failed calls, by class."
     )
 
@@ -135,11 +144,24 @@ def _built_on(rows: Sequence[dict[str, Any]]) -> str:
             f"{row['replies']:,}",
             count_and_share(row["cut"], row["replies"]),
             count_and_share(row["filtered"], row["replies"]),
+            count_and_share(row["holding_thoughts"], row["replies"]),
         )
         for row in rows
     ]
-    table = _table(("step", "replies of", "replies", "cut off", "filtered"), cells)
-    return f"{table}\n\nAnswers whose prompts hold one are marked in the results: `built_on_finish`."
+    table = _table(("step", "replies of", "replies", "cut off", "filtered", "with thoughts"), cells)
+    return (
+        f"{table}\n\nAnswers whose prompts hold one that was cut off or filtered are marked in the results:"
+        " `built_on_finish`."
+    )
+
+
+def _thinking(rows: Sequence[dict[str, Any]]) -> str:
+    """What models were asked, and what came."""
+    cells = [
+        (row["model"], level(row["asked"]), f"{row['replies']:,}", count_and_share(row["thought"], row["replies"]))
+        for row in rows
+    ]
+    return _table(("model", "thinking asked", "replies", "with thoughts"), cells)
 
 
 def _judging(found: dict[str, Any]) -> str:
@@ -180,6 +202,29 @@ def _contrasts(contrasts: Sequence[dict[str, Any]]) -> str:
         for row in contrasts
     ]
     return _table(("contrast", "student", "difference", "95%", "p", "p (Holm)", "problems that differ", "test"), rows)
+
+
+def _modes(rows: Sequence[dict[str, Any]]) -> str:
+    cells = [
+        (
+            hint_label(row["hint"]),
+            f"{row['student']} ({level(row['thinking'])}) - {row['other']} ({level(row['thinking_other'])})",
+            points(row["difference"]),
+            points_range(row["interval"]),
+            p_value(row["p"]),
+            p_value(row["p_holm"]),
+            f"{row['differing']:,} of {row['problems']:,}",
+            row["test"],
+            *(whole(row[name]) for name in ("output_tokens", "output_tokens_other")),
+        )
+        for row in rows
+    ]
+    head = ("hint", "student (thinking)", "difference", "95%", "p", "p (Holm)", "problems that differ", "test")
+    table = _table((*head, "output tokens", "of the other"), cells)
+    return (
+        f"{table}\n\nThe same model in two modes, the one that thinks more minus the other. p (Holm) is corrected over"
+        " the models under one hint. Output tokens: mean of an answer, thoughts included."
+    )
 
 
 def _interaction(found: dict[str, Any]) -> str:

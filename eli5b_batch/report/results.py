@@ -19,9 +19,11 @@ import polars as pl
 from eli5b_batch.errors import JournalDamagedError, RunFolderError
 from eli5b_batch.files import replacing
 from eli5b_batch.folder import CALLS, GRADES
+from eli5b_batch.futility import is_wordless
 from eli5b_batch.records import CallName, parse_key
 from eli5b_batch.report.ends import BuiltOn, Ends, finish_of, is_at_limit, worst
 from eli5b_batch.report.members import CallsByPlace, PlaceCalls
+from eli5b_batch.report.thinking import Thinking, holds_thoughts
 from eli5b_batch.report.totals import Pace, Spending
 
 if TYPE_CHECKING:
@@ -43,6 +45,8 @@ _COLUMNS: Final = {
     "finish": pl.String,
     "built_on_finish": pl.String,
     "truncated": pl.Boolean,
+    "thought": pl.Boolean,
+    "wordless": pl.Boolean,
     "error": pl.String,
 }
 """Columns of a result after problem, model and tags, in order."""
@@ -63,6 +67,7 @@ class Results(NamedTuple):
         spending: by step and model, in that order.
         places: calls by model, provider and place (a member, a slot, or None), in that order.
         pace: by model, how long it was at work.
+        thinking: by model, replies and those that hold thoughts.
         slot_tokens: output tokens by (provider, slot or member), of the calls of the provider's last start.
         simulated: whether any call says that it was simulated.
         orphans: verdicts of no recorded call; left out.
@@ -75,6 +80,7 @@ class Results(NamedTuple):
     spending: list[Spending]
     places: list[PlaceCalls]
     pace: dict[str, Pace]
+    thinking: dict[str, tuple[int, int]]
     slot_tokens: dict[tuple[str, str], int]
     simulated: bool
     orphans: int
@@ -92,6 +98,8 @@ class _Answer:
     finish: str | None = None
     built_on_finish: str | None = None
     truncated: bool = False
+    thought: bool = False
+    wordless: bool = False
     input_tokens: int | None = None
     output_tokens: int | None = None
     cost_usd: float | None = None
@@ -123,6 +131,7 @@ class _Journal:
         self.orphans = 0
         self._variants: dict[tuple[str, Tags], tuple[str, Tags]] = {}
         self.ends = Ends()
+        self.thinking = Thinking()
         self._built_on_later: dict[str, list[str]] = {}
         """By answer, where its record stands before one of those it is built on: that was lost, and asked again."""
 
@@ -148,6 +157,9 @@ class _Journal:
         reply, built_on = record.get("reply") or {}, record.get("built_on") or ()
         self.ends.are_built_on(built_on)
         finish = finish_of(reply, ok=ok)
+        thought = ok and holds_thoughts(reply, usage)
+        if ok:
+            self.thinking.add(key, name.model, thought=thought, new=not before)
         if name.step in self.steps:
             answer = self.answers[key] = self._answer(name)
             answer.finish_reason = _interned(reply.get("finish_reason"))
@@ -156,13 +168,15 @@ class _Journal:
             if not all(map(self.succeeded.get, built_on)):
                 self._built_on_later[key] = list(built_on)
             answer.truncated = ok and (is_at_limit(reply) or finish == "cut")
+            answer.thought = thought
+            answer.wordless = ok and finish != "filtered" and is_wordless(reply)
             answer.error = None if ok else intern(str((record.get("error") or {}).get("class", "unknown")))
             answer.input_tokens = usage.get("input_tokens")
             answer.output_tokens = usage.get("output_tokens")
             answer.cost_usd = cost
             answer.latency_s = (record.get("timing") or {}).get("latency")
         elif ok:
-            self.ends.add(key, name, finish, new=not before)
+            self.ends.add(key, name, finish, str(reply.get("text") or ""), new=not before)
 
     def all_calls_added(self) -> None:
         """The last line of calls.jsonl was taken: what was built on is known now, wherever it stands."""
@@ -290,6 +304,7 @@ def build_results(run_dir: Path, steps: Collection[str], starts: Sequence[float]
         spending,
         journal.places.sorted(),
         dict(journal.pace),
+        journal.thinking.counts,
         dict(journal.slot_tokens),
         journal.simulated,
         journal.orphans,
@@ -339,6 +354,8 @@ def _row(call: str, answer: _Answer, tags: tuple[str, ...]) -> dict[str, Any]:
         "finish": answer.finish,
         "built_on_finish": answer.built_on_finish,
         "truncated": answer.truncated,
+        "thought": answer.thought,
+        "wordless": answer.wordless,
         "error": answer.error,
     }
 

@@ -1,13 +1,13 @@
 """What a run found, as one plain dictionary: report/summary.json.
 
 Must not know: files, figures, how a terminal or a Markdown page shows it. The arms and their order come from
-the rows and the manifest; only the contrasts know what the conditions of `eli5b` are called.
+the rows and the manifest.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,28 +17,20 @@ import polars as pl
 from eli5b_batch.report import SCHEMA, statistics
 from eli5b_batch.report.agreement import COLUMNS, agreement
 from eli5b_batch.report.agreement import notes as agreement_notes
-from eli5b_batch.report.conditions import CONDITIONS, by_hint, own_size
+from eli5b_batch.report.conditions import CONDITIONS, by_hint
+from eli5b_batch.report.contrasts import Arm, contrasts, gaps_closed, interaction
 from eli5b_batch.report.ends import SAMPLE
 from eli5b_batch.report.ends import notes as ends_notes
 from eli5b_batch.report.members import by_member
-from eli5b_batch.report.wording import arm_label, how_lost
+from eli5b_batch.report.modes import modes
+from eli5b_batch.report.thinking import notes as thinking_notes
+from eli5b_batch.report.thinking import thinking
+from eli5b_batch.report.wording import arm_label, how_lost, named
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from eli5b_batch.report.results import Results
-    from eli5b_batch.report.statistics import Comparison, Floats
-
-    Hinted = Mapping[tuple[Any, ...], "Arm"]
-
-CONTRASTS: Final = (
-    ("tailored", "generic"),
-    ("rewritten", "generic"),
-    ("generic", "none"),
-    ("tailored", "placebo"),
-    ("tailored_any", "generic"),
-)
-"""The planned comparisons, first minus second, within each student."""
 
 FEW_PROBLEMS: Final = 30
 """Below this many problems every interval is a sketch."""
@@ -49,25 +41,7 @@ all won, give an interval above 0 and an exact p of 0.125."""
 
 
 MUCH_LOST: Final = 0.01
-"""Share of an arm's answers that may be cut off or failed before a note says so."""
-
-WORST: Final = 3
-"""So many arms that lost answers are named in that note; the table has them all."""
-
-
-@dataclass(frozen=True, slots=True)
-class Arm:
-    """All answers of one model under one setting of every tag but `sample`.
-
-    `answered` and `correct` count per problem, in one order of problems shared by all arms.
-    """
-
-    model: str
-    tags: dict[str, str | int]
-    rows: pl.DataFrame
-    ungraded: int
-    answered: Floats
-    correct: Floats
+"""Share of an arm's answers that may be lost before a note says so."""
 
 
 def summarize(results: Results, manifest: dict[str, Any]) -> dict[str, Any]:
@@ -104,9 +78,11 @@ def summarize(results: Results, manifest: dict[str, Any]) -> dict[str, Any]:
         "graders": results.graders,
         "arms": [_describe(arm) for arm in arms],
         "judging": agreement([(arm.model, arm.tags, arm.rows) for arm in arms], manifest.get("judge")),
-        "contrasts": _contrasts(hinted, students),
-        "interaction": _interaction(hinted, students),
-        "gap_closed": _gaps_closed(hinted, students, teacher),
+        "contrasts": contrasts(hinted, students),
+        "modes": modes(hinted, students, manifest.get("models", {})),
+        "interaction": interaction(hinted, students),
+        "gap_closed": gaps_closed(hinted, students, teacher),
+        "thinking": thinking(results.thinking, manifest.get("models", {})),
         "built_on": [asdict(row) for row in results.built_on],
         "spending": _spending(results),
         "members": by_member(results.places, manifest.get("providers", {})),
@@ -135,6 +111,8 @@ def _arms(results: Results, manifest: dict[str, Any]) -> list[Arm]:
         "error",
         "finish",
         "built_on_finish",
+        "thought",
+        "wordless",
     ).with_columns(problem=pl.col("problem").rank("dense") - 1)
     problems = int(frame.select(pl.col("problem").max()).item()) + 1
     arms = []
@@ -189,6 +167,16 @@ def _describe(arm: Arm) -> dict[str, Any]:
         "grader_gave_up": int(verdicts.is_in(["timeout", "error"]).sum()),
         "truncated": int(rows["truncated"].sum()),
         "filtered": int((rows["finish"] == "filtered").sum()),
+        "thought": int(rows["thought"].sum()),
+        "wordless": int(rows["wordless"].sum()),
+        "lost": int(
+            (
+                rows["truncated"]
+                | (rows["finish"] == "filtered").fill_null(value=False)
+                | rows["wordless"]
+                | (verdicts == "failed")
+            ).sum()
+        ),
         "built_on_unfinished": int(rows["built_on_finish"].is_in(["cut", "filtered"]).sum()),
         "failures": _by_class(rows["error"]),
         "ungraded": arm.ungraded,
@@ -215,81 +203,6 @@ def _pass_at(arm: Arm) -> dict[str, Any] | None:
         if answered == k
     ]
     return {"k": k, "share": sum(rates) / len(rates), "problems": len(rates)}
-
-
-def _per_problem(*arms: Arm) -> tuple[Floats, ...]:
-    """Each arm's accuracy per problem, over the problems that all of them have answers to."""
-    has = np.logical_and.reduce([arm.answered > 0 for arm in arms])
-    return tuple(arm.correct[has] / arm.answered[has] for arm in arms)
-
-
-def _single(*arms: Arm) -> bool:
-    return all(arm.answered.max() <= 1 for arm in arms)
-
-
-def _contrasts(arms: Hinted, students: Sequence[str]) -> list[dict[str, Any]]:
-    """Every planned contrast of every student, with Holm's correction over the students of a contrast."""
-    found = []
-    for first, second in CONTRASTS:
-        family = []
-        for student in students:
-            one, other = own_size(arms, student, first), own_size(arms, student, second)
-            if one is None or other is None:
-                continue
-            mine, theirs = _per_problem(one, other)
-            if len(mine):
-                compared = statistics.compare(mine - theirs, paired_single=_single(one, other))
-                family.append({"contrast": f"{first} - {second}", "student": student, **_comparison(compared)})
-        adjusted = statistics.holm([row["p"] for row in family])
-        found += [{**row, "p_holm": p} for row, p in zip(family, adjusted, strict=True)]
-    return found
-
-
-def _comparison(compared: Comparison) -> dict[str, Any]:
-    return {
-        "problems": compared.problems,
-        "differing": compared.differing,
-        "difference": compared.value,
-        "interval": compared.interval,
-        "p": compared.p,
-        "test": compared.test,
-    }
-
-
-def _interaction(arms: Hinted, students: Sequence[str]) -> dict[str, Any] | None:
-    """Does a hint written for one's own size help more than one written for the other end of the scale?
-
-    [A(s, for s) - A(s, for l)] - [A(l, for s) - A(l, for l)] per problem, for the first and the last student
-    (s, l) of the manifest, whose list runs by size. Swapping s and l gives the same number.
-    """
-    if len(students) < 2:  # noqa: PLR2004 - it takes two
-        return None
-    small, large = students[0], students[-1]
-    pairs = [(small, small), (small, large), (large, small), (large, large)]
-    crossed = [arms.get((model, "tailored", hint_for)) for model, hint_for in pairs]
-    four = [arm for arm in crossed if arm is not None]
-    if len(four) < len(pairs):
-        return None
-    small_own, small_other, large_other, large_own = _per_problem(*four)
-    if not len(small_own):
-        return None
-    compared = statistics.compare((small_own - small_other) - (large_other - large_own))
-    return {"small": small, "large": large, **_comparison(compared)}
-
-
-def _gaps_closed(arms: Hinted, students: Sequence[str], teacher: str | None) -> list[dict[str, Any]]:
-    """(tailored - none) / (teacher alone - none) of every student whose three arms exist."""
-    found = []
-    ceiling = arms.get((teacher, "none", "any"))
-    for student in students:
-        helped, alone = own_size(arms, student, "tailored"), own_size(arms, student, "none")
-        if helped is None or alone is None or ceiling is None:
-            continue
-        shares = _per_problem(helped, alone, ceiling)
-        if len(shares[0]):
-            closed = statistics.gap_closed(*shares)
-            found.append({"student": student, **closed._asdict()})
-    return found
 
 
 def _spending(results: Results) -> dict[str, Any]:
@@ -321,9 +234,10 @@ def _pace(results: Results, student: str) -> dict[str, Any]:
     }
 
 
-def _lost(arm: dict[str, Any]) -> int:
-    """Answers of an arm that were cut off or filtered, or whose calls failed."""
-    return int(arm["truncated"] + arm["filtered"] + arm["failed"])
+def _losses(arm: dict[str, Any]) -> str:
+    """An arm that lost answers, in a note."""
+    wordless = f" ({arm['wordless']:,} spent on thoughts alone)" if arm["wordless"] > MUCH_LOST * arm["answers"] else ""
+    return f"{arm_label(arm)}, {arm['lost']:,} of {arm['answers']:,}{wordless}"
 
 
 def _notes(summary: dict[str, Any]) -> list[str]:
@@ -350,17 +264,17 @@ def _notes(summary: dict[str, Any]) -> list[str]:
         notes.append(f"Verdicts of several graders are mixed ({mixed}): eli5b-batch regrade makes them all by one.")
     notes += agreement_notes(summary["judging"])
     notes += ends_notes(summary["built_on"])
-    lossy = [arm for arm in summary["arms"] if _lost(arm) > MUCH_LOST * arm["answers"]]
+    notes += thinking_notes(summary["thinking"])
+    lossy = [arm for arm in summary["arms"] if arm["lost"] > MUCH_LOST * arm["answers"]]
     if lossy:
-        lossy.sort(key=lambda arm: _lost(arm) / arm["answers"], reverse=True)
-        worst = [f"{arm_label(arm)}, {_lost(arm):,} of {arm['answers']:,}" for arm in lossy[:WORST]]
+        lossy.sort(key=lambda arm: arm["lost"] / arm["answers"], reverse=True)
         notes.append(
             f"More than {MUCH_LOST:.0%} of the answers are {how_lost(lossy)} in {len(lossy)} of"
-            f" {len(summary['arms'])} arms: {'; '.join(worst)}{'; ...' if len(lossy) > WORST else ''}."
+            f" {len(summary['arms'])} arms: {named(map(_losses, lossy))}."
         )
     if 0 < summary["problems"] < FEW_PROBLEMS:
         notes.append(f"{summary['problems']} problems are few: take every interval as a sketch.")
-    if any(row["differing"] < FEW_DIFFERING for row in summary["contrasts"]):
+    if any(row["differing"] < FEW_DIFFERING for row in (*summary["contrasts"], *summary["modes"])):
         notes.append(
             f"Where arms differ on fewer than {FEW_DIFFERING} problems, the interval of their difference is too narrow:"
             " go by p."

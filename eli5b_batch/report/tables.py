@@ -27,6 +27,7 @@ from eli5b_batch.report.wording import (
     size_of,
     speed,
     title,
+    whole,
 )
 from eli5b_batch.snapshot import SLOT_SECONDS
 
@@ -54,6 +55,8 @@ def render(summary: dict[str, Any]) -> Group:
         parts.append(_judging(summary["judging"]))
     if summary["contrasts"]:
         parts.append(_contrasts(summary["contrasts"]))
+    if summary["modes"]:
+        parts.append(_modes(summary["modes"]))
     if summary["members"]:
         parts.append(_members(summary["members"]))
     if summary["pace"]:
@@ -158,6 +161,29 @@ def _members(rows: Sequence[dict[str, Any]]) -> Table:
         member = row["provider"] if row["member"] is None else row["member"]
         figures = (f"{row[name]:,}" for name in ("calls", "answered", "failed"))
         table.add_row(row["model"], member, *figures, money(row["cost_usd"], row["cost_unknown"]))
+    return table
+
+
+def _modes(rows: Sequence[dict[str, Any]]) -> Table:
+    """What thinking is worth and what it takes, each hint a section."""
+    caption = "the mode that thinks more minus the other, percentage points; Holm over the models; tokens of both"
+    table = _narrow("thinking", caption=caption)
+    for head in ("points", "95%", "p (Holm)", "differ", "output tokens"):
+        table.add_column(head, justify="right", no_wrap=True)
+    before = None
+    for row in rows:
+        if row["hint"] != before:
+            table.add_section()
+            table.add_row(Text(hint_label(row["hint"]), style="bold"))
+        table.add_row(
+            f"{row['student']} - {row['other']}",
+            points(row["difference"]),
+            points_range(row["interval"]),
+            p_value(row["p_holm"]),
+            f"{row['differing']:,}/{row['problems']:,}",
+            f"{whole(row['output_tokens'])} / {whole(row['output_tokens_other'])}",
+        )
+        before = row["hint"]
     return table
 
 

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 from eli5b_batch.money import dollars
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 _SMALLEST_P = 0.001
 _MINUTE, _HOUR = 60, 3600
+_NAMED = 3
+"""So many are named in a note."""
 
 
 def percent(share: float | None) -> str:
@@ -46,6 +48,11 @@ def decimal(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 
+def whole(value: float | None) -> str:
+    """A mean of many as a whole number; a dash where there is none."""
+    return "-" if value is None else f"{value:,.0f}"
+
+
 def money(usd: float, unknown: int) -> str:
     """A cost with what is unknown of it: `$1.20`, `free`, `unknown`, `$1.20 + 3 calls unknown`."""
     known = dollars(usd)
@@ -61,10 +68,10 @@ def duration(seconds: float | None) -> str:
         return "-"
     if seconds < _MINUTE:
         return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < _HOUR:
-        return f"{whole // _MINUTE} min {whole % _MINUTE:02d} s"
-    return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE:02d} min"
+    rounded = round(seconds)
+    if rounded < _HOUR:
+        return f"{rounded // _MINUTE} min {rounded % _MINUTE:02d} s"
+    return f"{rounded // _HOUR} h {rounded % _HOUR // _MINUTE:02d} min"
 
 
 def seconds_and_share(seconds: float, total: float) -> str:
@@ -90,7 +97,22 @@ def arm_label(arm: dict[str, Any]) -> str:
 
 def how_lost(arms: Sequence[dict[str, Any]]) -> str:
     """What answers of these arms may have suffered, in words."""
-    return "cut off, filtered or failed" if any(arm["filtered"] for arm in arms) else "cut off or failed"
+    words = {"filtered": "filtered", "wordless": "spent on thoughts alone"}
+    seen = ["cut off", *(word for name, word in words.items() if any(arm[name] for arm in arms))]
+    return f"{', '.join(seen)} or failed"
+
+
+def level(thinking: Any) -> str:  # noqa: ANN401 - a text, or {"tokens": n}
+    """A setting of `sampling.thinking` as a job says it; a dash where it is left out."""
+    if thinking is None:
+        return "-"
+    return f"{thinking['tokens']:,} tokens" if isinstance(thinking, dict) else str(thinking)
+
+
+def named(rows: Iterable[str]) -> str:
+    """A list of which only the first few are named: a note is one sentence, the page has them all."""
+    texts = list(rows)
+    return "; ".join([*texts[:_NAMED], f"and {len(texts) - _NAMED} more"] if len(texts) > _NAMED else texts)
 
 
 def hint_label(hint: str) -> str:

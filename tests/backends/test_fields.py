@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from eli5b_batch.backends.base import ChatRequest
-from eli5b_batch.backends.fields import NEEDED, OPENAI, ollama_fields, openai_body
+from eli5b_batch.backends.dialects import DIALECTS, NOT_THINKING, CantThinkSoError
+from eli5b_batch.backends.fields import NEEDED, OPENAI, ollama_body, openai_body
 
 MESSAGES = [{"role": "user", "content": "1 + 1?"}]
 EVERYTHING: dict[str, Any] = {
@@ -54,7 +56,45 @@ def test_an_extra_can_be_left_off_too_and_a_field_be_sent_under_another_name() -
 
 def test_ollamas_extras_are_options_but_for_the_fields_that_stand_beside_them() -> None:
     extra = {"repeat_penalty": 1.1, "think": False, "format": {"type": "object"}, "keep_alive": "2h"}
-    options, beside = ollama_fields({"max_tokens": 9, "num_ctx": 4096, "extra": extra})
-    assert options == {"max_tokens": 9, "num_ctx": 4096, "repeat_penalty": 1.1}
-    assert beside == {"think": False, "format": {"type": "object"}, "keep_alive": "2h"}
-    assert ollama_fields({"max_tokens": 9}) == ({"max_tokens": 9}, {})
+    body = ollama_body(request(extra=extra), NOT_THINKING)
+    settings = {"num_predict" if name == "max_tokens" else name: value for name, value in EVERYTHING.items()}
+    assert body["options"] == {**settings, "repeat_penalty": 1.1, "seed": 7}
+    assert {name: body[name] for name in ("think", "format", "keep_alive")} == {
+        "think": False,
+        "format": {"type": "object"},
+        "keep_alive": "2h",
+    }
+    assert ollama_body(request(), NOT_THINKING).keys() == {
+        "model",
+        "messages",
+        "stream",
+        "truncate",
+        "shift",
+        "keep_alive",
+        "options",
+    }
+
+
+def test_thinking_is_sent_as_the_dialect_spells_it_and_stands_in_no_option() -> None:
+    body = ollama_body(request(thinking="off"), DIALECTS["ollama_0_12_6"].family("qwen3:4b"))
+    assert body["think"] is False
+    assert "thinking" not in body["options"]
+    mistral = openai_body(replace(request(thinking="high"), model="mistral-small-latest"), (), DIALECTS["mistral"])
+    assert mistral["reasoning_effort"] == "high"
+    assert mistral.keys().isdisjoint({"thinking", "seed"})
+
+
+@pytest.mark.parametrize("omit", [["seed"], ["max_tokens"], ["seed", "max_tokens"]])
+def test_a_field_that_has_another_name_is_left_off_by_ours(omit: list[str]) -> None:
+    whole = openai_body(request(), (), DIALECTS["mistral"])
+    names = {"seed": "random_seed", "max_tokens": "max_tokens"}
+    assert whole.keys() - openai_body(request(), omit, DIALECTS["mistral"]).keys() == {names[name] for name in omit}
+
+
+def test_a_field_that_thinking_is_sent_as_can_be_no_extra_as_well() -> None:
+    with pytest.raises(CantThinkSoError, match="sent as reasoning_effort, which sampling"):
+        openai_body(
+            replace(request(thinking="high", extra={"reasoning_effort": "low"}), model="mistral-small-latest"),
+            (),
+            DIALECTS["mistral"],
+        )

@@ -28,6 +28,7 @@ def test_what_nobody_knows_means_nothing(beside: Status) -> None:
 
 def test_a_host_in_trouble_is_believed_to_be_so_unless_it_says_that_the_call_or_the_account_is_to_blame() -> None:
     assert {row.meaning.value for row in (*NAMES, *SENTENCES) if Status.FAULT in row.beside} == {
+        "bad_request",
         "context_overflow",
         "credit",
         "not_done",

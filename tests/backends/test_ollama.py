@@ -167,7 +167,7 @@ async def test_thinking_tool_calls_and_probabilities_are_kept_with_the_reply(ask
     probabilities = [{"token": "2", "logprob": -0.1, "bytes": [50]}]
     message = {"role": "assistant", "content": "2", "thinking": "1 and 1", "tool_calls": [call]}
     reply = await ask(says({**CHAT, "message": message, "logprobs": probabilities}))
-    assert reply.extra["thinking"] == "1 and 1"
+    assert reply.thinking == "1 and 1"
     assert reply.extra["tool_calls"] == [call]
     assert reply.extra["logprobs"] == probabilities
 

@@ -108,7 +108,7 @@ async def test_a_reply_that_broke_off_is_worth_sending_again(ask: Ask) -> None:
         (403, PAGE, "server_error"),
         (404, PAGE, "server_error"),
         (401, PAGE, "server_error"),
-        (500, {"error": 'option "num_predict" must be of type integer'}, "server_error"),
+        (500, {"error": 'option "num_predict" must be of type integer'}, "bad_request"),
         (400, {"error": "m:1b does not support thinking"}, "bad_request"),
         (400, {"error": "time: invalid duration soon"}, "bad_request"),
         (403, {"error": "the moon is full"}, "refused"),

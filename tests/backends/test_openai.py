@@ -192,7 +192,8 @@ async def test_tokens_are_kept_by_class_and_reasoning_tools_and_probabilities_wi
         "cached_input_tokens": 16,
         "reasoning_tokens": 5,
     }
-    assert reply.extra == {"tool_calls": [call], **thoughts, "logprobs": probabilities}
+    assert reply.extra == {"tool_calls": [call], "logprobs": probabilities}
+    assert reply.thinking == "1 and 1\n\n1, 1"
 
 
 async def test_line_separators_and_every_other_character_arrive(
@@ -297,13 +298,13 @@ async def test_a_200_that_is_no_chat_completion_is_worth_sending_again_and_kept(
 
 @pytest.mark.parametrize("content", [None, "", " \n\t\u2028", [], [" "], [{"type": "text"}], {"type": "text"}])
 async def test_a_reply_without_text_fails_and_keeps_what_was_paid_for(content: object, ask: Ask) -> None:
-    error = await fails(ask(says(completion(content, finish_reason="length"))))
+    error = await fails(ask(says(completion(content, finish_reason="stop"))))
     assert isinstance(error, BadReplyError)
     assert error.kind == "empty_reply"
-    assert str(error) == "the reply has no content (finish_reason length)"
+    assert str(error) == "the reply has no content (finish_reason stop)"
     assert error.partial == {
         "usage": {"input_tokens": 25, "output_tokens": 8},
-        "reply": {"text": error.partial["reply"]["text"], "finish_reason": "length", "finish": "cut"},
+        "reply": {"text": error.partial["reply"]["text"], "finish_reason": "stop", "finish": "whole"},
     }
     assert not error.partial["reply"]["text"].strip()
 

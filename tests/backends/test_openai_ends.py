@@ -158,16 +158,38 @@ async def test_an_error_in_the_place_of_a_message_means_what_it_says(ask: Ask) -
     assert caught.value.partial["reply"]["text"] == "half"
 
 
-async def test_an_empty_reply_keeps_the_thoughts_that_were_paid_for(ask: Ask) -> None:
-    with pytest.raises(BadReplyError) as caught:
-        await ask(completion({"content": "", "reasoning_content": "1 and 1"}, "length"))
-    assert caught.value.kind == "empty_reply"
-    assert caught.value.partial["reply"] == {
-        "text": "",
-        "finish_reason": "length",
-        "finish": "cut",
-        "reasoning_content": "1 and 1",
-    }
+HIDDEN = {**USAGE, "completion_tokens_details": {"reasoning_tokens": 8}}
+ELSEWHERE = {**USAGE, "completion_tokens": 0, "total_tokens": 33}
+THOUGHT = "so the answer is 5"
+
+
+@pytest.mark.parametrize("word", ["stop", "length"])
+@pytest.mark.parametrize(
+    ("message", "usage"),
+    [
+        ({"content": "", "reasoning_content": THOUGHT}, USAGE),
+        ({"content": None, "reasoning": THOUGHT}, USAGE),
+        ({"content": f"<think>{THOUGHT}"}, USAGE),
+        ({"content": f"<think>{THOUGHT}</think>\n"}, USAGE),
+        ({"content": [{"type": "thinking", "thinking": THOUGHT}]}, USAGE),
+        ({"content": ""}, HIDDEN),
+        ({"content": ""}, ELSEWHERE),
+    ],
+)
+async def test_a_model_that_only_thought_has_answered_without_a_text(
+    message: dict[str, Any], usage: dict[str, Any], word: str, ask: Ask
+) -> None:
+    reply = await ask({**completion(message, word), "usage": usage})
+    assert (reply.text, reply.finish) == ("", "cut" if word == "length" else "whole")
+    assert reply.thinking == ("" if usage is not USAGE else THOUGHT)
+    assert reply.usage["output_tokens"] == 8
+
+
+async def test_a_reply_that_was_cut_before_its_first_word_is_an_answer_if_tokens_were_spent_on_it(ask: Ask) -> None:
+    reply = await ask(completion({"content": ""}, "length"))
+    assert (reply.text, reply.finish) == ("", "cut")
+    with pytest.raises(BadReplyError):
+        await ask({**completion({"content": ""}, "length"), "usage": {"prompt_tokens": 25, "completion_tokens": 0}})
 
 
 @pytest.mark.parametrize(
@@ -192,10 +214,29 @@ async def test_a_declared_charset_and_any_2xx_are_honoured(ask: Ask) -> None:
     assert (await ask(body, 201, "application/json; charset=iso-8859-1")).text == "café"
 
 
-async def test_thoughts_in_parts_are_kept_apart_from_the_text(ask: Ask) -> None:
-    thoughts = [{"type": "thinking", "thinking": [{"type": "text", "text": "1 and 1"}]}]
-    reply = await ask(content([*thoughts, {"type": "text", "text": "2"}]))
-    assert (reply.text, reply.extra) == ("2", {"reasoning": "1 and 1"})
+DETAILS = [{"type": "reasoning.text", "text": THOUGHT}]
+SEALED = [{"type": "reasoning.encrypted", "data": "gAAA"}]
+
+
+@pytest.mark.parametrize(
+    ("message", "thinking", "raw", "extra"),
+    [
+        ({"content": "2", "reasoning_content": THOUGHT}, THOUGHT, "", {}),
+        ({"content": "2", "reasoning": THOUGHT, "reasoning_content": f" {THOUGHT}\n"}, THOUGHT, "", {}),
+        ({"content": "2", "reasoning": THOUGHT, "reasoning_details": DETAILS}, THOUGHT, "", {}),
+        ({"content": "2", "reasoning": None, "reasoning_details": DETAILS}, THOUGHT, "", {}),
+        ({"content": "2", "reasoning_details": SEALED}, "", "", {"reasoning_details": SEALED}),
+        ({"content": [{"type": "thinking", "thinking": DETAILS}, {"text": "2"}]}, THOUGHT, "", {}),
+        ({"content": f"<think>{THOUGHT}</think>2"}, THOUGHT, f"<think>{THOUGHT}</think>2", {}),
+        ({"content": "<think>b</think>2", "reasoning": "a"}, "a\n\nb", "<think>b</think>2", {}),
+        ({"content": "2<|eot_id|>user: 3"}, "", "2<|eot_id|>user: 3", {}),
+    ],
+)
+async def test_thoughts_and_words_are_apart_and_the_content_is_kept_where_it_is_not_the_text(
+    message: dict[str, Any], thinking: str, raw: str, extra: dict[str, Any], ask: Ask
+) -> None:
+    reply = await ask(completion(message))
+    assert (reply.text, reply.thinking, reply.raw, reply.extra) == ("2", thinking, raw, extra)
 
 
 @pytest.mark.parametrize(

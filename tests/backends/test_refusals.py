@@ -225,7 +225,7 @@ WAITS = [
         "Google: RetryInfo",
         429,
         {"error": {**GOOGLE_DAY, "details": [QUOTA_FAILURE, RETRY_INFO]}},
-        "rate_limited 34.0 model",
+        "quota",
     ),
     Row(
         "litellm#9035",

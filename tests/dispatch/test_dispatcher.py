@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eli5b_batch.backends.base import Advice, ChatReply, ChatRequest
+from eli5b_batch.backends.dialects import PLAIN, Manner
 from eli5b_batch.dispatch.account import Account
 from eli5b_batch.dispatch.budget import Budget, cost, worst_cost
 from eli5b_batch.dispatch.capacity import Place
@@ -34,7 +35,7 @@ from eli5b_batch.job import Limits, Slot
 from eli5b_batch.prices import Price
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
+    from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 
     from eli5b_batch.backends.base import ModelFacts
     from eli5b_batch.dispatch.capacity import Capacity, Need
@@ -82,6 +83,9 @@ class Scripted:
 
     async def reach(self, models: Sequence[str]) -> dict[str, ModelFacts]:
         raise NotImplementedError
+
+    def manner(self, model: str, sampling: Mapping[str, Any]) -> Manner:  # noqa: ARG002 (as `Backend` has it)
+        return Manner(PLAIN, "in a test", {}, "")
 
     async def close(self) -> None:
         raise NotImplementedError

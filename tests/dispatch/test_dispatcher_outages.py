@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eli5b_batch.backends.base import Advice, ChatReply, ChatRequest, ModelFacts
+from eli5b_batch.backends.dialects import PLAIN, Manner
 from eli5b_batch.dispatch.account import Account
 from eli5b_batch.dispatch.budget import Budget
 from eli5b_batch.dispatch.charges import Charges
@@ -77,6 +78,9 @@ class Server:
 
     async def reach(self, models: Sequence[str]) -> dict[str, ModelFacts]:
         return {model: ModelFacts(server=self.name) for model in models}
+
+    def manner(self, model: str, sampling: Mapping[str, Any]) -> Manner:  # noqa: ARG002 (as `Backend` has it)
+        return Manner(PLAIN, "in a test", {}, "")
 
     async def close(self) -> None:
         raise NotImplementedError

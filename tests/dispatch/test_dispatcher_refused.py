@@ -7,11 +7,12 @@ import math
 import random
 from collections import Counter
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from eli5b_batch.backends.base import ChatReply, ChatRequest, ModelFacts
+from eli5b_batch.backends.dialects import PLAIN, Manner
 from eli5b_batch.dispatch.account import Account
 from eli5b_batch.dispatch.budget import Budget
 from eli5b_batch.dispatch.charges import Charges
@@ -22,7 +23,7 @@ from eli5b_batch.errors import ProviderDownError, RateLimitedError
 from eli5b_batch.job import Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 pytestmark = pytest.mark.looptime(idle_timeout=0.1)
 
@@ -58,6 +59,9 @@ class Host:
 
     async def reach(self, models: Sequence[str]) -> dict[str, ModelFacts]:
         raise NotImplementedError
+
+    def manner(self, model: str, sampling: Mapping[str, Any]) -> Manner:  # noqa: ARG002 (as `Backend` has it)
+        return Manner(PLAIN, "in a test", {}, "")
 
     async def close(self) -> None:
         raise NotImplementedError

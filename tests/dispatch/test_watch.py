@@ -6,11 +6,12 @@ import asyncio
 import logging
 import math
 import random
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 
 from eli5b_batch.backends.base import ChatReply, ChatRequest, ModelFacts
+from eli5b_batch.backends.dialects import PLAIN, Manner
 from eli5b_batch.dispatch.budget import Budget
 from eli5b_batch.dispatch.charges import Charges
 from eli5b_batch.dispatch.dispatcher import Dispatcher, Outcome
@@ -113,6 +114,9 @@ class Rack:
 
     async def reach(self, models: Sequence[str]) -> dict[str, ModelFacts]:
         raise NotImplementedError
+
+    def manner(self, model: str, sampling: Mapping[str, Any]) -> Manner:  # noqa: ARG002 (as `Backend` has it)
+        return Manner(PLAIN, "in a test", {}, "")
 
     async def close(self) -> None:
         raise NotImplementedError

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 KEYS = [make_key("0-a", "answer", model, {"hint": "none", "sample": n}) for model in ("1b", "3b") for n in (0, 1)]
-GRADER = "math/2"
+GRADER = "math/3"
 RIGHT = Verdict("correct", "4", "boxed/text", 0.001)
 WRONG = Verdict("no_answer", None, "none", 0.001)
 

@@ -60,6 +60,9 @@ class RunFolder:
         failure: str = "timeout",
         finish: str | None = None,
         built_on: Sequence[str] = (),
+        text: str = "x",
+        thinking: str = "",
+        reasoning_tokens: int = 0,
         **tags: str | int,
     ) -> str:
         key = make_key(problem, step, model, tags)
@@ -75,14 +78,21 @@ class RunFolder:
             "simulated": simulated,
             "request": {"messages": [{"role": "user", "content": "a\u2028b\u0085c"}]},
             "reply": {
-                "text": "x",
+                "text": text,
                 "finish_reason": finish_reason,
                 **({"finish": finish} if finish else {}),
+                **({"thinking": thinking} if thinking else {}),
                 **({"window_full": True} if window_full else {}),
             }
             if ok or finish_reason != "stop" or finish
             else None,
-            "usage": {"input_tokens": 10, "output_tokens": output_tokens} if ok else None,
+            "usage": {
+                "input_tokens": 10,
+                "output_tokens": output_tokens,
+                **({"reasoning_tokens": reasoning_tokens} if reasoning_tokens else {}),
+            }
+            if ok
+            else None,
             "cost_usd": cost,
             "timing": {"latency": latency} if started is None else {"started": started, "latency": latency},
             "error": None if ok else {"class": failure, "message": "too slow"},

@@ -38,7 +38,7 @@ def fill(run: RunFolder) -> None:
 
 def grade(run: RunFolder, key: str, verdict: str, by_rules: str, rule: str) -> None:
     row = {"key": key, "verdict": verdict, "correct": verdict == "correct", "answer": "7", "gold": "7", "rule": rule}
-    judged = {"grader": "judge/1", "rule_verdict": by_rules, "rule_grader": "math/2"}
+    judged = {"grader": "judge/1", "rule_verdict": by_rules, "rule_grader": "math/3"}
     run.append("grades.jsonl", orjson.dumps(row | judged, option=orjson.OPT_APPEND_NEWLINE))
 
 

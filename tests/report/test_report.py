@@ -134,6 +134,18 @@ def test_bars_stand_side_by_side_in_the_order_of_conditions(run: RunFolder) -> N
     assert min(steps) > 25
 
 
+def test_names_that_do_not_fit_side_by_side_are_broken_into_lines(run: RunFolder) -> None:
+    students = [f"qwen3-{size}-thinking-{mode}" for size in ("0.6b", "1.7b", "4b") for mode in ("off", "on")]
+    run.manifest(students=students)
+    for student in students:
+        run.answer("p1", student, "correct", hint="none", hint_for="any")
+    build_report(run.path)
+    figure = (run.path / "report" / "accuracy.svg").read_text()
+    assert figure.count(">qwen3-0.6b-<") == 2
+    assert figure.count(">thinking-off<") == 3
+    assert "qwen3-0.6b-thinking" not in re.sub(r'aria-label="[^"]*"', "", figure)
+
+
 def test_another_protocol_gets_a_bar_per_arm(run: RunFolder) -> None:
     run.manifest(protocol="delegate", students=None, teacher=None)
     run.answer("p1", "gpt", "correct", method="router")
@@ -284,8 +296,8 @@ def test_the_page_shows_filtered_answers_and_replies_in_prompts_that_ended_early
         "| arm | answers | cut off | filtered | built on a reply cut off or filtered |\n"
     ) in page
     assert "| 1b: hint generic, hint_for any | 1 | 0 | 1 (100.0%) | 1 (100.0%) |\n" in page
-    assert "## Replies in prompts, cut off or filtered\n" in page
-    assert "| hint | maverick: hint generic, hint_for any | 2 | 1 (50.0%) | 0 |\n" in page
+    assert "## Replies in prompts: cut off, filtered, or with thoughts in them\n" in page
+    assert "| hint | maverick: hint generic, hint_for any | 2 | 1 (50.0%) | 0 | 0 |\n" in page
     assert "Prompts hold replies that were cut off or filtered: hint by maverick" in " ".join(shown(report).split())
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 COLUMNS = [
     *("problem", "model", "hint", "hint_for", "sample", "verdict", "correct", "answer", "gold"),
     *("input_tokens", "output_tokens", "cost_usd", "latency_s", "call", "finish_reason"),
-    *("finish", "built_on_finish", "truncated", "error"),
+    *("finish", "built_on_finish", "truncated", "thought", "wordless", "error"),
 ]
 
 
@@ -53,6 +53,8 @@ def test_a_row_has_the_columns_of_the_contract(run: RunFolder) -> None:
         "finish": None,
         "built_on_finish": None,
         "truncated": False,
+        "thought": False,
+        "wordless": False,
         "error": None,
     }
 

@@ -91,6 +91,7 @@ def test_answers_filtered_and_built_on_replies_that_ended_early_are_counted_by_a
     assert counts == {"none": (0, 0, 0), "tailored": (0, 1, 4)}
     assert found["built_on"] == [
         {"step": "hint", "model": "maverick", "tags": {"hint": "tailored"}, "replies": 10, "cut": 3, "filtered": 1}
+        | {"holding_thoughts": 0}
     ]
     assert found["notes"][:2] == [
         (
@@ -322,15 +323,15 @@ def test_who_graded_is_told_and_a_mixture_is_a_note(run: RunFolder) -> None:
         run.append("grades.jsonl", orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
 
     for n in range(30):
-        graded(f"p{n}", "correct", "math/2")
+        graded(f"p{n}", "correct", "math/3")
     graded("p30", "failed", "math/1")
     summary = summary_of(run)
-    assert summary["graders"] == {"math/2": 30}
+    assert summary["graders"] == {"math/3": 30}
     assert not any("mixed" in note for note in summary["notes"])
     graded("p31", "correct", "math/1")
     summary = summary_of(run)
-    assert summary["graders"] == {"math/1": 1, "math/2": 30}
+    assert summary["graders"] == {"math/1": 1, "math/3": 30}
     assert (
-        "Verdicts of several graders are mixed (math/1 on 1, math/2 on 30): eli5b-batch regrade makes them all by one."
+        "Verdicts of several graders are mixed (math/1 on 1, math/3 on 30): eli5b-batch regrade makes them all by one."
         in summary["notes"]
     )

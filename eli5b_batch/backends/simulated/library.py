@@ -20,6 +20,13 @@ _KNOWN: Final = {
 _BITS: Final = {"Q8_0": 8.5, "Q4_K_M": 4.85}
 """Bits per parameter of a quantisation, about."""
 
+_THINKING: Final = re.compile(
+    r"(?!.*(?:coder|instruct|embed|nothink))(?:.*/)?(?:qwen3|qwq|gpt-oss|deepseek-r1|smollm3|gemma4|magistral|cogito)",
+    re.IGNORECASE,
+)
+"""Families that think, by the names of the library; some of their relatives do not."""
+_ALWAYS: Final = re.compile(r"(?:.*/)?gpt-oss", re.IGNORECASE)
+
 _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)b\b", re.IGNORECASE)
 
 
@@ -69,6 +76,16 @@ def full_name(name: str) -> str:
     return tagged.lower()
 
 
+def thinks(name: str) -> bool:
+    """Whether a model has the capability `thinking`."""
+    return bool(_THINKING.match(name))
+
+
+def thinks_always(name: str) -> bool:
+    """Whether a model thinks even where it is told not to."""
+    return bool(_ALWAYS.match(name))
+
+
 def show(model: LibraryModel) -> dict[str, Any]:
     """The answer to `/api/show`."""
     parent = f"SIMULATED/blobs/sha256-{model.digest}"
@@ -84,6 +101,6 @@ def show(model: LibraryModel) -> dict[str, Any]:
             "llama.context_length": 131_072,
         },
         "tensors": [],
-        "capabilities": ["completion"],
+        "capabilities": ["completion", *(["thinking"] if thinks(model.name) else [])],
         "modified_at": MODIFIED_AT,
     }

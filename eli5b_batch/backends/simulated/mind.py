@@ -1,10 +1,10 @@
 """What a simulated model answers: a pure function of the request, its call key and a seed.
 
 Must not know: HTTP, the order of calls, the time. A simulated student is right with a chance that depends on
-its size, on the hint found in its prompt and on the problem's difficulty; the chances are invented, and every
-text says SIMULATED. The hint is recognised by the marker in its first line, not by the call key: prompts that
-are put together wrongly show in the figures. A simulated judge compares the answer that stands in its prompt
-with the gold answer there, and errs now and then.
+its size, on the hint found in its prompt, on whether it thinks and on the problem's difficulty; the chances are
+invented, and every text says SIMULATED. The hint is recognised by the marker in its first line, not by the call
+key: prompts that are put together wrongly show in the figures. A simulated judge compares the answer that stands
+in its prompt with the gold answer there, and errs now and then.
 """
 
 from __future__ import annotations
@@ -49,6 +49,9 @@ GAIN: Final = {
 }
 """What a hint adds to the chance, by condition; a kind not listed counts as generic."""
 
+GAIN_OF_THINKING: Final = 0.10
+"""What thinking adds to the chance, under any hint; invented as all of these."""
+
 _LEAST, _MOST = 0.01, 0.97
 _SPREAD: Final = 0.35  # of the logarithm of a text's length
 _LONGEST: Final = 8  # times the mean length
@@ -78,9 +81,10 @@ class BookEntry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One simulated reply; times in seconds."""
+    """One simulated reply; times in seconds. What it thought before its first word is among its output tokens."""
 
     text: str
+    thinking: str
     finish_reason: Literal["stop", "length"]
     input_tokens: int
     output_tokens: int
@@ -122,7 +126,14 @@ class Mind:
         return digest_of(self._seed, call.encode(), body)
 
     def reply(
-        self, fingerprint: bytes, call: CallName | None, model: str, prompt: str, max_tokens: int | None
+        self,
+        fingerprint: bytes,
+        call: CallName | None,
+        model: str,
+        prompt: str,
+        max_tokens: int | None,
+        *,
+        thought: str = "",
     ) -> Reply:
         """The reply to one request; the same arguments always give the same reply.
 
@@ -131,20 +142,28 @@ class Mind:
             call: what the call key says; None where the client sent none.
             model: the model's id.
             prompt: the texts of all messages, as far as they reach the model.
-            max_tokens: where the reply is cut; None for nowhere.
+            max_tokens: where the reply is cut, thoughts included; None for nowhere.
+            thought: what the model thinks first; empty: it does not think.
         """
-        limit = None if max_tokens is None else max_tokens * CHARS_PER_TOKEN
+        names = self._names.get(model, ())
+        own = call.model if call is not None and call.model in names else ""
+        tokens_per_s = self._setting("tokens_per_s", (own, *names))
+        limit = None
+        if max_tokens is not None:
+            left = max_tokens - count_tokens(thought)
+            if thought and left <= 0:
+                spent = thought[: max_tokens * CHARS_PER_TOKEN]
+                return self._timed(fingerprint, "", spent, prompt, tokens_per_s, cut=True)
+            limit = left * CHARS_PER_TOKEN
         if call is not None and call.step == "hint":
             text, cut = self._hint(fingerprint, call, limit)
         elif call is not None and call.step == "answer":
-            text, cut = self._answer(fingerprint, call, model, prompt, limit)
+            text, cut = self._answer(fingerprint, call, model, prompt, limit, thinks=bool(thought))
         elif call is not None and call.step == "judge":
             text, cut = self._judgement(fingerprint, call, prompt, limit)
         else:
             text, cut = _compose("SIMULATED reply", WORKING, fingerprint, self._size(fingerprint), limit=limit)
-        names = self._names.get(model, ())
-        own = call.model if call is not None and call.model in names else ""
-        return self._timed(fingerprint, text, prompt, self._setting("tokens_per_s", (own, *names)), cut=cut)
+        return self._timed(fingerprint, text, thought, prompt, tokens_per_s, cut=cut)
 
     def _hint(self, fingerprint: bytes, call: CallName, limit: int | None) -> tuple[str, bool]:
         kind, reader = call.tags.get("hint", "generic"), call.tags.get("hint_for", "any")
@@ -156,7 +175,7 @@ class Mind:
         return head + _conceal(text[len(head) :], entry.answer), cut
 
     def _answer(
-        self, fingerprint: bytes, call: CallName, model: str, prompt: str, limit: int | None
+        self, fingerprint: bytes, call: CallName, model: str, prompt: str, limit: int | None, *, thinks: bool
     ) -> tuple[str, bool]:
         entry = self._book.get(call.problem)
         if entry is None or entry.text.strip() not in prompt:
@@ -165,7 +184,8 @@ class Mind:
         student = call.model if call.model in names else names[0]
         condition = find_condition(prompt, call.problem, student)
         luck = self._luck(call.problem, student, call.tags.get("sample", 0))
-        chance = chance_of(model, condition, entry.difficulty, self._simulation.skill.get(student, {}))
+        skill = self._simulation.skill.get(student, {})
+        chance = chance_of(model, condition, entry.difficulty, skill, thinks=thinks)
         value: str | None = entry.answer
         if luck >= chance:
             value = None if fingerprint[-1] < _SILENT else wrong_value(entry.answer, fingerprint)
@@ -208,11 +228,14 @@ class Mind:
         z = _NORMAL.inv_cdf(max(fraction_of(fingerprint), 1e-9))
         return int(CHARS_PER_TOKEN * min(mean * math.exp(_SPREAD * z - _SPREAD**2 / 2), _LONGEST * mean))
 
-    def _timed(self, fingerprint: bytes, text: str, prompt: str, tokens_per_s: float, *, cut: bool) -> Reply:
-        output = count_tokens(text)
+    def _timed(
+        self, fingerprint: bytes, text: str, thinking: str, prompt: str, tokens_per_s: float, *, cut: bool
+    ) -> Reply:
+        output = count_tokens(text) + count_tokens(thinking)
         pace = 1 + _PACE * (fingerprint[-2] / 127.5 - 1)
         return Reply(
             text=text,
+            thinking=thinking,
             finish_reason="length" if cut else "stop",
             input_tokens=max(1, count_tokens(prompt)),
             output_tokens=output,
@@ -242,8 +265,10 @@ def find_condition(prompt: str, problem: str, student: str) -> str:
     return str(kind) if reader in (student, "any") else f"{kind}:other"
 
 
-def chance_of(model: str, condition: str, difficulty: float | None, skill: Mapping[str, float]) -> float:
-    """The chance of a right answer: as the job says in `skill`, else by size, condition and difficulty.
+def chance_of(
+    model: str, condition: str, difficulty: float | None, skill: Mapping[str, float], *, thinks: bool = False
+) -> float:
+    """The chance of a right answer: as the job says in `skill`, else by size, condition, thinking and difficulty.
 
     A chance that the job gives holds as it is. Where it gives none, a hint for another student (`KIND:other`)
     counts half way between a generic one and one of its kind for this student.
@@ -252,8 +277,8 @@ def chance_of(model: str, condition: str, difficulty: float | None, skill: Mappi
         return skill[condition]
     kind, other, _ = condition.partition(":other")
     if other:
-        return sum(chance_of(model, half, difficulty, skill) for half in ("generic", kind)) / 2
-    chance = _skill_by_size(model) + GAIN.get(kind, GAIN["generic"])
+        return sum(chance_of(model, half, difficulty, skill, thinks=thinks) for half in ("generic", kind)) / 2
+    chance = _skill_by_size(model) + GAIN.get(kind, GAIN["generic"]) + thinks * GAIN_OF_THINKING
     if difficulty is not None:
         chance += DIFFICULTY_SLOPE * (difficulty - MEDIAN_DIFFICULTY)
     return min(max(chance, _LEAST), _MOST)

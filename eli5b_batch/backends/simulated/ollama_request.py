@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
 
+from eli5b_batch.backends.simulated.library import thinks, thinks_always
 from eli5b_batch.backends.simulated.mind import CHARS_PER_TOKEN, count_tokens
 from eli5b_batch.backends.simulated.service import RefusedError, read_call
 
@@ -22,6 +23,7 @@ DEFAULT_NUM_CTX: Final = 4096
 _NUM_PREDICT_WINDOWS: Final = 10  # without num_predict a reply ends after this many windows
 _INTEGERS: Final = frozenset({"num_ctx", "num_predict", "num_batch", "num_keep", "seed", "top_k", "repeat_last_n"})
 _FLOATS: Final = frozenset({"temperature", "top_p", "min_p", "repeat_penalty", "presence_penalty", "frequency_penalty"})
+_LEVELS: Final = frozenset({"low", "medium", "high", "max"})
 _GO_NAMES: Final = {
     str: "string",
     int: "number",
@@ -33,12 +35,16 @@ _GO_NAMES: Final = {
 
 
 class Chat(NamedTuple):
-    """A chat request that has passed every check; `prompt` is what is left of the messages in the window."""
+    """A chat request that has passed every check; `prompt` is what is left of the messages in the window.
+
+    `thinks`: whether the model thinks before it answers.
+    """
 
     model: str
     prompt: str
     num_ctx: int
     max_tokens: int | None
+    thinks: bool
     stream: bool
     raw: bytes
     key: str
@@ -124,11 +130,22 @@ def read_chat(
         prompt=prompt,
         num_ctx=num_ctx,
         max_tokens=limit or None,  # num_predict 0 is no limit at all
+        thinks=_thinks(body),
         stream=body.get("stream") is not False,
         raw=raw,
         key=key,
         call=call,
     )
+
+
+def _thinks(body: dict[str, Any]) -> bool:
+    """Whether the model thinks: as asked; where nothing is said, if it can. gpt-oss does in any case."""
+    think, model = body.get("think"), body["model"]
+    if isinstance(think, str) and think not in _LEVELS:
+        raise refused(400, f'invalid think value: "{think}" (must be "high", "medium", "low", "max", true, or false)')
+    if think and not thinks(model):
+        raise refused(400, f'"{model}" does not support thinking')
+    return thinks(model) and (think is not False or thinks_always(model))
 
 
 def _mismatch(value: object, field: str, wanted: str) -> str:

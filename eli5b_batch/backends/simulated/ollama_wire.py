@@ -28,6 +28,7 @@ from eli5b_batch.backends.simulated.ollama_request import (
 )
 from eli5b_batch.backends.simulated.outages import Outages
 from eli5b_batch.backends.simulated.quirks.fates import Fates
+from eli5b_batch.backends.simulated.quirks.thoughts import THOUGHT
 from eli5b_batch.backends.simulated.service import (
     Fault,
     Faults,
@@ -141,7 +142,8 @@ class SimulatedOllama:
             raise refused(503, "server busy, please try again.  maximum pending requests exceeded")
         if fault is Fault.DROP:
             return drop_connection(request)
-        reply = self._mind.reply(fingerprint, chat.call, model, chat.prompt, chat.max_tokens)
+        thought = THOUGHT if chat.thinks else ""
+        reply = self._mind.reply(fingerprint, chat.call, model, chat.prompt, chat.max_tokens, thought=thought)
         wanted = Loaded(model, chat.num_ctx)
         async with self._slot.turn(wanted) as load_s:
             slowdown = self._slot.slowdown(wanted)
@@ -154,7 +156,7 @@ class SimulatedOllama:
             message = {"role": "assistant", "content": reply.text[: len(reply.text) // 2]}
             broken = {**head, "message": message, "done": False}
             return await _stream(request, [broken]) if chat.stream else json_reply(broken, content_type=_JSON)
-        content = "" if fault is Fault.EMPTY else reply.text
+        content, thinking = ("", "") if fault is Fault.EMPTY else (reply.text, reply.thinking)
         total_s = asyncio.get_running_loop().time() - started
         final = {
             "done_reason": "stop" if fault is Fault.EMPTY else reply.finish_reason,
@@ -162,11 +164,11 @@ class SimulatedOllama:
             **_metrics(reply, slowdown, load_s, total_s, empty=fault is Fault.EMPTY),
         }
         if not chat.stream:
-            message = {"role": "assistant", "content": content}
-            return json_reply({**head, "message": message, **final}, content_type=_JSON)
-        first = {**head, "message": {"role": "assistant", "content": content}, "done": False}
-        last = {**head, "message": {"role": "assistant", "content": ""}, **final}
-        return await _stream(request, [first, last] if content else [last])
+            return json_reply({**head, "message": _message(content, thinking), **final}, content_type=_JSON)
+        parts = [_message("", thinking)] if thinking else []
+        parts += [_message(content)] if content else []
+        lines = [{**head, "message": part, "done": False} for part in parts]
+        return await _stream(request, [*lines, {**head, "message": _message(""), **final}])
 
     async def _load(self, body: dict[str, Any], model: str, num_ctx: int) -> web.Response:
         """A chat without messages loads its model, or unloads it where it is not to be kept."""
@@ -224,6 +226,10 @@ class SimulatedOllama:
     def _find(self, body: dict[str, Any]) -> str | None:
         """The id of the model that a request names; None where the server holds no such model."""
         return self._models.get(full_name(body["model"]))
+
+
+def _message(content: str, thinking: str = "") -> dict[str, str]:
+    return {"role": "assistant", "content": content, **({"thinking": thinking} if thinking else {})}
 
 
 @web.middleware

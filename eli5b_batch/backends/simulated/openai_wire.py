@@ -15,7 +15,9 @@ import orjson
 from aiohttp import web
 
 from eli5b_batch.backends.simulated.meter import Meter
+from eli5b_batch.backends.simulated.mind import count_tokens
 from eli5b_batch.backends.simulated.quirks.fates import Fates
+from eli5b_batch.backends.simulated.quirks.thoughts import THOUGHT
 from eli5b_batch.backends.simulated.service import (
     Fault,
     Faults,
@@ -106,7 +108,8 @@ class SimulatedAPI:
         if model not in self._models:
             raise _refused(404, f"This account can't use the model {model}.", code="model_not_available")
         fingerprint = self._mind.fingerprint(key, raw)
-        reply = self._mind.reply(fingerprint, call, model, _prompt(body), _max_tokens(body))
+        thought = THOUGHT if _thinks(body) else ""
+        reply = self._mind.reply(fingerprint, call, model, _prompt(body), _max_tokens(body), thought=thought)
         self._count(reply)  # a request over the limit is no sending: it draws no fault
         fault = self._faults.draw(fingerprint)
         if fault is Fault.BROKEN:
@@ -194,8 +197,17 @@ def _max_tokens(body: dict[str, Any]) -> int | None:
     return limit
 
 
+def _thinks(body: dict[str, Any]) -> bool:
+    """Whether it is asked to think, in the way in which the dialect of simulated hosts asks."""
+    reasoning = body.get("reasoning")
+    return isinstance(reasoning, dict) and reasoning.get("effort") != "off"
+
+
 def _completion(request_id: str, model: str, reply: Reply, *, empty: bool) -> dict[str, Any]:
     output_tokens = 0 if empty else reply.output_tokens
+    thought = not empty and reply.thinking
+    details = {"completion_tokens_details": {"reasoning_tokens": count_tokens(reply.thinking)}} if thought else {}
+    message = {"role": "assistant", "content": "" if empty else reply.text}
     return {
         "id": f"chatcmpl-{request_id[:24]}",
         "object": "chat.completion",
@@ -205,7 +217,7 @@ def _completion(request_id: str, model: str, reply: Reply, *, empty: bool) -> di
         "choices": [
             {
                 "index": 0,
-                "message": {"role": "assistant", "content": "" if empty else reply.text},
+                "message": {**message, "reasoning": reply.thinking} if thought else message,
                 "finish_reason": "stop" if empty else reply.finish_reason,
             }
         ],
@@ -213,5 +225,6 @@ def _completion(request_id: str, model: str, reply: Reply, *, empty: bool) -> di
             "prompt_tokens": reply.input_tokens,
             "completion_tokens": output_tokens,
             "total_tokens": reply.input_tokens + output_tokens,
+            **details,
         },
     }

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eli5b_batch.backends.simulated.mind import (
+    GAIN_OF_THINKING,
     BookEntry,
     Mind,
     Reply,
@@ -45,11 +46,19 @@ def marker(kind: str, reader: str, problem: str) -> str:
 
 
 def answer(
-    mind: Mind, problem: str, student: str = "1b", hint: str = "", *, sample: int = 0, limit: int | None = None
+    mind: Mind,
+    problem: str,
+    student: str = "1b",
+    hint: str = "",
+    *,
+    sample: int = 0,
+    limit: int | None = None,
+    thought: str = "",
 ) -> Reply:
     call = CallName(problem, "answer", student, {"hint": "not looked at", "hint_for": "any", "sample": sample})
     prompt = f"Solve:\n{BOOK[problem].text}\n{hint}\nReason step by step."
-    return mind.reply(mind.fingerprint(str(call), prompt.encode()), call, MODELS[student], prompt, limit)
+    fingerprint = mind.fingerprint(str(call), prompt.encode())
+    return mind.reply(fingerprint, call, MODELS[student], prompt, limit, thought=thought)
 
 
 def is_right(reply: Reply, problem: str) -> bool:
@@ -173,6 +182,37 @@ def test_the_arms_show_the_effects_they_are_given() -> None:
     shares = [share_right(mind, "1b", kind, reader) for kind, reader in arms]
     assert shares == pytest.approx([0.12, 0.17, 0.25, 0.21], abs=0.03)
     assert share_right(mind, "8b", "", "") == pytest.approx(0.40, abs=0.03)
+
+
+def test_thinking_adds_its_gain_to_a_chance_that_the_job_does_not_give() -> None:
+    for condition in ("none", "tailored", "tailored:other"):
+        gain = chance_of(ONE_B, condition, None, {}, thinks=True) - chance_of(ONE_B, condition, None, {})
+        assert gain == pytest.approx(GAIN_OF_THINKING)
+    assert chance_of(ONE_B, "none", None, {"none": 0.2}, thinks=True) == 0.2
+    mind = make_mind()
+    bare, thinking = (
+        {p for p in BOOK if is_right(answer(mind, p, thought=thought), p)} for thought in ("", "Let me see.")
+    )
+    assert bare < thinking
+    assert (len(thinking) - len(bare)) / len(BOOK) == pytest.approx(GAIN_OF_THINKING, abs=0.03)
+
+
+def test_thoughts_are_written_first_and_are_paid_out_of_the_limit() -> None:
+    mind, thought = make_mind(skill={"1b": {"none": 1.0}}), "x" * 40
+    plain, thinking = answer(mind, "00001-abc"), answer(mind, "00001-abc", thought=thought)
+    assert (thinking.text, thinking.thinking) == (plain.text, thought)
+    assert thinking.output_tokens == plain.output_tokens + 10
+    assert thinking.generation_s > plain.generation_s
+    fits, cut = (answer(mind, "00001-abc", thought=thought, limit=thinking.output_tokens - less) for less in (0, 1))
+    assert (fits.text, fits.finish_reason) == (plain.text, "stop")
+    assert ("boxed" in cut.text, cut.finish_reason) == (False, "length")
+
+
+@pytest.mark.parametrize("limit", [1, 9, 10])
+def test_a_limit_may_be_spent_on_thoughts_alone(limit: int) -> None:
+    reply = answer(make_mind(), "00001-abc", thought="x" * 40, limit=limit)
+    assert (reply.text, reply.thinking) == ("", "x" * 4 * limit)
+    assert (reply.finish_reason, reply.output_tokens) == ("length", limit)
 
 
 def test_arms_are_paired_and_samples_are_not() -> None:

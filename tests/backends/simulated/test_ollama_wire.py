@@ -8,9 +8,10 @@ import aiohttp
 import orjson
 import pytest
 
-from eli5b_batch.backends.simulated.library import describe
-from eli5b_batch.backends.simulated.mind import BookEntry, Mind
+from eli5b_batch.backends.simulated.library import describe, thinks
+from eli5b_batch.backends.simulated.mind import BookEntry, Mind, count_tokens
 from eli5b_batch.backends.simulated.ollama_wire import SimulatedOllama
+from eli5b_batch.backends.simulated.quirks.thoughts import THOUGHT
 from eli5b_batch.job import Simulation
 from eli5b_batch.records import make_key
 
@@ -205,6 +206,70 @@ async def test_show(start: Start) -> None:
     assert set(body["details"]) == DETAILS
     missing = await post("/api/show", {"model": "nosuch"})
     assert (missing.status, await missing.json()) == (404, {"error": "model 'nosuch' not found"})
+
+
+@pytest.mark.parametrize(
+    ("think", "model", "thoughts"),
+    [
+        (True, "qwen3:0.6b", True),
+        ("low", "qwen3:0.6b", True),
+        ("max", "qwen3:0.6b", True),
+        (False, "qwen3:0.6b", False),
+        (None, "qwen3:0.6b", True),  # turned on where nothing is said
+        (False, "gpt-oss:20b", True),  # pays no attention
+        (False, ONE_B, False),
+        (None, ONE_B, False),
+    ],
+)
+async def test_a_model_thinks_where_a_real_one_would(
+    start: Start, think: object, model: str, *, thoughts: bool
+) -> None:
+    post = await serve(start, (model,))
+    plain = chat(model=model, think=think)
+    if think is None:
+        del plain["think"]
+    body = await (await post(CHAT, plain, key("1b"))).json()
+    assert body["message"].get("thinking") == (THOUGHT if thoughts else None)
+    assert body["message"]["content"].startswith("SIMULATED answer")
+    assert body["eval_count"] == count_tokens(body["message"]["content"]) + thoughts * count_tokens(THOUGHT)
+
+
+@pytest.mark.parametrize(
+    ("think", "model", "error"),
+    [
+        (True, ONE_B, f'"{ONE_B}" does not support thinking'),
+        ("high", ONE_B, f'"{ONE_B}" does not support thinking'),
+        (
+            "hard",
+            "qwen3:0.6b",
+            'invalid think value: "hard" (must be "high", "medium", "low", "max", true, or false)',
+        ),
+    ],
+)
+async def test_thoughts_that_can_not_be_had_are_refused(start: Start, think: object, model: str, error: str) -> None:
+    response = await (await serve(start, (model,)))(CHAT, chat(model=model, think=think))
+    assert (response.status, await response.json()) == (400, {"error": error})
+
+
+async def test_a_stream_has_thoughts_before_the_text_and_a_limit_may_be_spent_on_them(start: Start) -> None:
+    post = await serve(start, ("qwen3:0.6b",))
+    response = await post(CHAT, chat(model="qwen3:0.6b", think=True, stream=True), key("1b"))
+    first, second, last = [orjson.loads(line)["message"] for line in (await response.read()).splitlines()]
+    assert (first["thinking"], first["content"]) == (THOUGHT, "")
+    assert second["content"].startswith("SIMULATED")
+    assert last == {"role": "assistant", "content": ""}
+    body = await (await post(CHAT, chat(model="qwen3:0.6b", think=True, options={"num_predict": 5}), key("1b"))).json()
+    assert (body["message"]["content"], body["message"]["thinking"]) == ("", THOUGHT[:20])
+    assert (body["done_reason"], body["eval_count"]) == ("length", 5)
+
+
+async def test_the_capability_is_told_of_families_that_have_it(start: Start) -> None:
+    post = await serve(start, ("qwen3:0.6b", ONE_B))
+    told = [(await (await post("/api/show", {"model": m})).json())["capabilities"] for m in ("qwen3:0.6b", ONE_B)]
+    assert told == [["completion", "thinking"], ["completion"]]
+    names = ["gpt-oss:20b", "deepseek-r1:1.5b", "smollm3:3b", "gemma4:e2b", "magistral", "hf.co/me/Qwen3-4B-GGUF:Q4"]
+    assert all(map(thinks, names))
+    assert not any(map(thinks, ["qwen2.5:3b", "qwen3-coder:30b", "qwen3-embedding:0.6b", "gemma3:4b", "llama3.1:8b"]))
 
 
 def test_the_students_differ_in_quantisation_as_the_real_ones_do() -> None:

@@ -8,8 +8,9 @@ import aiohttp
 import orjson
 import pytest
 
-from eli5b_batch.backends.simulated.mind import BookEntry, Mind
+from eli5b_batch.backends.simulated.mind import BookEntry, Mind, count_tokens
 from eli5b_batch.backends.simulated.openai_wire import SimulatedAPI
+from eli5b_batch.backends.simulated.quirks.thoughts import THOUGHT
 from eli5b_batch.job import Limits, Simulation
 from eli5b_batch.records import make_key
 
@@ -76,6 +77,19 @@ async def test_a_reply_has_the_fields_of_a_real_one(start: Start) -> None:
     assert set(usage) == {"prompt_tokens", "completion_tokens", "total_tokens"}
     assert usage["prompt_tokens"] == -(-len(TEXT) // 4)
     assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "thoughts"),
+    [({"effort": "medium"}, True), ({"max_tokens": 99}, True), ({"effort": "off"}, False)],
+)
+async def test_a_model_thinks_where_it_is_asked_to(start: Start, asked: dict[str, object], *, thoughts: bool) -> None:
+    body = await (await (await serve(start))(CHAT, chat(reasoning=asked), key("maverick"))).json()
+    message, usage = body["choices"][0]["message"], body["usage"]
+    assert message.get("reasoning") == (THOUGHT if thoughts else None)
+    tokens = count_tokens(THOUGHT)
+    assert usage.get("completion_tokens_details") == ({"reasoning_tokens": tokens} if thoughts else None)
+    assert usage["completion_tokens"] == count_tokens(message["content"]) + thoughts * tokens
 
 
 async def test_max_tokens_cut_the_reply(start: Start) -> None:

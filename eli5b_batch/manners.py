@@ -1,0 +1,58 @@
+"""How a job's models are spoken to, in sentences for `check`: the dialect, what is sent for thinking, what is not sent.
+
+Must not know: how anything is sent; any dialect by name.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from eli5b_batch.backends.dialects import Manner
+    from eli5b_batch.job import Sampling
+
+_OPTIONAL: Final = ("seed", "top_k")
+"""Fields that some hosts have under another name, or not at all."""
+
+
+def of_provider(name: str, manners: Mapping[str, Manner]) -> Iterator[str]:
+    """Which dialect each account speaks, by its name ("" for the only one)."""
+    for account, manner in manners.items():
+        where = f"providers.{name}{f' (member {account})' if account else ''}"
+        unverified = ", ".join(manner.dialect.unverified)
+        doubt = f"; not verified of it: {unverified}" if unverified else ""
+        yield f"{where}: spoken to as {manner.dialect.title} ({manner.chosen}){doubt}"
+
+
+def of_model(name: str, model: str, sampling: Sampling, manners: Mapping[str, Manner]) -> Iterator[str]:
+    """What is sent for `sampling.thinking`, or what the model does without it; and which settings are not sent."""
+    said: dict[str, list[str]] = {}
+    for account, manner in manners.items():
+        said.setdefault(_thinking(sampling.thinking, manner), []).append(account)
+        names = manner.dialect.field_names(model)
+        for field in _OPTIONAL:
+            given = field == "seed" or getattr(sampling, field) is not None
+            if given and field in names and names[field] is None:
+                said.setdefault(f"{field} is not sent, as {manner.dialect.title} has no such field", []).append(account)
+    for sentence, accounts in said.items():
+        where = f" (member {', '.join(accounts)})" if len(accounts) < len(manners) else ""
+        yield f"models.{name}{where}: {sentence}"
+
+
+def _thinking(asked: object, manner: Manner) -> str:
+    if asked is None:
+        itself = f"the model {manner.itself} by itself" if manner.itself else "whether the model thinks is not known"
+        return f"thinking is left out, and {itself}"
+    if not manner.thinking:
+        return f"nothing is sent for thinking {_fields(asked)}, as the model {manner.itself or 'does so'} by itself"
+    return f"thinking {_fields(asked)} is sent as {_fields(manner.thinking)}"
+
+
+def _fields(value: Any) -> str:  # noqa: ANN401 (any JSON)
+    if isinstance(value, str):
+        return value
+    return orjson.dumps(value).decode().replace('"', "").replace(":", ": ").replace(",", ", ") if value else ""
