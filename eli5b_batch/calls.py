@@ -7,6 +7,7 @@ returns at once, so resuming a run is replaying it. A call asked for twice while
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from eli5b_batch.backends.base import ChatRequest
@@ -170,6 +171,7 @@ class RunCalls:
         self._observe = observe
         self._futility: Futility[tuple[dict[str, Any], _Earlier]] = Futility()
         self._futile: Eli5bError | None = None
+        self._steps: defaultdict[str, set[str]] = defaultdict(set)
         self._open: dict[str, asyncio.Future[Recorded]] = {}
         self._keys_of: dict[str, list[str]] = {}
         self._charges = {name: Charges(charges_of(job, name)) for name in job.models}
@@ -213,6 +215,7 @@ class RunCalls:
 
     async def _answer(self, call: Asked, ask: Prompt | Sequence[Message]) -> Recorded:
         model = self._job.models[call.model]
+        self._steps[call.model].add(call.step)
         request: dict[str, Any] = {
             "model": model.model,
             "messages": [],
@@ -319,7 +322,8 @@ class RunCalls:
             return
         for failed, before in self._futility.open_series:
             self._keep(failed, before)
-        self._futile = ProviderRefusedError(_why_futile(step, model, len(series), series[-1][0]))
+        others = sorted(self._steps[model] - {step})
+        self._futile = ProviderRefusedError(_why_futile(step, model, others, len(series), series[-1][0]))
         self._stop.ask(self._futile)
 
     def _keep(self, failed: Mapping[str, Any], earlier: _Earlier) -> None:
@@ -398,8 +402,11 @@ class RunCalls:
         )
 
 
-def _why_futile(step: str, model: str, calls: int, last: Mapping[str, Any]) -> str:
-    """Why a run can't succeed after so many calls of a step to a model, by the record of the last."""
+def _why_futile(step: str, model: str, others: Sequence[str], calls: int, last: Mapping[str, Any]) -> str:
+    """Why a run can't succeed after so many calls of a step to a model, by the record of the last.
+
+    `others`: further steps in which the model is asked, and which other settings of it would ask again.
+    """
     if last["error"] is not None:
         return (
             f"providers.{last['provider']}: the last {calls} calls of step {step} to {model} failed alike, so others "
@@ -409,7 +416,8 @@ def _why_futile(step: str, model: str, calls: int, last: Mapping[str, Any]) -> s
     return (
         f"models.{model}: its last {calls} replies of step {step} hold "
         f"{'nothing but thoughts' if reply.get('thinking') else 'no text'} (finish {reply['finish']}), which no prompt "
-        f"can be built on; raise its sampling.max_tokens or lower its thinking, then run again with --redo {step}"
+        f"can be built on; raise its sampling.max_tokens or lower its thinking, then run again with "
+        f"{' '.join(f'--redo {name}' for name in (step, *others))}, or under a new name"
     )
 
 

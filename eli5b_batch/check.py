@@ -170,17 +170,22 @@ async def _reach_one(job: Job, provider: str, names: Mapping[str, str], findings
         told = await dispatcher.reach(sorted(set(names.values())))
         findings.facts |= {name: told[model] for name, model in names.items()}
         findings.remarks += dispatcher.remarks
-        _judge_manners(job, provider, names, dispatcher, findings)
+        possible = _judge_manners(job, provider, names, dispatcher, findings)
         if findings.probes is not None:
-            await findings.probes.ask(job, provider, names, dispatcher.backends)
+            await findings.probes.ask(job, provider, possible, dispatcher.backends)
 
 
 def _judge_manners(
     job: Job, provider: str, names: Mapping[str, str], dispatcher: Dispatcher, findings: Findings
-) -> None:
-    """Say how each account and model is spoken to; a way of thinking that can't be had would stop the run."""
+) -> list[str]:
+    """Say how each account and model is spoken to; a way of thinking that can't be had would stop the run.
+
+    Returns:
+        The models that can be asked, by their names in the job.
+    """
     spoken: dict[str, Manner] = {}
     said: list[str] = []
+    possible = []
     for name, model in names.items():
         sampling = job.models[name].sampling
         try:
@@ -189,7 +194,9 @@ def _judge_manners(
             findings.stops.append(ProviderRefusedError(f"models.{name}.sampling.thinking: {error}"))
             continue
         said += manners.of_model(name, model, sampling, spoken)
+        possible.append(name)
     findings.manners += [*manners.of_provider(provider, spoken), *said]
+    return possible
 
 
 def _judge_cost(budget_usd: float, spent_usd: float, estimates: Mapping[Slot, Estimate], findings: Findings) -> None:

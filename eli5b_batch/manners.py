@@ -49,7 +49,8 @@ def _thinking(asked: object, manner: Manner) -> str:
         return f"thinking is left out, and {itself}"
     if not manner.thinking:
         return f"nothing is sent for thinking {_fields(asked)}, as the model {manner.itself or 'does so'} by itself"
-    return f"thinking {_fields(asked)} is sent as {_fields(manner.thinking)}"
+    unsure = "" if manner.itself else "; whether this model obeys is not known: the report counts replies with thoughts"
+    return f"thinking {_fields(asked)} is sent as {_fields(manner.thinking)}{unsure}"
 
 
 def _fields(value: Any) -> str:  # noqa: ANN401 (any JSON)

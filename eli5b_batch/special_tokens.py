@@ -8,24 +8,28 @@ from __future__ import annotations
 import re
 from typing import Final
 
-_PIPED: Final = (
-    "eot_id eom_id eot end_of_text endoftext im_end im_start im_sep end return call start user observation eos "
-    "endofturn end_of_turn end_of_assistant end_of_role start_of_role role_end start_header_id header_start "
-    "END_OF_TURN_TOKEN START_OF_TURN_TOKEN"
-).split()
-"""Written `<|name|>`: Llama 3 and 4, ChatML, Phi, Granite, Cohere, GLM, harmony (langchain-aws#483, ollama#3759)."""
-_OTHERS: Final = (
-    r"</s>|<eos>|<end_of_turn>|<start_of_turn>|<turn\|>|<\|turn>|<end_of_utterance>|\[/?INST\]|\[e~\["
-    r"|<\uff5c(?:end|begin)\u2581of\u2581sentence\uff5c>|<\uff5cUser\uff5c>"
+_NO_ENDS: Final = (
+    r"(?:begin|end)_of_(?:thought|thinking|solution|box)|inner_(?:prefix|suffix)|think\w*|channel|constrain"
 )
-"""Gemma, Mistral, MiniMax, DeepSeek (sglang#29933)."""
-_END: Final = re.compile(rf"(?=[<\[])(?:<\|(?:{'|'.join(_PIPED)})\|>|{_OTHERS})")
-"""What every token begins with stands before them: a text is searched for it many times as fast."""
+"""Written like ends of turns, and none: marks of thoughts and of answers."""
+_PIPED: Final = rf"<\|(?!(?:{_NO_ENDS})\|>)(?:[a-z][a-z0-9]*_[a-z0-9_]{{1,40}}|[a-z]{{3,20}})\|>"
+"""`<|eot_id|>`, `<|im_end|>`, `<|assistant|>`, ...: Llama 3 and 4, ChatML, Phi, Granite, GLM, Kimi, Apertus, harmony
+(langchain-aws#483, ollama#3759). Three letters at least: `<|x|>` may be mathematics."""
+_SHOUTED: Final = r"<\|(?:EOT|EOS|IM_END|END_OF_TURN_TOKEN|START_OF_TURN_TOKEN|CHATBOT_TOKEN|USER_TOKEN)\|>"
+_OTHERS: Final = (
+    r"</s>(?=\s*(?:\Z|<s>|\[|<\|))|<(?:eos|eoa|pad|unk|seed:eos|/longcat_s|end_of_turn|start_of_turn|end_of_utterance)>"
+    r"|<turn\|>|<\|turn>|\[/?INST\]|<</?SYS>>|\[gMASK\]|\[e~\[|\]~b\]|\[\|endofturn\|\]|\[UNUSED_TOKEN_\d{1,4}\]"
+    r"|<SPECIAL_\d{1,4}>|<\uff5c(?!Assistant\uff5c>)[^\uff5c<>\n]{1,40}\uff5c>|<\|(?:im_end|eot_id|endoftext|end)\|?\Z"
+)
+"""Gemma, Mistral, MiniMax, EXAONE, InternLM, Nemotron, DeepSeek (sglang#29933), and a token that was cut."""
+_END: Final = re.compile(rf"(?=[<\[\]])(?!(?<=`)[^`\n]{{1,40}}`)(?:{_PIPED}|{_SHOUTED}|{_OTHERS})")
+"""What every token begins with stands before them: a text is searched for it many times as fast. Between backticks it
+is spoken of."""
 _HEAD: Final = re.compile(
-    r"\s*(?:(?:<\|begin_of_text\|>|<s>|<bos>|<\uff5cbegin\u2581of\u2581sentence\uff5c>|<\uff5cAssistant\uff5c>"
+    r"\s*(?:(?:<\|(?:begin_of_text|startoftext)\|>|<s>(?![^\n<]*</s>[^\n]*\S)|<bos>|<\uff5cbegin\u2581of\u2581sentence\uff5c>|<\uff5cAssistant\uff5c>"
     r"|<\|(?:START_OF_TURN_TOKEN|CHATBOT_TOKEN|assistant)\|>|<\|(?:im_start|start)\|>(?:assistant)?"
     r"|<(?:start_of_turn|\|turn)>(?:model)?|<\|start_header_id\|>(?:assistant)?<\|end_header_id\|>"
-    r"|<\|header_start\|>(?:assistant)?<\|header_end\|>|<\|start_of_role\|>(?:assistant)?<\|end_of_role\|>|\[/INST\])\s*)+"
+    r"|<\|header_start\|>(?:assistant)?<\|header_end\|>|<\|start_of_role\|>(?:assistant)?<\|end_of_role\|>|<\|im_assistant\|>(?:assistant)?<\|im_middle\|>|\]~b\]ai|\[/INST\])\s*)+"
 )
 """What stands before an answer's first word, where a model writes the head of its own turn."""
 

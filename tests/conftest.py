@@ -132,11 +132,15 @@ def serve_ollama(serve: Callable[[web.Application], str]) -> Callable[..., str]:
     """
 
     def start(
-        models: Sequence[str], reply: bytes = b"", on_gpu: float | None = None, able: Sequence[str] | None = None
+        models: Sequence[str],
+        reply: bytes = b"",
+        on_gpu: float | None = None,
+        able: Sequence[str] | None = None,
+        version: str = "0.13.0",
     ) -> str:
         rows = [{"name": m, "model": m, "digest": f"{m} 0123456789", "size": 100, "details": {}} for m in models]
         loaded = [] if on_gpu is None else [row | {"size_vram": round(on_gpu * 100)} for row in rows]
-        told = {"/api/version": {"version": "0.13.0"}, "/api/tags": {"models": rows}, "/api/ps": {"models": loaded}}
+        told = {"/api/version": {"version": version}, "/api/tags": {"models": rows}, "/api/ps": {"models": loaded}}
 
         async def tell(request: web.Request) -> web.Response:
             return web.json_response(told[request.path])

@@ -261,6 +261,32 @@ async def test_what_a_model_can_do_is_what_its_server_says(
     assert code == (5 if said.startswith("would stop") else 0)
 
 
+async def test_the_oldest_of_several_servers_decides(real: Job, serve_ollama: Serve) -> None:
+    new = serve_ollama(["llama3.2:1b"], able=["thinking"], version="0.33.0")
+    old = serve_ollama(["llama3.2:1b"], able=["thinking"], version="0.9.3")
+    for first, second in ((old, new), (new, old)):
+        slots = f"[{{gpu: 0, url: '{first}'}}, {{gpu: 1, url: '{second}'}}]"
+        code, lines = await checked(real(), f"providers.gpus.slots={slots}", "models.1b.sampling.thinking=high")
+        assert code == 5
+        assert any(
+            "(dialect ollama_before_0_12_6): llama3.2:1b can't be asked for thinking high" in line for line in lines
+        )
+
+
+async def test_a_model_that_can_not_think_so_is_not_probed_and_its_member_is_named(
+    real: Job, serve_openai: Serve, tmp_path: Path
+) -> None:
+    there = serve_openai(["large-70b"])
+    members = f"[{{name: here, dialect: mistral}}, {{name: there, base_url: '{there}', dialect: vllm}}]"
+    path = real()
+    console = Console(file=io.StringIO(), width=80)
+    job = experiment(path, f"providers.api.members={members}", "models.teacher.sampling.thinking=low")
+    code = await check_job(job, tmp_path / "run", console, probe=True)
+    assert isinstance(console.file, io.StringIO)
+    assert code == 5
+    assert "would stop the run: models.teacher.sampling.thinking: member here: providers.api" in console.file.getvalue()
+
+
 async def test_members_may_speak_differently(real: Job, serve_openai: Serve) -> None:
     there = serve_openai(["large-70b"])
     members = f"[{{name: here, dialect: mistral}}, {{name: there, base_url: '{there}', dialect: vllm}}]"
@@ -271,11 +297,13 @@ async def test_members_may_speak_differently(real: Job, serve_openai: Serve) -> 
         "models.teacher.model=large-70b",
     )
     doubts = "not verified of it: top_k, thought_tokens, finish"
+    sent = "{chat_template_kwargs: {enable_thinking: false}}"
+    unsure = "whether this model obeys is not known: the report counts replies with thoughts"
     assert [line for line in spoken(lines) if "api" in line or "teacher" in line] == [
         f"providers.api (member here): spoken to as Mistral (as the job says); {doubts}",
         "providers.api (member there): spoken to as vLLM (as the job says); not verified of it: limits",
         "models.teacher (member here): nothing is sent for thinking off, as the model does not think by itself",
-        "models.teacher (member there): thinking off is sent as {chat_template_kwargs: {enable_thinking: false}}",
+        f"models.teacher (member there): thinking off is sent as {sent}; {unsure}",
     ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from eli5b_batch.futility import SERIES, Futility
+from eli5b_batch.futility import SERIES, WORDLESS, Futility, is_wordless
 
 
 def error(error_class: str = "bad_request", message: str = "no field 7", status: int | None = 400) -> dict[str, object]:
@@ -57,3 +57,27 @@ def test_empty_replies_count_once_others_are_known_to_build_on_them() -> None:
     assert futility.series("hint", "m") == []
     futility.builds_on("hint")
     assert futility.series("hint", "m") == list(range(SERIES, 2 * SERIES))
+
+
+def test_answers_without_a_text_stop_a_run_only_where_others_build_on_them_and_they_are_most() -> None:
+    futility: Futility[int] = Futility()
+    for n in range(SERIES):
+        assert futility.failed("answer", "m", WORDLESS, n) == []
+    for _ in range(SERIES + 1):
+        futility.succeeded("hint", "m")
+    futility.builds_on("hint")
+    # Thoughts alone take longest: such replies of one round come in together, behind the others.
+    for n in range(SERIES + 1):
+        assert futility.failed("hint", "m", WORDLESS, n) == []
+    assert futility.failed("hint", "m", WORDLESS, 9) == [2, 3, 4, 5, 9]
+
+
+@pytest.mark.parametrize(
+    ("reply", "wordless"),
+    [({"text": ""}, True), ({"text": " \n"}, True), ({"text": "5"}, False), ({"text": "", "tool_calls": [1]}, False)],
+)
+def test_a_reply_is_wordless_where_a_prompt_could_hold_nothing_of_it(
+    reply: dict[str, object],
+    wordless: bool,  # noqa: FBT001 (what is expected)
+) -> None:
+    assert is_wordless(reply) is wordless

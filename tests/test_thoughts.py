@@ -14,20 +14,27 @@ MARKS = [
     ("<think>", "</think>"),
     ("<thinking>", "</thinking>"),
     ("<reasoning>", "</reasoning>"),
-    ("<thought>", "</thought>"),
+    ("<thought>", "</thoughts>"),
     ("<seed:think>", "</seed:think>"),
-    ("<mm:think>", "</mm:think>"),
-    ("<longcat_think>", "</longcat_think>"),
+    ("<think_fast>", "</think_fast>"),
     ("<scratch_pad>", "</scratch_pad>"),
+    ("<inner_monologue>", "</inner_monologue>"),
     ("[THINK]", "[/THINK]"),
     ("◁think▷", "◁/think▷"),
     ("<|begin_of_thought|>", "<|end_of_thought|>"),
     ("<|START_THINKING|>", "<|END_THINKING|>"),
+    ("<|think_start|>", "<|think_end|>"),
+    ("<|think|>", "<|end|><|begin|>assistant<|content|>"),
     ("<|inner_prefix|>", "<|inner_suffix|>"),
     ("<|channel>thought\n", "<channel|>"),
     ("<unused94>thought\n", "<unused95>"),
+    ("[unused16]", "[unused17]"),
+    ('<details type="reasoning">', "</details>"),
+    ("&lt;think&gt;", "&lt;/think&gt;"),
 ]
-PLAIN = st.text(st.characters(codec="utf-8", exclude_characters="<>[]◁▷|"), max_size=40)
+PLAIN = st.text(st.characters(codec="utf-8", exclude_characters="<>[]◁▷|&`"), max_size=40).filter(
+    lambda text: "assistantfinal" not in text and not text.startswith("analysis")
+)
 NAMED = pytest.mark.parametrize(("begin", "end"), MARKS, ids=[begin.strip() for begin, _ in MARKS])
 
 
@@ -103,11 +110,91 @@ def test_forms_that_need_an_example(text: str, words: str, thoughts: str) -> Non
         "analysis: We add.",
         "Here's my thought process: first, add.",
         "The final answer is [5].",
+        "Models write `<think>` first and `</think>` last. 5",
+        "<think about it> 5",
+        "analysis$=$ 5",
         "  with blanks around \n",
     ],
 )
 def test_ordinary_texts_hold_no_thoughts(text: str) -> None:
     assert words_of(text) == Split(text, "")
+
+
+SIBLINGS = [
+    # macprovider#743: the words begin with a small letter
+    ('analysisWe need "four".assistantfinalfour', "four"),
+    ("analysiswe needassistantfinalX", "X"),
+    ("We needassistantfinalX", "X"),
+    ("commentaryWe needassistantfinalX", "X"),
+    ("<|think|>T<|end|><|begin|>assistant<|content|>X", "X"),
+    ("/think\nT<|im_end|>\n<|im_start|>assistant\nX", "X"),
+    ("analysis<|message|>T<|end|><|start|>assistantfinal<|message|>X", "X"),
+    ("<think>T</think\n\n>X", "X"),
+    ("<think>T<//think>X", "X"),
+    ("<think_faster>T</think_faster>X", "X"),
+    ("<ifm|think>T</ifm|think>X", "X"),
+    ("[unused16]T[unused17]X", "X"),
+    ("<antThinking>T</antThinking>X", "X"),
+    ("<thoughts>T</thoughts>X", "X"),
+    ("<REASONING_SCRATCHPAD>T</REASONING_SCRATCHPAD>X", "X"),
+    ("<|begin_of_thinking|>T<|end_of_thinking|>X", "X"),
+    ("Thinking...\nT\n...done thinking.\n\nX", "X"),
+    ("**Here's my thought process:**\nT\n**Here's my response:**\nX", "X"),
+    ("&lt;think&gt;T&lt;/think&gt;X", "X"),
+    ('<details type="reasoning" done="true">T</details>X', "X"),
+    ("<|START_THINKING|>T<|END_THINKING|><|START_TEXT|>X<|END_TEXT|>", "X"),
+    ("<think>T</think><|begin_of_box|>X<|end_of_box|>", "X"),
+    (
+        "<|channel|>analysis<|message|>T<|end|><|start|>assistant<|channel|>final<|message|>X<|return|><|start|>user",
+        "X",
+    ),
+    ("<|channel|>final<|message|>X<|return|><|start|>user<|end|><|start|>assistant<|channel|>final<|message|>Y", "X"),
+    ("<think>T</think>analysisWe go", ""),
+    ("<think>T</think>X<|EOT|>more", "X"),
+    ("<think>T</think>X[|endofturn|]more", "X"),
+    ("<think>T</think>X<|im_assistant|>more", "X"),
+    ("<|assistant|><think>T</think>X<|user|>more", "X"),
+]
+"""What was seen of models and servers, or made up, beside what the table names."""
+
+
+@pytest.mark.parametrize(("text", "words"), SIBLINGS)
+def test_siblings_leak_no_thought_and_no_token(text: str, words: str) -> None:
+    assert words_of(text).words == words
+
+
+@pytest.mark.parametrize("text", ["X\n</think>", "</think>X", "<think>X", "X <think>"])
+def test_a_stray_mark_makes_no_thoughts_where_the_host_told_them_apart(text: str) -> None:
+    apart = words_of(text, half_marks=False)
+    assert apart.thoughts == ""
+    assert "X" in apart.words
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<|start|>" + " " * 200_000 + "<|channel|>",
+        "<|channel|>final<|message|>5<|start|>" + "\n" * 200_000,
+        "<|channel|>" * 20_000,
+        "<" * 200_000,
+        "<think " + " " * 200_000,
+        "<think>" * 30_000,
+        "</think>" * 30_000,
+        "<|im_end|><|im_start|>assistant" * 10_000,
+        "assistantfinal" * 20_000,
+        "analysisA" * 30_000,
+        "`<" * 100_000,
+        "here is my thought process:" * 10_000,
+        "Thinking...\n" * 20_000,
+        "<|im_start|>assistant\n" * 20_000,
+        "<s>" * 60_000,
+        "</s> " * 50_000,
+    ],
+    ids=lambda text: text[:24].strip() or "blanks",
+)
+@pytest.mark.timeout(30)
+def test_no_text_of_a_model_hangs_anything(text: str) -> None:
+    words_of(text)
 
 
 @pytest.mark.parametrize(

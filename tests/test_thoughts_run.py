@@ -90,6 +90,7 @@ async def test_a_teacher_that_only_thinks_stops_the_run_and_no_student_is_asked(
     assert ending.exit_code == 5
     assert str(ending.reason).startswith("models.maverick: its last 5 replies of step hint hold no")
     assert "raise its sampling.max_tokens or lower its thinking" in str(ending.reason)
+    assert str(ending.reason).endswith("run again with --redo hint, or under a new name")
     assert {record["error"]["class"] for record in calls(tmp_path, "answer")} <= {"upstream"}
     hints = calls(tmp_path, "hint")
     assert {record["status"] for record in hints} == {"ok"}

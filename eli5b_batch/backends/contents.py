@@ -27,14 +27,17 @@ def read(content: object) -> Content:
     """A message's content; one part stands for a list of one."""
     if (alone := _text_of(content)) and not isinstance(content, dict):
         return Content(alone, "", [], {})
-    texts, thoughts, refusals, others = [], [], [], []
+    texts: list[str] = []
+    thoughts: list[str] = []
+    refusals: list[str] = []
+    others: list[object] = []
     for part in as_list(content) or ([content] if isinstance(content, dict) else []):
         fields = as_object(part)
         kind = as_text(fields.get("type"))
         if isinstance(part, str):
             texts.append(part)
         elif (kind in _TEXTS or not kind) and (text := _text_of(fields)):
-            texts.append(text)
+            (thoughts if fields.get("thought") is True else texts).append(text)  # so marked by Google
         elif kind in _TEXTS and not fields.get("text") and fields.keys() <= {"type", "text"}:
             continue  # a part without a text
         elif kind in _THOUGHTS:

@@ -173,7 +173,12 @@ _NEVER: Final[Switch] = {"off": _NOTHING}
 NOT_THINKING: Final = Family("", _NEVER, "does not think")
 """Models of which a server says that they can't think."""
 
-_LLAMA: Final = Family(r"llama-?[234]|gemma-?[23]\b|mixtral|qwen-?2|instruct-2507", _NEVER, "does not think")
+_LLAMA: Final = Family(
+    r"^(?!.*(?:nemotron|cogito|reason|think|-r1|hermes)).*(?:llama-?[234]|gemma-?[23]\b|mixtral|qwen-?2|instruct-2507)",
+    _NEVER,
+    "does not think",
+)
+"""Models that never think, but for those made of them that do."""
 _R1: Final = Family(r"deepseek-?r1|-r1\b|qwq|thinking", _ALWAYS, "thinks")
 _HYBRIDS: Final = r"qwen-?3|glm-?4\.[5-9]|glm-?5|smollm-?3"
 _GPT_OSS: Final = Family(r"gpt-oss", {"on": _NOTHING, **_THREE}, "thinks")

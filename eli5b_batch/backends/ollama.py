@@ -127,7 +127,8 @@ class OllamaBackend:
         self._digests = {model: found.digest for model, found in facts.items()}
         self._thinks = {model: found.thinks for model, found in facts.items()}
         if not self._chosen or self._chosen.startswith(_BY_VERSION):
-            versions = {found.server.removeprefix(_SERVER) for found in facts.values()}
+            answered = [inspected for inspected in told if not isinstance(inspected, BaseException)]
+            versions = {found.server.removeprefix(_SERVER) for inspected in answered for found in inspected.values()}
             rows = {version: dialects.ROWS.index(dialects.of_ollama(version)) for version in sorted(versions)}
             oldest = min(rows, key=rows.__getitem__, default="")
             self._dialect, self._chosen = dialects.of_ollama(oldest), f"{_BY_VERSION} {oldest}"

@@ -27,8 +27,9 @@ def apart(reply: ChatReply, thoughts: Iterable[str]) -> ChatReply:
         reply: as it was read.
         thoughts: what came beside the content, in whatever fields; the same thought twice counts once.
     """
-    words = words_of(reply.text)
-    own = dict.fromkeys(thought.strip() for thought in (*thoughts, words.thoughts))
+    beside = [thought for thought in map(str.strip, thoughts) if thought]
+    words = words_of(reply.text, half_marks=not beside)
+    own = dict.fromkeys((*beside, words.thoughts))
     reply.thinking = "\n\n".join(filter(None, own))
     if words.words != reply.text:
         reply.text, reply.raw = words.words, reply.text

@@ -175,8 +175,18 @@ class Dispatcher:
         return facts
 
     def manners(self, model: str, sampling: Mapping[str, Any]) -> dict[str, Manner]:
-        """How each account, by name, or all slots together ask a model to think; see `Backend.manner`."""
-        return {name: backend.manner(model, sampling) for name, backend in self.backends.items()}
+        """How each account, by name, or all slots together ask a model to think; see `Backend.manner`.
+
+        Raises:
+            ProviderRefusedError: one of them can't; it is named.
+        """
+        manners = {}
+        for name, backend in self.backends.items():
+            try:
+                manners[name] = backend.manner(model, sampling)
+            except ProviderRefusedError as error:
+                raise ProviderRefusedError(f"member {name}: {error}" if name else str(error)) from None
+        return manners
 
     async def send(self, request: ChatRequest, order: int, charges: Charges, commit: Callable[[Outcome], T]) -> T:
         """Send one call until it is answered or has failed for good.

@@ -72,7 +72,7 @@ def notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         asked = named(f"{row['model']} ({level(row['asked'])}, {row['replies']:,} replies)" for row in missed)
         found.append(f"Thinking is asked for, and no reply shows thoughts or counts them: {asked}.")
     if unasked:
-        found.append(f"Nothing is said of thinking, and models thought by themselves: {named(map(_share, unasked))}.")
+        found.append(f"sampling.thinking is left out, and these models thought: {named(map(_share, unasked))}.")
     return found
 
 

@@ -20,6 +20,11 @@ IMAGE = {"type": "image_url", "image_url": {"url": "data:"}}
         ({"type": "text", "text": "2"}, Content("2", "", [], {})),
         # mistral: req_llm#742, inspect_ai#2389
         ([{"type": "thinking", "thinking": THOUGHTS}, "2"], Content("2", "", ["1 and 1"], {})),
+        # googleapis/python-genai: parts of thoughts are marked so
+        (
+            [{"type": "text", "text": "hm", "thought": True}, {"type": "text", "text": "2"}],
+            Content("2", "", ["hm"], {}),
+        ),
         ([{"type": "reasoning", "text": "hm"}, "2"], Content("2", "", ["hm"], {})),
         ([{"type": "refusal", "refusal": "I can't."}], Content("", "I can't.", [], {})),
         (["2", IMAGE, 7], Content("2", "", [], {"parts": [IMAGE, 7]})),

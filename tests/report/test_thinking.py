@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from eli5b_batch.report import build_report
 from eli5b_batch.report.thinking import holds_thoughts, notes
-from eli5b_batch.thoughts import FORMS, may_hold, words_of
+from eli5b_batch.thoughts import may_hold, words_of
 from tests.report.test_report import shown
+from tests.test_thoughts import MARKS, SIBLINGS
 
 if TYPE_CHECKING:
     from tests.report.conftest import RunFolder
@@ -121,7 +122,7 @@ def test_each_kind_of_difference_is_one_note() -> None:
             "Thinking is asked for, and no reply shows thoughts or counts them: a (on, 1,500 replies); b (high, 1,500"
             " replies); c (9 tokens, 1,500 replies)."
         ),
-        "Nothing is said of thinking, and models thought by themselves: d, 4 of 10 replies.",
+        "sampling.thinking is left out, and these models thought: d, 4 of 10 replies.",
     ]
 
 
@@ -156,20 +157,15 @@ def test_hints_whose_text_holds_thoughts_are_counted_and_named(run: RunFolder) -
 @pytest.mark.parametrize(
     "text",
     [
-        *(mark for form in FORMS for mark in (form.begin, form.end)),
+        *(f"a {mark} b" for pair in MARKS for mark in pair),
+        *(text for text, _ in SIBLINGS),
         "<|channel|>analysis<|message|>Hm.",
         "analysisWe need 5.assistantfinal5",
         "Here is my thought process: hm. Here is my response: 5",
     ],
 )
 def test_no_form_of_thoughts_is_passed_over(text: str) -> None:
-    plain = text.replace("\\[", "[").replace("\\]", "]").replace("\\|", "|").replace("\\s?", "").replace("\\s*", "")
-    plain = (
-        plain.replace("(?:[^<>]{0,80})?", "").replace("(?:\\s[^<>]{0,80})?", "").replace("scratch_?pad", "ScratchPad")
-    )
-    held = f"{plain} b" if text.startswith(("analysis", "Here")) else f"a {plain} b"
-    assert words_of(held).thoughts
-    assert may_hold(held)
+    assert may_hold(text) or not words_of(text).thoughts
 
 
 PIECES = [
