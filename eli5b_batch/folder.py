@@ -261,7 +261,7 @@ def write_manifest(
             "server": known.get("server", ""),
             "on_gpu": known.get("on_gpu"),
             "thinks": known.get("thinks"),
-            "itself": known.get("itself", ""),
+            "by_default": known.get("by_default", ""),
             **told,
             "thinking": model.sampling.thinking,
             "model": model.model,

@@ -30,26 +30,32 @@ def of_provider(name: str, manners: Mapping[str, Manner]) -> Iterator[str]:
 
 def of_model(name: str, model: str, sampling: Sampling, manners: Mapping[str, Manner]) -> Iterator[str]:
     """What is sent for `sampling.thinking`, or what the model does without it; and which settings are not sent."""
-    said: dict[str, list[str]] = {}
+    accounts_by_sentence: dict[str, list[str]] = {}
     for account, manner in manners.items():
-        said.setdefault(_thinking(sampling.thinking, manner), []).append(account)
+        sentences = [_thinking(sampling.thinking, manner)]
         names = manner.dialect.field_names(model)
         for field in _OPTIONAL:
             given = field == "seed" or getattr(sampling, field) is not None
             if given and field in names and names[field] is None:
-                said.setdefault(f"{field} is not sent, as {manner.dialect.title} has no such field", []).append(account)
-    for sentence, accounts in said.items():
+                sentences.append(f"{field} is not sent, as {manner.dialect.title} has no such field")
+        for sentence in sentences:
+            accounts_by_sentence.setdefault(sentence, []).append(account)
+    for sentence, accounts in accounts_by_sentence.items():
         where = f" (member {', '.join(accounts)})" if len(accounts) < len(manners) else ""
         yield f"models.{name}{where}: {sentence}"
 
 
 def _thinking(asked: object, manner: Manner) -> str:
     if asked is None:
-        itself = f"the model {manner.itself} by itself" if manner.itself else "whether the model thinks is not known"
-        return f"thinking is left out, and {itself}"
+        default = (
+            f"by default the model {manner.by_default}" if manner.by_default else "the model's default is not known"
+        )
+        return f"thinking is left out, and {default}"
     if not manner.thinking:
-        return f"nothing is sent for thinking {_fields(asked)}, as the model {manner.itself or 'does so'} by itself"
-    unsure = "" if manner.itself else "; whether this model obeys is not known: the report counts replies with thoughts"
+        return f"thinking {_fields(asked)} needs no field: by default the model {manner.by_default}"
+    unsure = (
+        "" if manner.by_default else "; whether this model obeys is not known: the report counts replies with thoughts"
+    )
     return f"thinking {_fields(asked)} is sent as {_fields(manner.thinking)}{unsure}"
 
 

@@ -220,7 +220,7 @@ async def reach_models(
                 manners = dispatcher.manners(model, experiment.job.models[name].sampling.model_dump(exclude_none=True))
             except ProviderRefusedError as error:
                 raise ProviderRefusedError(f"models.{name}.sampling.thinking: {error}") from None
-            facts[name] = told[model]._replace(itself=next(manner.itself for manner in manners.values()))
+            facts[name] = told[model]._replace(by_default=next(manner.by_default for manner in manners.values()))
     return facts
 
 

@@ -77,13 +77,13 @@ def doubted(row: Dialect, cell: str, text: str) -> str:
 
 def switches() -> Iterator[str]:
     """One line a dialect and family: what is sent for each level of `sampling.thinking`."""
-    yield "| `dialect` | models | by itself | `sampling.thinking` -> what is sent |"
+    yield "| `dialect` | models | by default | `sampling.thinking` -> what is sent |"
     yield "| --- | --- | --- | --- |"
     for row in ROWS:
         for family in row.families:
             models = f"`{family.models}`".replace("|", "\\|") if family.models else "all others"
-            itself = family.itself or "not known"
-            yield f"| `{row.name}` | {models} | {itself} | {doubted(row, 'thinking', sent(family))} |"
+            default = family.by_default or "not known"
+            yield f"| `{row.name}` | {models} | {default} | {doubted(row, 'thinking', sent(family))} |"
 
 
 def sent(family: Family) -> str:

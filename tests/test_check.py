@@ -228,9 +228,9 @@ async def test_check_says_which_dialect_it_took_and_what_models_do_by_themselves
     doubts = "not verified of it: thought_tokens, limits"
     assert spoken(lines) == [
         "providers.api: spoken to as any other host (nothing is known of it)",
-        "models.teacher: thinking is left out, and whether the model thinks is not known",
+        "models.teacher: thinking is left out, and the model's default is not known",
         f"providers.gpus: spoken to as Ollama from 0.12.11 (by its version, 0.13.0); {doubts}",
-        "models.1b: thinking is left out, and the model thinks by itself",
+        "models.1b: thinking is left out, and by default the model thinks",
     ]
 
 
@@ -239,7 +239,7 @@ async def test_check_says_which_dialect_it_took_and_what_models_do_by_themselves
     [
         (["completion", "thinking"], "on", "models.1b: thinking on is sent as {think: true}"),
         (["completion", "thinking"], "off", "models.1b: thinking off is sent as {think: false}"),
-        (["completion"], "off", "models.1b: nothing is sent for thinking off, as the model does not think by itself"),
+        (["completion"], "off", "models.1b: thinking off needs no field: by default the model does not think"),
         (
             ["completion"],
             "on",
@@ -248,7 +248,7 @@ async def test_check_says_which_dialect_it_took_and_what_models_do_by_themselves
         (
             ["completion", "thinking"],
             "medium",
-            f"{STOPS} llama3.2:1b can't be asked for thinking medium, only for off, on; left to itself it thinks",
+            f"{STOPS} llama3.2:1b can't be asked for thinking medium, only for off, on; by default it thinks",
         ),
     ],
 )
@@ -302,7 +302,7 @@ async def test_members_may_speak_differently(real: Job, serve_openai: Serve) -> 
     assert [line for line in spoken(lines) if "api" in line or "teacher" in line] == [
         f"providers.api (member here): spoken to as Mistral (as the job says); {doubts}",
         "providers.api (member there): spoken to as vLLM (as the job says); not verified of it: limits",
-        "models.teacher (member here): nothing is sent for thinking off, as the model does not think by itself",
+        "models.teacher (member here): thinking off needs no field: by default the model does not think",
         f"models.teacher (member there): thinking off is sent as {sent}; {unsure}",
     ]
 

@@ -78,6 +78,6 @@ async def test_a_limit_that_thoughts_eat_up_shows_in_the_report_and_fails_no_cal
     arms = [arm for arm in summary["arms"] if arm["model"] == model]
     assert [(arm["wordless"], arm["truncated"], arm["no_answer"], arm["failed"]) for arm in arms] == [(4, 4, 4, 0)] * 3
     notes = " ".join(summary["notes"])
-    assert f"{model}: hint none, hint_for any, 4 of 4 (4 spent on thoughts alone)" in notes
+    assert f"{model}: hint none, hint_for any, 4 of 4 (4 without a word)" in notes
     assert "sampling.thinking is left out, and these models thought: 4b, 12 of 12 replies." in notes
     assert not any(row["other"] == "4b" for row in summary["modes"])

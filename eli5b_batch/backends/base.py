@@ -81,7 +81,7 @@ def keepable(extra: dict[str, Any]) -> dict[str, Any]:
 class ModelFacts(NamedTuple):
     """What a server says about a model it serves; empty where it does not say.
 
-    `thinks`: whether it can. `itself`: what it does where a job says nothing of it, see `dialects.Itself`.
+    `thinks`: whether it can. `by_default`: what it does where a job says nothing of it, see `dialects.ByDefault`.
     """
 
     digest: str = ""
@@ -90,7 +90,7 @@ class ModelFacts(NamedTuple):
     server: str = ""
     on_gpu: float | None = None
     thinks: bool | None = None
-    itself: str = ""
+    by_default: str = ""
 
 
 class Backend(Protocol):

@@ -1,7 +1,8 @@
 """Dialects: how each kind of host or server speaks, one row each, with where every cell of it comes from.
 
-Must not know: HTTP, jobs, how replies are read: all forms of thoughts, ends, limits and refusals are understood from
-everybody (`completions`, `ends`, `limits`, `refusals`); a row says which of them its host uses, and what it is sent.
+Must not know: HTTP, jobs. A row decides what is sent, and one thing of reading: what a bare limit counts over. All
+forms of thoughts, ends, limits and refusals are understood from everybody (`completions`, `ends`, `limits`,
+`refusals`); a row says which of them its host uses.
 
 A cell that was neither seen nor documented is not verified, and `check` and the docs say so. Both are held to bodies
 under `tests/backends/bodies/`, a file for each row. A new host is one row and its bodies.
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 Cell = Literal["max_tokens", "seed", "top_k", "thinking", "thoughts", "thought_tokens", "limits", "finish", "refusals"]
 CELLS: Final[tuple[Cell, ...]] = Cell.__args__  # type: ignore[attr-defined]
 
-Itself = Literal["thinks", "does not think", ""]
+ByDefault = Literal["thinks", "does not think", ""]
 """What a model does where nothing is said of thinking; empty: nobody knows beforehand."""
 
 TOKENS: Final = "{tokens}"
@@ -34,13 +35,13 @@ class Family(NamedTuple):
         models: a regular expression, searched in their ids in lower case; empty: all that no other row names.
         switch: what is sent for each level of `sampling.thinking`, and for `tokens`; a level that is not there can't
             be had.
-        itself: what they do where nothing is said.
+        by_default: what they do where nothing is said.
         names: what fields are called, where that is another name than at the rest of the host.
     """
 
     models: str
     switch: Mapping[str, Mapping[str, Any]]
-    itself: Itself = ""
+    by_default: ByDefault = ""
     names: Mapping[str, str | None] = {}
 
 
@@ -96,14 +97,14 @@ class Dialect(NamedTuple):
 class Manner(NamedTuple):
     """How one model is spoken to by one client, for `check` and the manifest.
 
-    `chosen`: how the dialect was found. `thinking`: the fields that ask for thoughts, or none. `itself`: what the model
+    `chosen`: how the dialect was found. `thinking`: the fields that ask for thoughts, or none. `by_default`: what the model
     does where nothing is said.
     """
 
     dialect: Dialect
     chosen: str
     thinking: Mapping[str, Any]
-    itself: Itself
+    by_default: ByDefault
 
 
 class CantThinkSoError(ValueError):
@@ -138,8 +139,8 @@ def _why_not(family: Family, model: str, asked: str) -> str:
         )
     if levels == "off":
         return f"{model} does not think, so thinking {asked} can't be had of it"
-    itself = f"; left to itself it {family.itself}" if family.itself else ""
-    return f"{model} can't be asked for thinking {asked}, only for {levels}{itself}"
+    by_default = f"; by default it {family.by_default}" if family.by_default else ""
+    return f"{model} can't be asked for thinking {asked}, only for {levels}{by_default}"
 
 
 def _filled(value: object, thinking: object) -> object:
@@ -183,7 +184,7 @@ _R1: Final = Family(r"deepseek-?r1|-r1\b|qwq|thinking", _ALWAYS, "thinks")
 _HYBRIDS: Final = r"qwen-?3|glm-?4\.[5-9]|glm-?5|smollm-?3"
 _GPT_OSS: Final = Family(r"gpt-oss", {"on": _NOTHING, **_THREE}, "thinks")
 
-_NEW_GPT: Final = {**_effort(off="none", on="medium", low="low", medium="medium", high="high")}
+_NEW_GPT: Final = _effort(off="none", on="medium", low="low", medium="medium", high="high")
 _GPT: Final = (
     Family(r"gpt-5\.[6-9]|gpt-[6-9]", {**_NEW_GPT, **_effort(max="max")}, "thinks"),
     Family(r"gpt-5\.5", {**_NEW_GPT, **_effort(max="xhigh")}, "thinks"),
@@ -194,7 +195,7 @@ _GPT: Final = (
 )
 _GEMINI: Final = (
     Family(r"gemini-2\.5-pro", {"on": _NOTHING, **_THREE}, "thinks"),
-    Family(r"gemini-2\.5", _effort(off="none", on="medium", low="low", medium="medium", high="high"), "thinks"),
+    Family(r"gemini-2\.5", _NEW_GPT, "thinks"),
     Family(r"gemini-|gemma-4", {"on": _NOTHING, **_THREE}, "thinks"),
 )
 _THINK: Final[dict[str, dict[str, Any]]] = {"off": {"think": False}, "on": {"think": True}}
@@ -207,11 +208,6 @@ _OLLAMA_NAMES: Final[Mapping[str, str | None]] = {
 }
 _OLLAMA_THOUGHTS: Final = "`thinking`; in the text where the template is not known to think"
 _OLLAMA_FINISH: Final = "`stop`, `length`, `load`, `unload`; `done: false` is broken off"
-
-
-def _with(fields: Mapping[str, Any], **levels: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """A switch whose every level holds these fields as well."""
-    return {level: {**fields, **more} for level, more in levels.items()}
 
 
 PLAIN: Final = Dialect(
@@ -456,11 +452,11 @@ ROWS: Final = (
                 "",
                 {
                     "off": {"thinking": {"type": "disabled"}},
-                    **_with(
-                        {"thinking": {"type": "enabled"}},
-                        on=_NOTHING,
-                        **_effort(low="low", medium="medium", high="high", max="max"),
-                    ),
+                    "on": {"thinking": {"type": "enabled"}},
+                    **{
+                        level: {"thinking": {"type": "enabled"}, "reasoning_effort": level}
+                        for level in (*_GRADES, "max")
+                    },
                 },
                 "thinks",
             ),

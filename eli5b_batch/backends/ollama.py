@@ -32,7 +32,6 @@ HEALTH_TIMEOUT_S: Final = 10.0
 """A server that does not even tell its version for so long serves nobody."""
 
 _SERVER: Final = "ollama "
-_BY_VERSION: Final = "by its version,"
 _NANO: Final = 1e-9
 _STOPS: Final = {
     Meaning.KEY: "{url} refuses to answer without a login: sign in there with `ollama signin` ({answer}: {sentence})",
@@ -82,6 +81,7 @@ class OllamaBackend:
         self._transport = transport
         self._trace = trace
         self._dialect = dialect or dialects.of_ollama("")
+        self._is_given = dialect is not None
         self._chosen = "as the job says" if dialect else ""
         self._digests: dict[str, str] = {}
         self._thinks: dict[str, bool | None] = {}
@@ -126,12 +126,12 @@ class OllamaBackend:
         self.silent = {url: f"{error}; until it does, the other slots do its work" for url, error in silent.items()}
         self._digests = {model: found.digest for model, found in facts.items()}
         self._thinks = {model: found.thinks for model, found in facts.items()}
-        if not self._chosen or self._chosen.startswith(_BY_VERSION):
+        if not self._is_given:
             answered = [inspected for inspected in told if not isinstance(inspected, BaseException)]
             versions = {found.server.removeprefix(_SERVER) for inspected in answered for found in inspected.values()}
             rows = {version: dialects.ROWS.index(dialects.of_ollama(version)) for version in sorted(versions)}
             oldest = min(rows, key=rows.__getitem__, default="")
-            self._dialect, self._chosen = dialects.of_ollama(oldest), f"{_BY_VERSION} {oldest}"
+            self._dialect, self._chosen = dialects.of_ollama(oldest), f"by its version, {oldest}"
         return facts
 
     def manner(self, model: str, sampling: Mapping[str, Any]) -> Manner:
@@ -141,7 +141,7 @@ class OllamaBackend:
             fields = dialects.thinking_fields(family, model, sampling)
         except dialects.CantThinkSoError as error:
             raise ProviderRefusedError(f"providers.{self._name} (dialect {self._dialect.name}): {error}") from None
-        return dialects.Manner(self._dialect, self._chosen, fields, family.itself)
+        return dialects.Manner(self._dialect, self._chosen, fields, family.by_default)
 
     def _family(self, model: str) -> Family:
         """The server's own word on whether a model can think counts before any table's."""

@@ -132,7 +132,7 @@ class OpenAIBackend:
             fields = dialects.thinking_fields(family, here, sampling)
         except dialects.CantThinkSoError as error:
             raise ProviderRefusedError(f"providers.{self._name} (dialect {self._dialect.name}): {error}") from None
-        return dialects.Manner(self._dialect, self._chosen, fields, family.itself)
+        return dialects.Manner(self._dialect, self._chosen, fields, family.by_default)
 
     async def close(self) -> None:
         """Close all connections."""

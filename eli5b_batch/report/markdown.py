@@ -105,7 +105,7 @@ def _arms(arms: Sequence[dict[str, Any]]) -> str:
 _LOSSES: Final = {
     "truncated": "cut off",
     "filtered": "filtered",
-    "wordless": "spent on thoughts alone",
+    "wordless": "without a word",
     "built_on_unfinished": "built on a reply cut off or filtered",
 }
 

@@ -1,4 +1,4 @@
-"""What thinking is worth: models of a run that differ in `sampling.thinking` alone, compared under each hint.
+"""What thinking is worth: models of one id at one provider that are asked to think differently, under each hint.
 
 Must not know: files, figures, how thoughts are asked for.
 """
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from eli5b_batch.report.contrasts import Arm, Hinted
 
-_LEVELS: Final = ("off", "tokens", "low", "medium", "on", "high", "max")
+_LEVELS: Final = ("off", "low", "medium", "on", "high", "max")
 """From less to more."""
 
 
@@ -49,20 +49,29 @@ def modes(arms: Hinted, students: Sequence[str], models: Mapping[str, Mapping[st
 
 def _pairs(students: Sequence[str], models: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
     """Two names of one model id at one provider that are asked to think differently: the more, the less."""
-    told = [name for name in students if "thinking" in models.get(name, {})]
-    for one, other in combinations(told, 2):
+    amounts = {name: _amount(models[name]) for name in students if "thinking" in models.get(name, {})}
+    for one, other in combinations(amounts, 2):
         here, there = models[one], models[other]
         same = (here["provider"], here["model"]) == (there["provider"], there["model"])
-        if same and _rank(here) != _rank(there):
-            yield (one, other) if _rank(here) > _rank(there) else (other, one)
+        more, less = sorted((one, other), key=lambda name: amounts[name][1], reverse=True)
+        if same and _can_be_ordered(amounts[one], amounts[other]):
+            yield more, less
 
 
-def _rank(model: Mapping[str, Any]) -> tuple[int, int]:
-    """How much a model is asked to think; left out, as it does by itself, and off where nobody knows that."""
-    asked = model["thinking"]
-    if asked is None:
-        asked = "on" if model.get("itself") == "thinks" else "off"
-    return (_LEVELS.index("tokens"), asked["tokens"]) if isinstance(asked, dict) else (_LEVELS.index(asked), 0)
+def _amount(model: Mapping[str, Any]) -> tuple[str, int]:
+    """How much a model is asked to think, and on which scale; left out, as it does by default, where that is known."""
+    thinking = model["thinking"]
+    if isinstance(thinking, dict):
+        return "tokens", int(thinking["tokens"])
+    by_default = {"thinks": "on", "does not think": "off"}.get(model.get("by_default", ""))
+    level = by_default if thinking is None else thinking
+    return ("unknown", 0) if level is None else ("level", _LEVELS.index(level))
+
+
+def _can_be_ordered(one: tuple[str, int], other: tuple[str, int]) -> bool:
+    """Whether one is more than the other for sure: a number of tokens is more than none, and else has no level."""
+    scales = {one[0], other[0]}
+    return one[1] != other[1] and "unknown" not in scales and (len(scales) == 1 or 0 in (one[1], other[1]))
 
 
 def _labels(hint: str, more: tuple[str, Mapping[str, Any]], less: tuple[str, Mapping[str, Any]]) -> dict[str, Any]:

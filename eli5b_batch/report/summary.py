@@ -236,7 +236,7 @@ def _pace(results: Results, student: str) -> dict[str, Any]:
 
 def _losses(arm: dict[str, Any]) -> str:
     """An arm that lost answers, in a note."""
-    wordless = f" ({arm['wordless']:,} spent on thoughts alone)" if arm["wordless"] > MUCH_LOST * arm["answers"] else ""
+    wordless = f" ({arm['wordless']:,} without a word)" if arm["wordless"] > MUCH_LOST * arm["answers"] else ""
     return f"{arm_label(arm)}, {arm['lost']:,} of {arm['answers']:,}{wordless}"
 
 

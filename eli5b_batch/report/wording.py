@@ -97,7 +97,7 @@ def arm_label(arm: dict[str, Any]) -> str:
 
 def how_lost(arms: Sequence[dict[str, Any]]) -> str:
     """What answers of these arms may have suffered, in words."""
-    words = {"filtered": "filtered", "wordless": "spent on thoughts alone"}
+    words = {"filtered": "filtered", "wordless": "without a word"}
     seen = ["cut off", *(word for name, word in words.items() if any(arm[name] for arm in arms))]
     return f"{', '.join(seen)} or failed"
 

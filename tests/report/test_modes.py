@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from tests.report.conftest import RunFolder
 
 
-def told(model: str, thinking: object, provider: str = "gpus", itself: str = "") -> dict[str, Any]:
+def told(model: str, thinking: object, provider: str = "gpus", by_default: str = "") -> dict[str, Any]:
     """What a manifest says of a model."""
     known = {"model": model, "provider": provider, "price": None, "digest": "", "quantization": ""}
-    return {**known, "thinking": thinking, "itself": itself}
+    return {**known, "thinking": thinking, "by_default": by_default}
 
 
 PAIR = {"small": told("qwen3:0.6b", "off"), "small_on": told("qwen3:0.6b", "on")}
@@ -67,7 +67,6 @@ def test_the_cost_of_thinking_stands_beside_what_it_is_worth(run: RunFolder) -> 
         ("off", "low"),
         ("low", "high"),
         ({"tokens": 100}, {"tokens": 2000}),
-        ({"tokens": 100}, "max"),
         ("off", {"tokens": 100}),
         ("medium", "on"),
     ],
@@ -83,13 +82,23 @@ def test_the_mode_that_thinks_more_comes_first_whatever_the_order_of_students(
         assert (row["student"], row["other"]) == ("a", "b")
 
 
-@pytest.mark.parametrize(("itself", "more"), [("thinks", "a"), ("does not think", "b")])
-def test_a_model_that_is_told_nothing_counts_as_what_it_does_by_itself(run: RunFolder, itself: str, more: str) -> None:
-    models = {"a": told("m", None, itself=itself), "b": told("m", "low")}
+@pytest.mark.parametrize(("by_default", "more"), [("thinks", "a"), ("does not think", "b")])
+def test_a_model_that_is_told_nothing_counts_as_its_default(run: RunFolder, by_default: str, more: str) -> None:
+    models = {"a": told("m", None, by_default=by_default), "b": told("m", "low")}
     for name in models:
         fill(run, name, "none", "any", "+-")
     (row,) = summary_of(run, students=["a", "b"], models=models)["modes"]
     assert row["student"] == more
+
+
+@pytest.mark.parametrize(("one", "other"), [({"tokens": 100}, "low"), ({"tokens": 9000}, "max"), (None, "low")])
+def test_a_number_of_tokens_has_no_level_and_an_unknown_default_none(
+    run: RunFolder, one: object, other: object
+) -> None:
+    models = {"a": told("m", one), "b": told("m", other)}
+    for name in models:
+        fill(run, name, "none", "any", "+-")
+    assert summary_of(run, students=["a", "b"], models=models)["modes"] == []
 
 
 def test_models_that_differ_otherwise_or_are_of_an_older_version_are_no_modes(run: RunFolder) -> None:
@@ -99,9 +108,9 @@ def test_models_that_differ_otherwise_or_are_of_an_older_version_are_no_modes(ru
         "c": told("qwen3:4b", "on", provider="others"),
         "d": told("qwen3:4b", "off"),
         "e": {"model": "qwen3:4b", "provider": "gpus"},
-        "f": told("llama3.2:1b", None, itself="does not think"),
+        "f": told("llama3.2:1b", None, by_default="does not think"),
         "g": told("llama3.2:1b", "off"),
-        "h": told("qwen3:1.7b", None, itself="thinks"),
+        "h": told("qwen3:1.7b", None, by_default="thinks"),
         "i": told("qwen3:1.7b", "on"),
     }
     for name in models:

@@ -19,9 +19,9 @@ THOUGHT = "Let me see."
 OLDER = {"model": "m", "provider": "gpus", "price": None, "digest": "", "quantization": ""}
 
 
-def told(thinking: object, itself: str = "") -> dict[str, Any]:
+def told(thinking: object, by_default: str = "") -> dict[str, Any]:
     """What a manifest says of a model."""
-    return {**OLDER, "thinking": thinking, "itself": itself, "thinks": None}
+    return {**OLDER, "thinking": thinking, "by_default": by_default, "thinks": None}
 
 
 def row(model: str, asked: object, replies: int, thought: int) -> dict[str, Any]:
@@ -65,14 +65,11 @@ def test_an_arm_with_wordless_answers_is_named_among_those_that_lost_answers(run
         run.answer(f"p{at}", "1b", "correct", hint="generic", hint_for="any", finish="cut" if at < 2 else "whole")
     report = build_report(run.path)
     assert (
-        "More than 1% of the answers are cut off, spent on thoughts alone or failed in 2 of 2 arms: 1b: hint none,"
-        " hint_for any, 12 of 100 (12 spent on thoughts alone); 1b: hint generic, hint_for any, 2 of 100."
+        "More than 1% of the answers are cut off, without a word or failed in 2 of 2 arms: 1b: hint none,"
+        " hint_for any, 12 of 100 (12 without a word); 1b: hint generic, hint_for any, 2 of 100."
     ) in report.summary["notes"]
     page = (run.path / "report" / "summary.md").read_text()
-    assert (
-        "## Answers cut off, spent on thoughts alone or failed\n\n"
-        "| arm | answers | cut off | spent on thoughts alone |\n"
-    ) in page
+    assert ("## Answers cut off, without a word or failed\n\n| arm | answers | cut off | without a word |\n") in page
     assert "| 1b: hint none, hint_for any | 100 | 12 (12.0%) | 12 (12.0%) |" in page
 
 
