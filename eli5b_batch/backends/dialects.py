@@ -97,8 +97,8 @@ class Dialect(NamedTuple):
 class Manner(NamedTuple):
     """How one model is spoken to by one client, for `check` and the manifest.
 
-    `chosen`: how the dialect was found. `thinking`: the fields that ask for thoughts, or none. `by_default`: what the model
-    does where nothing is said.
+    `chosen`: how the dialect was found. `thinking`: the fields that ask for thoughts, or none. `by_default`: what the
+    model does where nothing is said.
     """
 
     dialect: Dialect
