@@ -121,12 +121,16 @@ def test_schema_prints_the_json_schema_of_a_job(cli: Cli) -> None:
 def test_the_shell_completes_commands(tmp_path: Path) -> None:
     shell = {**os.environ, "SHELL": "/bin/bash"}
     # The shell is known by the processes above: here there is one, wherever the tests are run from.
-    under_bash = ["bash", "-c", '"$@"; exit $?', "-", sys.executable, "-m", "eli5b_batch", "--show-completion"]
-    shown = subprocess.run(under_bash, env=shell, stdout=subprocess.PIPE, cwd=tmp_path, check=True)  # noqa: S603
+    under_bash = ["bash", "-c", '"$@"; exit $?', "-", sys.executable, "-m", "eli5b_batch"]
+    shown = subprocess.run(  # noqa: S603 (our own command line)
+        [*under_bash, "--show-completion"], env=shell, stdout=subprocess.PIPE, cwd=tmp_path, check=True
+    )
     assert b"complete -o default -F _eli5b_batch_completion eli5b-batch" in shown.stdout
     asked = shell | {"_ELI5B_BATCH_COMPLETE": "complete_bash", "COMP_WORDS": "eli5b-batch sta", "COMP_CWORD": "1"}
-    with command(env=asked, stdout=subprocess.PIPE, cwd=tmp_path) as completed:
-        assert completed.communicate()[0].split() == [b"status"]
+    completed = subprocess.run(  # noqa: S603 (our own command line)
+        under_bash, env=asked, stdout=subprocess.PIPE, cwd=tmp_path, check=True
+    )
+    assert completed.stdout.split() == [b"status"]
 
 
 # --- usage ---------------------------------------------------------------------------------------
