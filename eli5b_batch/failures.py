@@ -1,20 +1,16 @@
 """The calls of a run that failed, by cause: read from calls.jsonl for `status --failures`, and put into words.
 
-Must not know: how a run works. The file is read from its beginning to its end; 8 bytes are kept of each line, 16 of one
-that says of a failure, and at most some hundred causes.
+Must not know: how a run works. The file is read from its beginning to its end; 17 bytes are kept of each line, and at
+most some hundred causes.
 """
 
 from __future__ import annotations
 
-import re
 import shlex
 import time
-from array import array
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple, Self
 
-import numpy as np
-import orjson
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from eli5b_batch.calls import STARTS
@@ -24,12 +20,12 @@ from eli5b_batch.errors import JobError, JournalDamagedError, RunFolderError
 from eli5b_batch.folder import CALLS, JOB, read_manifest, redo_of
 from eli5b_batch.jobfile import load_job
 from eli5b_batch.records import parse_key
+from eli5b_batch.records.reader import Redo, read_standing, record_at
 
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
-    from typing import BinaryIO
 
     from rich.console import Console
 
@@ -38,7 +34,6 @@ if TYPE_CHECKING:
 UPSTREAM: Final = "upstream"
 """Class of the calls that were never sent, because what they build on failed."""
 
-_HEAD: Final = re.compile(rb'\{"key":"([^"\\]+)","status":"(ok|error)","request_hash"')
 _NAMED: Final = 3
 """Causes in the last words of a run."""
 _SHOWN: Final = 20
@@ -76,11 +71,14 @@ def read_failures(run_dir: Path, watcher: Watcher) -> Failures:
     path, simulated = run_dir / CALLS, manifest["simulated"]
     try:
         with path.open("rb", buffering=1 << 20) as file:
-            calls, offsets = _failed_lines(file, path, redo_of(manifest), watcher)
+            size = max(1, path.stat().st_size)
+            standing = read_standing(
+                file, path, Redo(redo_of(manifest)), lambda offset: watcher.tell(f"reading {CALLS}", offset / size)
+            )
+            offsets = standing.failed()
             causes, jobs = Causes(), _JobOnRecord(run_dir)
             for number, offset in enumerate(offsets):
-                file.seek(offset)
-                _count(causes, _record(file.readline(), f"{path}: byte {offset}"), jobs)
+                _count(causes, record_at(file, offset, path), jobs, path)
                 if number % _LOOK_LINES == 0:
                     watcher.tell("grouping failures", number / len(offsets))
     except FileNotFoundError:
@@ -88,48 +86,7 @@ def read_failures(run_dir: Path, watcher: Watcher) -> Failures:
     except OSError as error:
         raise RunFolderError(f"{path} can't be read: {error.strerror or error}") from error
     ordered = sorted(causes.commonest(), key=lambda cause: cause.error_class == UPSTREAM)
-    return Failures(simulated=simulated, calls=calls, failed=len(offsets), causes=ordered)
-
-
-def _failed_lines(file: BinaryIO, path: Path, redo: Mapping[str, int], watcher: Watcher) -> tuple[int, list[int]]:
-    """How many calls are on record, and where the newest record of each failed one begins."""
-    anew = {step.encode(): offset for step, offset in redo.items()}
-    answered, failed, failed_at = array("q"), array("q"), array("q")
-    size = max(1, path.stat().st_size)
-    offset = 0
-    for number, line in enumerate(file):
-        if not line.endswith(b"\n"):  # torn by a crash, or being written just now
-            break
-        if number % _LOOK_LINES == 0:
-            watcher.tell(f"reading {CALLS}", offset / size)
-        head = _HEAD.match(line)
-        if head:
-            key, ok = head[1], head[2] == b"ok"
-        else:  # another tool's layout
-            record = _record(line, f"{path}:{number + 1}")
-            key, ok = record["key"].encode(), record["status"] == "ok"
-        if not anew or offset >= anew.get(key.split(b"|", 2)[1], 0):
-            (answered if ok else failed).append(hash(key))
-            if not ok:
-                failed_at.append(offset)
-        offset += len(line)
-    keys, at = np.asarray(failed)[::-1], np.asarray(failed_at)[::-1]
-    distinct, newest = np.unique(keys, return_index=True)
-    good = np.unique(np.asarray(answered))
-    left = ~np.isin(distinct, good)
-    return len(good) + int(left.sum()), np.sort(at[newest[left]]).tolist()
-
-
-def _record(line: bytes, where: str) -> dict[str, Any]:
-    try:
-        record: dict[str, Any] = orjson.loads(line)
-        parse_key(record["key"])
-        record["status"]
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise JournalDamagedError(
-            f"{where}: this line can't be read ({error}); run the job again with --repair to set such lines aside"
-        ) from error
-    return record
+    return Failures(simulated=simulated, calls=len(standing), failed=len(offsets), causes=ordered)
 
 
 class _JobOnRecord:
@@ -151,9 +108,15 @@ class _JobOnRecord:
         return known.attempts if known else None
 
 
-def _count(causes: Causes, record: Mapping[str, Any], job: _JobOnRecord) -> None:
+def _count(causes: Causes, record: Mapping[str, Any], job: _JobOnRecord, path: Path) -> None:
     error = record.get("error") or {}
-    name = parse_key(record["key"])
+    try:
+        name = parse_key(record["key"])
+    except ValueError as no_key:
+        raise JournalDamagedError(
+            f"{path}: a line is not the record of a call: {no_key}; "
+            "run the job again with --repair to set such lines aside"
+        ) from None
     attempts = 1 if "starts" in error else job.attempts(str(record.get("provider")))
     given_up = attempts is not None and starts_of(error, attempts) >= STARTS
     causes.add(error, key=record["key"], step=name.step, model=name.model, given_up=given_up)

@@ -3,8 +3,8 @@
 Must not know: models, protocols, what a record means beyond the head of its line.
 
 A line starts `{"key":"...","status":"ok","request_hash":"...","cost_usd":...,`: the index is built from these
-bytes alone (lines of another layout, as older versions or other tools write them, are parsed). A line counts
-once its newline is written; a torn last line is cut off when the file is opened.
+bytes alone (lines of another layout, as older versions or other tools write them, are parsed). Which record of a key
+counts is said in `records.reader`. A torn last line is cut off when the file is opened.
 Appending is one `write` on an unbuffered descriptor, so a killed process loses nothing that was appended;
 `sync_forever` makes it safe against power loss, in groups and off the event loop.
 """
@@ -21,6 +21,7 @@ from eli5b_batch.errors import JournalDamagedError, StorageError
 from eli5b_batch.index import Entry, Index
 from eli5b_batch.jsonl import JsonLines, Mark
 from eli5b_batch.records import make_key
+from eli5b_batch.records.reader import Redo, head_of, heads, is_outdated, supersedes
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
@@ -30,22 +31,6 @@ if TYPE_CHECKING:
 
 SYNC_INTERVAL_S: Final = 0.05
 """Longest time an appended record waits before it is synced to disk."""
-
-_KEY: Final = b'{"key":"'
-_KEY_AT: Final = len(_KEY)
-_ANSWERED: Final = b'","status":"ok","request_hash":"'
-_COST: Final = b'","cost_usd":'
-_FREE: Final = (b"0.0", b"null")
-_HASH_DIGITS: Final = 16
-
-
-class Head(NamedTuple):
-    """What the index needs of a line."""
-
-    key: bytes
-    ok: bool
-    request_hash: str
-    cost_usd: float
 
 
 class Opened(NamedTuple):
@@ -81,7 +66,7 @@ class Journal:
         redo: Mapping[str, int] | None = None,
     ) -> None:
         self.path = path
-        self._redo = {step.encode(): offset for step, offset in (redo or {}).items()}
+        self._redo = Redo(redo)
         self._index = Index()
         self._closed = {problem_key(problem) for problem in closed}
         self._counts: dict[bytes, list[int]] = {}
@@ -105,35 +90,16 @@ class Journal:
                     self._index.calls_of(problem)[key.encode()] = Entry(*entry)
                 elif not entry[1]:  # made good after the mark: the answer counts
                     self._counts[key.encode()[key.find("|") :]][0] -= 1
-        for offset, line in self._file.scan(start):
+        for offset, head in heads(self._file.scan(start), self.path, lines):
             lines += 1
-            quote = line.find(b'"', _KEY_AT)
-            hash_at = quote + len(_ANSWERED)
-            end = hash_at + _HASH_DIGITS
-            usual = line[quote:hash_at] == _ANSWERED and line[end : end + len(_COST)] == _COST
-            if usual and line[:_KEY_AT] == _KEY and line[-2:] == b"}\n":
-                price = line[end + len(_COST) : line.find(b",", end + len(_COST))]
-                paid = 0.0 if price in _FREE else float(price)
-                head = Head(line[_KEY_AT:quote], ok=True, request_hash=line[hash_at:end].decode(), cost_usd=paid)
-            else:
-                head = self._unusual_head(line, lines)
             cost += head.cost_usd
             self._note(head.key, Entry(offset, head.ok, head.request_hash))
         return Opened(lines, self._file.torn_bytes, cost)
 
-    def _unusual_head(self, line: bytes, number: int) -> Head:
-        head = _read_head(line)
-        if head is None:
-            raise JournalDamagedError(
-                f"{self.path}:{number}: this line is damaged: it is not the record of a call; "
-                "run again with --repair to set such lines aside"
-            )
-        return head
-
     def _note(self, key: bytes, entry: Entry) -> None:
-        bar = key.find(b"|")
-        if self._redo and entry.offset < self._redo.get(key.split(b"|", 2)[1], 0):
+        if self._redo.is_outdated(key, entry.offset):
             return
+        bar = key.find(b"|")
         counts = self._counts.setdefault(key[bar:], [0, 0])
         problem = key[:bar]
         if problem in self._closed:  # every call of it is answered in the end: its failures were made good
@@ -143,7 +109,7 @@ class Journal:
         known = calls.get(key)
         if known is None:
             counts[entry.ok] += 1
-        elif known.ok and not entry.ok:  # a success is never shadowed by a later error
+        elif not supersedes(known.ok, entry.ok):
             return
         elif known.ok != entry.ok:
             counts[0] -= 1
@@ -194,13 +160,13 @@ class Journal:
         It reads the whole file, and no protocol that keeps to `ctx.partner` needs it.
         """
         self._closed.discard(problem)
-        start = b'{"key":"' + problem + b"|"
-        for offset, line in self._file.scan():
-            if line.startswith(start) and (head := _read_head(line)):
-                calls = self._index.calls_of(problem)
-                known = calls.get(head.key)
-                if known is None or head.ok or not known.ok:
-                    calls[head.key] = Entry(offset, head.ok, head.request_hash)
+        for offset, head in heads(self._file.scan(), self.path):
+            if problem_of(head.key) != problem or self._redo.is_outdated(head.key, offset):
+                continue
+            calls = self._index.calls_of(problem)
+            known = calls.get(head.key)
+            if known is None or supersedes(known.ok, head.ok):
+                calls[head.key] = Entry(offset, head.ok, head.request_hash)
 
     def is_answered(self, key: str) -> bool:
         """Whether `key` has a success on record."""
@@ -209,9 +175,7 @@ class Journal:
 
     def is_outdated(self, key: str, built_on: Collection[str]) -> bool:
         """Whether the answer to `key` is older than a reply it is built on, or one of these has no answer now."""
-        entry = self.find(key)
-        upstream = [self.find(name) for name in built_on]
-        return entry is not None and any(up is None or not up.ok or up.offset > entry.offset for up in upstream)
+        return is_outdated(self.find, key, built_on)
 
     def read(self, key: str, entry: Entry) -> dict[str, Any]:
         """The whole record at `entry`, read from the file.
@@ -295,18 +259,6 @@ def read_records(path: Path) -> Iterator[dict[str, Any]]:
                 raise JournalDamagedError(f"{path}:{number}: this line is not JSON: {error}") from None
 
 
-def _read_head(line: bytes) -> Head | None:
-    """The head of any record, whatever the order of its fields; None where the line is no record."""
-    try:
-        record = orjson.loads(line)
-        key, status, hash_ = record["key"], record["status"], record["request_hash"]
-        if status not in ("ok", "error") or len(hash_) != _HASH_DIGITS or not key:
-            return None
-        return Head(key.encode(), status == "ok", str(hash_), float(record.get("cost_usd") or 0.0))
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError):
-        return None
-
-
 def repair(path: Path) -> list[tuple[int, int]]:
     """Set the damaged lines of a journal aside into `<name>.damaged` beside it; the good lines stay in their order.
 
@@ -324,7 +276,7 @@ def repair(path: Path) -> list[tuple[int, int]]:
     try:
         with path.open("rb") as file, draft.open("wb") as good, aside.open("ab") as bad:
             for line in file:
-                whole = line.endswith(b"\n") and _read_head(line) is not None
+                whole = line.endswith(b"\n") and head_of(line) is not None
                 if not whole:
                     cut.append((offset, len(line)))
                 offset += len(line)

@@ -14,11 +14,21 @@ from eli5b_batch.errors import StorageError
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+    from typing import BinaryIO
 
     from eli5b_batch.reserve import Reserve
 
 
 _TAIL_BYTES: Final = 4096
+
+
+def whole_lines(file: BinaryIO, start: int = 0) -> Iterator[tuple[int, bytes]]:
+    """Every whole line of an open file from where it stands, byte `start`, with its offset; not a torn last one."""
+    for line in file:
+        if not line.endswith(b"\n"):
+            return
+        yield start, line
+        start += len(line)
 
 
 class Mark(NamedTuple):
@@ -75,11 +85,9 @@ class JsonLines:
         end = start
         with self.path.open("rb") as file:
             file.seek(start)
-            for line in file:
-                if not line.endswith(b"\n"):
-                    break
-                yield end, line
-                end += len(line)
+            for offset, line in whole_lines(file, start):
+                yield offset, line
+                end = offset + len(line)
         self.torn_bytes = self._end - end
         if self.torn_bytes:
             os.ftruncate(self._fd, end)

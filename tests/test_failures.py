@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     Job = Callable[..., Path]
     Serve = Callable[..., str]
 
+KEY = "a|answer|model:1b"
 NOT_YOURS = "api answered 403: this prompt is not for you ({})"
 
 
@@ -131,7 +132,9 @@ def test_records_without_starts_are_given_up_by_the_attempts_of_the_job_where_th
 
 
 def test_a_torn_last_line_does_not_count_and_another_layout_does(run: RunFolder) -> None:
-    run.write(orjson.dumps({"status": "error", "error": error("other tools"), "key": "a|answer|model:1b"}) + b"\n")
+    run.write(
+        orjson.dumps({"status": "error", "error": error("other tools"), "key": KEY, "request_hash": "0" * 16}) + b"\n"
+    )
     run.write(b'{"key":"b|answer|model:1b","status":"error","request_hash":"0000')
     found = run.read()
     assert (found.calls, [cause.message for cause in found.causes]) == (1, ["other tools"])
@@ -143,7 +146,12 @@ def test_a_folder_without_calls_has_no_failures(run: RunFolder) -> None:
     assert run.read() == Failures(simulated=False, calls=0, failed=0, causes=[])
 
 
-@pytest.mark.parametrize("line", [b"no JSON\n", b'{"key": 1}\n', b'{"key":"a","status":"error","request_hash":"x\n'])
+NO_KEY = b'{"key":"a","status":"error","request_hash":"%s"}\n' % (b"0" * 16)
+
+
+@pytest.mark.parametrize(
+    "line", [b"no JSON\n", b'{"key": 1}\n', b'{"key":"a","status":"error","request_hash":"x\n', NO_KEY]
+)
 def test_a_damaged_line_is_named_with_the_way_out(run: RunFolder, line: bytes) -> None:
     run.call("a")
     run.write(line)

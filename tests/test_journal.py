@@ -245,6 +245,18 @@ def test_a_closed_problem_leaves_memory_stays_counted_and_is_found_again_if_need
         journal.close()
 
 
+def test_a_closed_problem_that_is_asked_about_again_has_no_records_from_before_a_redo(tmp_path: Path) -> None:
+    path = tmp_path / "calls.jsonl"
+    journal = Journal(path)
+    for key in KEYS[:2]:
+        journal.append(record(key))
+    journal.close()
+    end = path.stat().st_size
+    journal = Journal(path, closed=["0-a"], redo={KEYS[0].split("|")[1]: end})
+    assert journal.find(KEYS[0]) is None
+    journal.close()
+
+
 def test_a_record_that_is_no_longer_where_it_was_is_said(tmp_path: Path) -> None:
     path = tmp_path / "calls.jsonl"
     journal = Journal(path)

@@ -18,11 +18,11 @@ from eli5b_batch.grading.book import row_of
 from eli5b_batch.grading.judge import JUDGE as GRADED_BY_JUDGE
 from eli5b_batch.grading.judge import verdict_of
 from eli5b_batch.grading.pool import GraderPool
-from eli5b_batch.judging import STEP as JUDGE
 from eli5b_batch.judging import is_about, judgements_of
 from eli5b_batch.records import parse_key
+from eli5b_batch.records.reader import Redo, read_standing
 from eli5b_batch.regrading.on_record import Golds, OldGrades, manifest_with_answers
-from eli5b_batch.regrading.replies import answer_lines, record_of, reply_of
+from eli5b_batch.regrading.replies import Line, answer_lines, record_of, reply_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from eli5b_batch.grading.graders import RuleGrader
     from eli5b_batch.grading.verdict import Verdict
     from eli5b_batch.job import Judge
+    from eli5b_batch.records.reader import Standing
     from eli5b_batch.regrading.by import Grader
-    from eli5b_batch.regrading.replies import Line
 
 _NAMED: Final = 5
 """So many keys are named where several fit, or none."""
@@ -52,8 +52,11 @@ async def explained(run_dir: Path, asked: str, grader: Grader) -> list[str]:
         RunFolderError: no such answer, several of them, or records that can't be read.
     """
     manifest = manifest_with_answers(run_dir)
-    line = _find(run_dir, asked, manifest)
-    record = record_of(line, run_dir / CALLS)
+    path = run_dir / CALLS
+    with path.open("rb", buffering=1 << 20) as file:
+        standing = read_standing(file, path, Redo(redo_of(manifest)))
+    line = _find(run_dir, asked, standing, manifest["graded_steps"])
+    record = record_of(line, path)
     with closing(OldGrades(run_dir / GRADES)) as old:
         row = old.take(line.key)
         gold = Golds(run_dir, manifest, old.golds).of(line.key)
@@ -61,41 +64,41 @@ async def explained(run_dir: Path, asked: str, grader: Grader) -> list[str]:
     if record["status"] != "ok":
         error = record.get("error") or {}
         return [*lines, f"the call failed ({error.get('class')}: {clean(str(error.get('message')))}): nothing to grade"]
-    text = reply_of(line, run_dir / CALLS)
+    text = reply_of(line, path)
     async with GraderPool(1, decide=grader.rules.decide, grade=grader.rules.grade) as pool:
         by_rules = await pool.grade(text, gold)
     now = [_said("now" if grader.judge is None else "by rules", row_of(line.key, gold, by_rules, grader.rules.name))]
     if grader.judge is not None:
-        now += _judged(run_dir, line, grader.judge, by_rules, manifest)
+        now += _judged(run_dir, line, grader.judge, by_rules, standing)
     steps = _steps(text, gold, grader.rules, by_rules)
     return [*lines, *now, "", *_end_of(text), "", f"step by step, {grader.rules.name}:", *steps]
 
 
-def _judged(run_dir: Path, line: Line, judge: Judge, by_rules: Verdict, manifest: Mapping[str, Any]) -> list[str]:
+def _judged(run_dir: Path, line: Line, judge: Judge, by_rules: Verdict, standing: Standing) -> list[str]:
     """What the judge said about an answer, and what that comes to."""
     lines: list[str] = []
     told: list[str | None] = []
-    text = reply_of(line, run_dir / CALLS)
+    path = run_dir / CALLS
+    text = reply_of(line, path)
     for key in judgements_of(line.key, judge):
-        found = _counting(run_dir, key, [JUDGE], manifest)
-        ok = found is not None and _is_ok(found, run_dir)
-        if found is None or (ok and not is_about(record_of(found, run_dir / CALLS), text)):
+        judgement = _line(path, key, standing)
+        ok = judgement is not None and standing.is_answered(key)
+        if judgement is None or (ok and not is_about(record_of(judgement, path), text)):
             return [*lines, "now        no verdict: the judge has still to be asked; the next run of the job does"]
-        reply = reply_of(found, run_dir / CALLS) if ok else None
+        reply = reply_of(judgement, path) if ok else None
         told.append(reply)
         said = "the call failed" if reply is None else clean(reply.rstrip().rpartition("\n")[2])
         lines.append(f"{judge.model:<10} with the {parse_key(key).tags['first']} first: {said}")
     return [*lines, _said("now", row_of(line.key, "", verdict_of(told, by_rules), GRADED_BY_JUDGE))]
 
 
-def _find(run_dir: Path, asked: str, manifest: Mapping[str, Any]) -> Line:
+def _find(run_dir: Path, asked: str, standing: Standing, steps: Collection[str]) -> Line:
     """The line that counts of the one answer meant by `asked`."""
-    steps = manifest["graded_steps"]
-    keys = {line.key for line in _lines(run_dir, steps, manifest) if asked in line.key}
+    keys = {key for key in _answers(run_dir, steps, standing) if asked in key}
     if asked in keys:
         keys = {asked}
     if not keys:
-        near = _nearest(asked, {line.key for line in _lines(run_dir, steps, manifest)})
+        near = _nearest(asked, set(_answers(run_dir, steps, standing)))
         raise RunFolderError(
             f"{run_dir}: no answer on record has the key {asked!r}{_listed('; the nearest are', near)}"
         )
@@ -105,31 +108,31 @@ def _find(run_dir: Path, asked: str, manifest: Mapping[str, Any]) -> Line:
             f"{run_dir}: {len(keys):,} answers have {asked!r} in their keys; give more of it"
             f"{_listed(', such as', some)}"
         )
-    found = _counting(run_dir, keys.pop(), steps, manifest)
-    if found is None:
-        raise RunFolderError(f"{run_dir}: {CALLS} was changed while it was read; try again")
-    return found
+    line = _line(run_dir / CALLS, keys.pop(), standing)
+    assert line is not None
+    return line
 
 
-def _counting(run_dir: Path, key: str, steps: Collection[str], manifest: Mapping[str, Any]) -> Line | None:
-    """The line that counts of one call: the newest success, else the newest error."""
-    found = None
-    for line in _lines(run_dir, steps, manifest):
-        if line.key == key and (found is None or _is_ok(line, run_dir) or not _is_ok(found, run_dir)):
-            found = line
-    return found
+def _answers(run_dir: Path, steps: Collection[str], standing: Standing) -> Iterator[str]:
+    """The keys of the answers of which a record counts; one may come several times."""
+    return (line.key for line in answer_lines(run_dir / CALLS, steps) if standing.find(line.key) is not None)
 
 
-def _is_ok(line: Line, run_dir: Path) -> bool:
-    return bool(record_of(line, run_dir / CALLS)["status"] == "ok")
+def _line(path: Path, key: str, standing: Standing) -> Line | None:
+    """The line that counts of one call.
 
-
-def _lines(run_dir: Path, steps: Collection[str], manifest: Mapping[str, Any]) -> Iterator[Line]:
-    """The lines of calls of these steps that count since the last --redo."""
-    redo = redo_of(manifest)
-    for line in answer_lines(run_dir / CALLS, steps):
-        if not redo or line.offset >= redo.get(parse_key(line.key).step, 0):
-            yield line
+    Raises:
+        RunFolderError: it is no longer there.
+    """
+    counting = standing.find(key)
+    if counting is None:
+        return None
+    with path.open("rb") as file:
+        file.seek(counting.offset)
+        line = Line(counting.offset, key, file.readline())
+    if record_of(line, path).get("key") != key:
+        raise RunFolderError(f"{path} was changed while it was read; try again")
+    return line
 
 
 def _nearest(asked: str, keys: Collection[str]) -> list[str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import orjson
 
 from eli5b_batch.errors import JournalDamagedError
+from eli5b_batch.jsonl import whole_lines
 from eli5b_batch.records import make_key
 
 if TYPE_CHECKING:
@@ -62,18 +63,14 @@ def answer_lines(path: Path, steps: Collection[str]) -> Iterator[Line]:
         JournalDamagedError: a line names no call.
     """
     graded = {step_of(make_key("", step, "", {})) for step in steps}
-    offset = 0
     with path.open("rb", buffering=1 << 20) as file:
-        for number, line in enumerate(file, 1):
-            if not line.endswith(b"\n"):
-                return
+        for number, (offset, line) in enumerate(whole_lines(file), 1):
             if line.startswith(_KEY):
                 key = line[len(_KEY) : line.find(b'"', len(_KEY))].decode("ascii", "replace")
             else:
                 key = _unusual_key(line, f"{path}:{number}")
             if step_of(key) in graded:
                 yield Line(offset, key, line)
-            offset += len(line)
 
 
 def step_of(key: str) -> str:

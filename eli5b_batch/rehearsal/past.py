@@ -14,7 +14,7 @@ from eli5b_batch.errors import JournalDamagedError, RunFolderError
 from eli5b_batch.estimates import ASSUMED_TOKENS_PER_S, BYTES_PER_TOKEN
 from eli5b_batch.folder import CALLS
 from eli5b_batch.job import Simulation
-from eli5b_batch.journal import read_records
+from eli5b_batch.records import counting_records
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,17 +53,16 @@ class Past:
 
 
 def look_back(run_dir: Path) -> Past:
-    """Read a finished run's records.
+    """Read the records of a finished run that count.
 
     Raises:
         RunFolderError: there are none, none tells its tokens, or a line is no record of a call.
     """
-    journal = run_dir / CALLS
     calls: defaultdict[tuple[str, str], list[Seen]] = defaultdict(list)
     loads: defaultdict[str, list[float]] = defaultdict(list)
-    number = 0
+    offset = 0
     try:
-        for number, record in enumerate(read_records(journal), 1):  # noqa: B007 (the message names it)
+        for offset, record in counting_records(run_dir):  # noqa: B007 (the message names it)
             if record["status"] != "ok":
                 continue
             seen, load = _seen(record)
@@ -72,10 +71,12 @@ def look_back(run_dir: Path) -> Past:
             calls[str(record["step"]), str(record["model"])].append(seen)
             if load >= _LOAD_S:
                 loads[str(record["provider"])].append(load)
-    except OSError as error:
-        raise RunFolderError(f"--from {run_dir}: no {CALLS} can be read there: {error.strerror}") from None
+    except JournalDamagedError:
+        raise
+    except RunFolderError as error:
+        raise RunFolderError(f"--from {run_dir}: {error}") from None
     except (KeyError, TypeError, ValueError, AttributeError):
-        raise JournalDamagedError(f"{journal}:{number}: this line is no record of a call") from None
+        raise JournalDamagedError(f"{run_dir / CALLS}: the line at byte {offset} is no record of a call") from None
     if not calls:
         raise RunFolderError(
             f"--from {run_dir}: no call has been answered there with its tokens told: it says nothing of the models"

@@ -15,11 +15,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CALL = parse_key(make_key("p", "answer", "1b", {"hint": "none"}))
+DATA = {"sha256": "0", "reader": "jsonl"}
+MANIFEST: dict[str, Any] = {
+    "name": "small", "protocol": "eli5b", "simulated": False, "graded_steps": ["answer"], "expected_answers": 0,
+    "teacher": None, "students": None, "data": DATA, "models": {}, "created_at": "x", "starts": [],
+}  # fmt: skip
 
 
 def record(**changes: object) -> dict[str, Any]:
     return {
         "status": "ok",
+        "request_hash": "0" * 16,
         "step": "answer",
         "model": "1b",
         "provider": "gpus",
@@ -29,8 +35,10 @@ def record(**changes: object) -> dict[str, Any]:
     } | changes
 
 
-def write(folder: Path, *records: object) -> Path:
-    (folder / "calls.jsonl").write_bytes(b"".join(orjson.dumps(r) + b"\n" for r in records))
+def write(folder: Path, *records: dict[str, Any]) -> Path:
+    """A run folder with these records, each of a call of its own unless it names one."""
+    keyed = [{"key": make_key(f"p{n}", "answer", "1b", {}), **r} for n, r in enumerate(records)]
+    (folder / "calls.jsonl").write_bytes(b"".join(orjson.dumps(r) + b"\n" for r in keyed))
     return folder
 
 
@@ -47,6 +55,16 @@ def test_a_run_tells_tokens_seconds_without_loading_and_the_mean_load(tmp_path: 
     past = look_back(run)
     assert past.calls == {("answer", "1b"): [Seen(100, 50, 4.0)] * 4}
     assert past.load_s == {"gpus": 6.0}
+
+
+def test_only_records_that_count_are_drawn_from(tmp_path: Path) -> None:
+    twice, newer = make_key("p", "answer", "1b", {}), {"usage": {"input_tokens": 7, "output_tokens": 5}}
+    run = write(tmp_path, record(key=twice), record(), record(key=twice, **newer), record(key=twice, status="error"))
+    assert look_back(run).calls == {("answer", "1b"): [Seen(100, 50, 4.0), Seen(7, 5, 4.0)]}
+    first = len((run / "calls.jsonl").read_bytes().split(b"\n")[0]) + 1
+    second = len((run / "calls.jsonl").read_bytes().split(b"\n")[1]) + 1
+    (run / "manifest.json").write_bytes(orjson.dumps({**MANIFEST, "redo": {"answer": first + second}}))
+    assert look_back(run).calls == {("answer", "1b"): [Seen(7, 5, 4.0)]}
 
 
 def test_each_call_draws_a_recorded_one_and_always_the_same() -> None:
@@ -66,11 +84,11 @@ def test_what_was_never_recorded_is_assumed_as_check_does() -> None:
 
 
 def test_a_folder_without_answers_is_refused_in_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(RunFolderError, match=r"^--from .*: no calls.jsonl can be read there: No such file"):
+    with pytest.raises(RunFolderError, match=r"^--from .*calls.jsonl can't be read: No such file"):
         look_back(tmp_path)
     with pytest.raises(RunFolderError, match="no call has been answered there"):
         look_back(write(tmp_path, record(status="error")))
-    with pytest.raises(JournalDamagedError, match="no record of a call"):
+    with pytest.raises(JournalDamagedError, match="not the record of a call"):
         look_back(write(tmp_path, {"status": "ok"}))
 
 
@@ -93,6 +111,6 @@ def test_a_run_whose_host_tells_no_tokens_says_nothing(tmp_path: Path) -> None:
         {"reply": {"durations": {"prompt_eval": 1}}},
     ],
 )
-def test_a_figure_that_can_be_none_is_told_by_its_line(tmp_path: Path, wrong: dict[str, Any]) -> None:
-    with pytest.raises(JournalDamagedError, match=r"calls\.jsonl:2: this line is no record of a call"):
+def test_a_figure_that_can_be_none_is_told_by_its_place(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    with pytest.raises(JournalDamagedError, match=r"calls\.jsonl: the line at byte \d\d+ is no record of a call"):
         look_back(write(tmp_path, record(), record(**wrong)))

@@ -1,4 +1,4 @@
-"""records.py: keys, request hashes and seeds."""
+"""records/keys.py: keys, request hashes and seeds."""
 
 from __future__ import annotations
 
