@@ -227,7 +227,7 @@ class RunCalls:
         for reply in built_on:
             self._futility.builds_on(parse_key(reply.key).step)
         try:
-            request["messages"] = _messages(ask, built_on)
+            request["messages"] = messages_of(ask, built_on)
         except UpstreamError as error:
             return self._fail(call, request, error, entry)
         earlier = _Earlier()
@@ -427,7 +427,7 @@ def replies_in(ask: Prompt | Sequence[Message]) -> list[Recorded]:
     return [value for value in values if isinstance(value, Recorded)]
 
 
-def _messages(ask: Prompt | Sequence[Message], built_on: Sequence[Recorded]) -> list[Message]:
+def messages_of(ask: Prompt | Sequence[Message], built_on: Sequence[Recorded]) -> list[Message]:
     """What is sent; a reply without text is never pasted into it as a blank.
 
     Raises:

@@ -30,7 +30,7 @@ from eli5b_batch.estimates import (
     seconds_in_all,
 )
 from eli5b_batch.exposure import sent_in_the_clear
-from eli5b_batch.folder import check_same_job, check_same_models, read_manifest
+from eli5b_batch.folder import check_same_job, check_same_models, read_manifest, redo_of
 from eli5b_batch.job import CPU, OllamaProvider, OpenAIProvider
 from eli5b_batch.keys import read_secrets, without_programs
 from eli5b_batch.members import differences
@@ -63,7 +63,8 @@ _FULLY: Final = 0.999
 class Findings:
     """What `check` found: facts by model, how models are spoken to, what would stop the run, what is worth knowing.
 
-    `probes`: None where no model is to be asked anything.
+    `probes`: None where no model is to be asked anything. `may_stay`: answers on record among the calls to make, which
+    stand where the replies that they are built on, asked again, come back the same.
     """
 
     facts: dict[str, ModelFacts] = field(default_factory=dict)
@@ -72,6 +73,7 @@ class Findings:
     remarks: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     probes: Probes | None = None
+    may_stay: int = 0
 
 
 async def check_job(
@@ -97,9 +99,13 @@ async def check_job(
             check_same_job(run_dir, manifest, experiment)
     except Eli5bError as error:
         findings.stops.append(error)
-    past = look_back(run_dir)
+    past = look_back(run_dir, redo_of(manifest))
     plan = await count_calls(
-        experiment, on_record=past.answered.__contains__, reply_length=reply_lengths(experiment.job, past.seen)
+        experiment,
+        on_record=past.standing.is_answered,
+        outdated=past.standing.is_outdated,
+        asked_again=past.is_asked_again,
+        reply_length=reply_lengths(experiment.job, past.seen),
     )
     needed = providers_left(experiment.job, plan)
     reached = [*experiment.job.providers] if pull else needed
@@ -120,6 +126,7 @@ async def check_job(
         findings.stops += findings.probes.refusals
     _judge_place(run_dir, disk, findings)
     console.print(_table(experiment, estimates))
+    findings.may_stay = plan.again.total()
     for line in _sentences(experiment, run_dir, estimates, disk, findings):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     return min((error.exit_code for error in findings.stops), default=0)
@@ -298,11 +305,17 @@ def _sentences(
     """What the table can't say, a line each."""
     job, data, rows = experiment.job, experiment.problems, estimates.values()
     usd, worst = _sum(e.usd for e in rows), _sum(e.worst_usd for e in rows)
+    up_to = "up to " if findings.may_stay else ""
     yield (
-        f"{sum(e.calls for e in rows):,} calls, {sum(e.left for e in rows):,} of them still to make: "
+        f"{sum(e.calls for e in rows):,} calls, {up_to}{sum(e.left for e in rows):,} of them still to make: "
         f"about {_time(seconds_in_all(job, estimates))}, {_size(disk)} of disk; "
         f"cost: {_money(usd)}{f', at most {_money(worst)}' if worst else ''}."
     )
+    if findings.may_stay:
+        yield (
+            f"{findings.may_stay:,} of them have an answer on record, built on a reply that is still to be asked for: "
+            "where it comes back the same, the answer stands."
+        )
     measured = (
         "recorded calls of this run"
         if any(e.measured for e in rows)

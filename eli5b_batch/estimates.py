@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from eli5b_batch.calls import Recorded, messages_of
 from eli5b_batch.dispatch.budget import cost
-from eli5b_batch.errors import JournalDamagedError
+from eli5b_batch.errors import JournalDamagedError, UpstreamError
 from eli5b_batch.field_checks import is_bounded
 from eli5b_batch.folder import CALLS
 from eli5b_batch.journal import read_records
 from eli5b_batch.members import accounts_of, charge_at, charges_of
 from eli5b_batch.prices import Price
+from eli5b_batch.records.reader import Lines, Redo, read_standing, record_at
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
     from eli5b_batch.job import Job
     from eli5b_batch.plan import Plan
+    from eli5b_batch.prompts import Prompt
+    from eli5b_batch.records.reader import Standing
 
 Slot = tuple[str, str]
 """(step, model)"""
@@ -42,16 +46,49 @@ class Seen(NamedTuple):
 
 
 class Past(NamedTuple):
-    """What a run has on record: means per call, the keys answered, and money spent."""
+    """What a run has on record: means per answered call, which records count, and money spent."""
 
     seen: dict[Slot, Seen]
-    answered: set[str]
+    standing: Standing
     spent_usd: float
+    journal: Path
+
+    def is_asked_again(self, key: str, ask: Prompt) -> bool | None:
+        """Whether an answer is asked again that is older than a reply it is built on.
+
+        It is not where the prompt says the same with the reply that counts now.
+
+        Args:
+            key: of the answer, which is on record.
+            ask: its prompt, whatever the replies in it say.
+
+        Returns:
+            None where nobody knows, because such a reply has to be asked for first.
+        """
+        replies = {name: reply for name, reply in ask.values.items() if isinstance(reply, Recorded)}
+        if not all(self.standing.is_answered(reply.key) for reply in replies.values()):
+            return None
+        try:
+            now = {name: Recorded(r.key, 0, self._record(r.key)["reply"], dict, ok=True) for name, r in replies.items()}
+            messages = messages_of(ask._replace(values={**ask.values, **now}), [*now.values()])
+            return bool(self._record(key)["request"]["messages"] != messages)
+        except UpstreamError:  # a reply without a text: nothing is sent
+            return False
+        except (KeyError, TypeError):
+            raise JournalDamagedError(
+                f"{self.journal}: the record of {key}, or of what it builds on, is none"
+            ) from None
+
+    def _record(self, key: str) -> dict[str, Any]:
+        entry = self.standing.find(key)
+        assert entry is not None
+        with self.journal.open("rb") as file:
+            return record_at(file, entry.offset, self.journal)
 
 
 @dataclass
 class Estimate:
-    """The calls of one (step, model): how many, and what those `left` will take.
+    """The calls of one (step, model): how many, and what those `left` will take, with those that may be asked again.
 
     Money is USD, None where a price is unknown; `work_s` is the sum of the calls' own durations, seconds.
     """
@@ -66,20 +103,32 @@ class Estimate:
     measured: bool
 
 
-def look_back(run_dir: Path) -> Past:
-    """What the run's records say; nothing where there are none yet."""
+def look_back(run_dir: Path, redo: Mapping[str, int]) -> Past:
+    """What the run's records say; nothing where there are none yet.
+
+    What calls take is measured by every answer, also by those that do not count any more.
+
+    Args:
+        run_dir: the run folder.
+        redo: by step, from which byte of calls.jsonl on its records count.
+
+    Raises:
+        JournalDamagedError: a complete line of calls.jsonl can't be read.
+    """
     calls: Counter[Slot] = Counter()
     sums: dict[Slot, list[float]] = {}
-    answered: set[str] = set()
     spent = 0.0
     journal = run_dir / CALLS
+    if not journal.exists():
+        return Past({}, Lines(Redo()).standing(), spent, journal)
+    with journal.open("rb", buffering=1 << 20) as file:
+        standing = read_standing(file, journal, Redo(redo))
     try:
-        for record in read_records(journal) if journal.exists() else ():
+        for record in read_records(journal):
             spent += record["cost_usd"] or 0.0
             if record["status"] != "ok":
                 continue
             slot = (record["step"], record["model"])
-            answered.add(record["key"])
             calls[slot] += 1
             total = sums.setdefault(slot, [0.0, 0.0, 0.0])
             total[0] += record["usage"]["input_tokens"]
@@ -87,7 +136,8 @@ def look_back(run_dir: Path) -> Past:
             total[2] += record["timing"]["latency"]
     except (KeyError, TypeError):
         raise JournalDamagedError(f"{journal}: it holds a line that is no record of a call") from None
-    return Past({slot: Seen(n, *(value / n for value in sums[slot])) for slot, n in calls.items()}, answered, spent)
+    seen = {slot: Seen(n, *(value / n for value in sums[slot])) for slot, n in calls.items()}
+    return Past(seen, standing, spent, journal)
 
 
 def reply_lengths(job: Job, seen: dict[Slot, Seen]) -> dict[Slot, int]:
@@ -102,7 +152,7 @@ def reply_lengths(job: Job, seen: dict[Slot, Seen]) -> dict[Slot, int]:
 
 def estimate(job: Job, slot: Slot, plan: Plan, seen: Seen | None) -> Estimate:
     """What the calls of one (step, model) will take; `seen`: what they took so far, None before any was answered."""
-    model, left = job.models[slot[1]], plan.left[slot]
+    model, left = job.models[slot[1]], plan.left[slot] + plan.again[slot]
     per_input = seen.input_tokens if seen else plan.input_bytes[slot] / plan.total[slot] / BYTES_PER_TOKEN
     per_output = seen.output_tokens if seen else model.sampling.max_tokens / 2
     per_call_s = seen.seconds if seen else per_output / ASSUMED_TOKENS_PER_S

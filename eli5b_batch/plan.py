@@ -87,21 +87,21 @@ def load_experiment(job: Job, where: str) -> Experiment:
 class Plan:
     """Calls by (step, model), of them the ones not yet on record, and what they will read.
 
-    `graded` counts the answers among them, `fingerprint` is of the job that was counted. `again` are models of answers
-    on record that may be asked again, because what they were built on is.
+    `graded` counts the answers among them, `fingerprint` is of the job that was counted. `again` counts answers on
+    record that may be asked again, because what they were built on is.
     """
 
     total: Counter[tuple[str, str]] = field(default_factory=Counter)
     left: Counter[tuple[str, str]] = field(default_factory=Counter)
     input_bytes: Counter[tuple[str, str]] = field(default_factory=Counter)
-    again: set[str] = field(default_factory=set)
+    again: Counter[tuple[str, str]] = field(default_factory=Counter)
     graded: int = 0
     fingerprint: str = ""
 
     @property
     def models_left(self) -> set[str]:
         """Models that still have calls to answer, or may have."""
-        return {model for (_, model), n in self.left.items() if n} | self.again
+        return {model for (_, model), n in (self.left + self.again).items() if n}
 
 
 def providers_left(job: Job, plan: Plan) -> list[str]:
@@ -124,6 +124,7 @@ async def count_calls(
     *,
     on_record: Callable[[str], bool] | None = None,
     outdated: Callable[[str, Sequence[str]], bool] | None = None,
+    asked_again: Callable[[str, Prompt], bool | None] | None = None,
     reply_length: Mapping[tuple[str, str], int] | None = None,
 ) -> Plan:
     """Count the calls of a job.
@@ -133,6 +134,7 @@ async def count_calls(
         problems: the ones to count; None: all of the run.
         on_record: whether a key is answered already; None: nothing is.
         outdated: whether the answer to a key is older than one of the replies (keys) it is built on, or one is missing.
+        asked_again: whether an outdated answer is asked again, where that is known already; None: it never is.
         reply_length: measure prompts too: every one is rendered, with replies of so many bytes by (step, model), or by
             ("", model) for steps not named.
 
@@ -157,9 +159,12 @@ async def count_calls(
             plan.left[slot] += 1
         elif outdated is not None and isinstance(ask, Prompt):
             built_on = [value.key for value in ask.values.values() if isinstance(value, Recorded)]
-            if not again.isdisjoint(built_on) or outdated(key, built_on):
-                again.add(key)
-                plan.again.add(model)
+            open_upstream = not again.isdisjoint(built_on)
+            if open_upstream or outdated(key, built_on):
+                certain = asked_again(key, ask) if asked_again is not None and not open_upstream else None
+                if certain is not False:
+                    again.add(key)
+                    (plan.left if certain else plan.again)[slot] += 1
         if reply_length or first:
             plan.input_bytes[slot] += input_bound(ask.messages() if isinstance(ask, Prompt) else ask)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import signal
 import subprocess
@@ -15,14 +16,17 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 import yaml
+from rich.console import Console
 
+from eli5b_batch.check import check_job
 from eli5b_batch.dispatch import dispatcher
 from eli5b_batch.errors import BudgetError, FolderBusyError, JournalDamagedError, RunFolderError
-from eli5b_batch.folder import locked
+from eli5b_batch.folder import locked, read_manifest, redo_of
 from eli5b_batch.jobfile import load_job
 from eli5b_batch.journal import read_records
 from eli5b_batch.plan import count_calls, load_experiment
 from eli5b_batch.progress_file import read_progress, slots_used_last
+from eli5b_batch.report import build_report
 from eli5b_batch.report.results import build_results
 from eli5b_batch.run import execute
 from eli5b_batch.store import redo_steps, repair_run
@@ -76,9 +80,17 @@ def calls(folder: Path) -> list[dict[str, Any]]:
 
 def results(folder: Path) -> list[dict[str, Any]]:
     """Rows of results.jsonl without the one column that is a time."""
-    build_results(folder, ["answer"])
+    build_results(folder, ["answer"], redo=redo_of(read_manifest(folder)))
     rows = [orjson.loads(line) for line in (folder / "results.jsonl").read_bytes().splitlines()]
     return [{k: v for k, v in row.items() if k != "latency_s"} for row in rows]
+
+
+async def checked(folder: Path) -> str:
+    """What `check` prints."""
+    console = Console(file=io.StringIO(), width=80)
+    await check_job(load_experiment(load_job(QUICKSTART, overrides=QUICK, limit=3), "q"), folder, console)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
 
 
 async def test_a_run_makes_the_calls_its_plan_counts_and_fills_its_folder(tmp_path: Path) -> None:
@@ -374,6 +386,52 @@ async def test_redo_asks_a_step_again_keeps_the_old_records_and_counts_the_newes
     assert redo_steps(tmp_path, experiment, ["answer"]) == ["answer"]
     with pytest.raises(RunFolderError, match="no such step; its steps are: answer, hint"):
         redo_steps(tmp_path, experiment, ["answr"])
+
+
+async def test_check_says_what_the_next_run_asks_after_a_redo(tmp_path: Path) -> None:
+    await run(tmp_path)
+    experiment = load_experiment(load_job(QUICKSTART, overrides=QUICK, limit=3), "q")
+    redo_steps(tmp_path, experiment, ["hint"])
+    lines = await checked(tmp_path)
+    assert "42 calls, up to 30 of them still to make" in lines
+    assert "18 of them have an answer on record, built on a reply that is still to be asked for" in lines
+    before = len(calls(tmp_path))
+    await run(tmp_path)
+    assert len(calls(tmp_path)) == before + 12  # the simulated teacher writes the same hints again
+    assert "42 calls, 0 of them still to make" in await checked(tmp_path)
+    redo_steps(tmp_path, experiment, ["answer"])
+    assert "42 calls, 30 of them still to make" in await checked(tmp_path)
+
+
+async def test_check_knows_which_answers_are_built_on_a_hint_that_came_back_another(tmp_path: Path) -> None:
+    await run(tmp_path)
+    generic, tailored = (
+        next(r for r in calls(tmp_path) if r["step"] == "hint" and r["hint"] == hint)
+        for hint in ("generic", "tailored")
+    )
+    generic["reply"]["text"] = "Another hint."
+    with (tmp_path / "calls.jsonl").open("ab") as file:
+        file.writelines(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE) for record in (generic, tailored))
+    for derived in ("finished.jsonl", "checkpoint.json"):
+        (tmp_path / derived).unlink()
+    assert "42 calls, 3 of them still to make" in await checked(tmp_path)
+    before = len(calls(tmp_path))
+    await run(tmp_path)
+    again = calls(tmp_path)[before:]
+    assert [(r["step"], r["hint"], r["problem"]) for r in again] == [("answer", "generic", generic["problem"])] * 3
+
+
+async def test_answers_whose_call_fails_after_a_redo_count_as_wrong(tmp_path: Path) -> None:
+    await run(tmp_path)
+    experiment = load_experiment(load_job(QUICKSTART, overrides=QUICK, limit=3), "q")
+    redo_steps(tmp_path, experiment, ["answer"])
+    await run(tmp_path, "providers.gpus.simulation.error_rate=1", "providers.gpus.attempts=1")
+    assert Counter((row["verdict"] == "failed", row["model"]) for row in results(tmp_path)) == {
+        (False, "maverick"): 3, (True, "1b"): 9, (True, "3b"): 9, (True, "8b"): 9,
+    }  # fmt: skip
+    summary = build_report(tmp_path).summary
+    assert (summary["complete"], sum(row["failed"] for row in summary["spending"]["by_step"])) == (True, 27)
+    assert summary["answers"]["verdicts_without_a_call"] == 0
 
 
 async def test_redo_asks_another_model_under_the_same_name(tmp_path: Path) -> None:

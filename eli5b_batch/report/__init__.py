@@ -101,7 +101,7 @@ def build_report(run_dir: Path) -> Report:
     """
     # Heavy, see the module's docstring.
     from eli5b_batch.files import write_atomically  # noqa: PLC0415
-    from eli5b_batch.folder import read_manifest  # noqa: PLC0415
+    from eli5b_batch.folder import read_manifest, redo_of  # noqa: PLC0415
     from eli5b_batch.report.charts import draw  # noqa: PLC0415
     from eli5b_batch.report.markdown import markdown  # noqa: PLC0415
     from eli5b_batch.report.results import build_results  # noqa: PLC0415
@@ -111,7 +111,7 @@ def build_report(run_dir: Path) -> Report:
     if manifest is None:
         raise RunFolderError(f"{run_dir} is not a run folder: it has no manifest.json")
     starts = [dt.datetime.fromisoformat(start).timestamp() for start in manifest["starts"]]
-    results = build_results(run_dir, manifest["graded_steps"], starts)
+    results = build_results(run_dir, manifest["graded_steps"], starts, redo_of(manifest))
     summary = {**summarize(results, manifest), **_use(run_dir, results.slot_tokens)}
     folder = run_dir / "report"
     files = {

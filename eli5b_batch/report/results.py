@@ -20,14 +20,16 @@ from eli5b_batch.errors import JournalDamagedError, RunFolderError
 from eli5b_batch.files import replacing
 from eli5b_batch.folder import CALLS, GRADES
 from eli5b_batch.futility import is_wordless
+from eli5b_batch.jsonl import whole_lines
 from eli5b_batch.records import CallName, parse_key
+from eli5b_batch.records.reader import Redo, supersedes
 from eli5b_batch.report.ends import BuiltOn, Ends, finish_of, is_at_limit, worst
 from eli5b_batch.report.members import CallsByPlace, PlaceCalls
 from eli5b_batch.report.thinking import Thinking, holds_thoughts
 from eli5b_batch.report.totals import Pace, Spending
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
 _LEADING: Final = {"problem": pl.String, "model": pl.String}
@@ -115,8 +117,9 @@ class _Answer:
 class _Journal:
     """The reduction of calls.jsonl and grades.jsonl, filled line by line."""
 
-    def __init__(self, steps: Collection[str], starts: Sequence[float]) -> None:
+    def __init__(self, steps: Collection[str], starts: Sequence[float], redo: Redo) -> None:
         self.steps = frozenset(steps)
+        self._redo = redo
         self.pace: defaultdict[str, Pace] = defaultdict(Pace)
         self.slot_tokens: Counter[tuple[str, str]] = Counter()
         self._starts = sorted(starts)
@@ -132,11 +135,13 @@ class _Journal:
         self._variants: dict[tuple[str, Tags], tuple[str, Tags]] = {}
         self.ends = Ends()
         self.thinking = Thinking()
+        self._outdated: dict[str, str | None] = {}
+        """By key, how the reply ended that a `--redo` of its step had asked again: answers were built on it before."""
         self._built_on_later: dict[str, list[str]] = {}
         """By answer, where its record stands before one of those it is built on: that was lost, and asked again."""
 
-    def add_call(self, name: CallName, record: dict[str, Any]) -> None:
-        """Take one line of calls.jsonl: a success beats an error, else the newer line wins."""
+    def add_call(self, name: CallName, record: dict[str, Any], offset: int) -> None:
+        """Take one line of calls.jsonl; one that does not count any more was paid all the same."""
         key, ok = record["key"], record["status"] == "ok"
         usage = record.get("usage") or {}
         cost = record.get("cost_usd")
@@ -148,8 +153,12 @@ class _Journal:
         self.places.add(record)
         self.simulated |= bool(record.get("simulated"))
         self._time(name.model, record, usage.get("output_tokens") or 0)
+        if self._redo.is_outdated(key.encode(), offset):
+            if ok or key not in self._outdated:
+                self._outdated[key] = finish_of(record.get("reply") or {}, ok=ok)
+            return
         before = self.succeeded.get(key)
-        if before and not ok:
+        if before is not None and not supersedes(before, ok):
             return
         spent.calls += before is None
         spent.failed += (not ok) - (before is False)
@@ -165,7 +174,7 @@ class _Journal:
             answer.finish_reason = _interned(reply.get("finish_reason"))
             answer.finish = finish
             answer.built_on_finish = worst(map(self._end, built_on))
-            if not all(map(self.succeeded.get, built_on)):
+            if not all(self.succeeded.get(on) or on in self._outdated for on in built_on):
                 self._built_on_later[key] = list(built_on)
             answer.truncated = ok and (is_at_limit(reply) or finish == "cut")
             answer.thought = thought
@@ -188,7 +197,9 @@ class _Journal:
         answer = self.answers.get(key)
         if answer is not None:
             return answer.finish
-        return self.ends.of(key) if self.succeeded.get(key) else None
+        if self.succeeded.get(key):
+            return self.ends.of(key)
+        return self._outdated.get(key)
 
     def _time(self, model: str, record: dict[str, Any], output_tokens: int) -> None:
         timing = record.get("timing") or {}
@@ -214,7 +225,7 @@ class _Journal:
         key, verdict = grade["key"], intern(grade["verdict"])
         answer = self.answers.get(key)
         if answer is None:
-            if name.step not in self.steps:
+            if name.step not in self.steps or key in self._outdated:  # then it is still to come
                 return
             if verdict != "failed":
                 self.orphans += 1
@@ -262,7 +273,9 @@ class _Journal:
         return tuple(names)
 
 
-def build_results(run_dir: Path, steps: Collection[str], starts: Sequence[float] = ()) -> Results:
+def build_results(
+    run_dir: Path, steps: Collection[str], starts: Sequence[float] = (), redo: Mapping[str, int] | None = None
+) -> Results:
     """Read the journal and the verdicts of a run folder and write results.jsonl and results.parquet.
 
     Both files are replaced at once or not at all, and hold the same bytes for the same input lines. A torn
@@ -272,17 +285,19 @@ def build_results(run_dir: Path, steps: Collection[str], starts: Sequence[float]
         run_dir: the run folder; a missing calls.jsonl or grades.jsonl counts as empty.
         steps: the steps whose calls are graded answers.
         starts: when the run was started each time, unix seconds.
+        redo: by step, from which byte of calls.jsonl on its records count; None: all do.
 
     Raises:
         JournalDamagedError: a complete line of calls.jsonl or grades.jsonl can't be read.
         RunFolderError: a file can't be read at all, or a tag is called like a column.
         StorageError: a result file can't be written.
     """
-    journal = _Journal(steps, starts)
-    for name, record in _entries(run_dir / CALLS, "status", "run the job again with --repair to set such lines aside"):
-        journal.add_call(name, record)
+    journal = _Journal(steps, starts, Redo(redo))
+    remedy = "run the job again with --repair to set such lines aside"
+    for offset, name, record in _entries(run_dir / CALLS, "status", remedy):
+        journal.add_call(name, record, offset)
     journal.all_calls_added()
-    for name, grade in _entries(run_dir / GRADES, "verdict", "delete the file and run the job again to remake it"):
+    for _, name, grade in _entries(run_dir / GRADES, "verdict", "delete the file and run the job again to remake it"):
         journal.add_grade(name, grade)
     rows = journal.ordered()
     tags = journal.tag_names()
@@ -312,8 +327,8 @@ def build_results(run_dir: Path, steps: Collection[str], starts: Sequence[float]
     )
 
 
-def _entries(path: Path, needed: str, remedy: str) -> Iterator[tuple[CallName, dict[str, Any]]]:
-    """The objects of a JSON Lines file, one at a time, with their parsed keys; `needed` is a text in each."""
+def _entries(path: Path, needed: str, remedy: str) -> Iterator[tuple[int, CallName, dict[str, Any]]]:
+    """The objects of a JSON Lines file, with their offsets and parsed keys; `needed` is a text in each."""
     try:
         file = path.open("rb", buffering=1 << 20)
     except FileNotFoundError:
@@ -321,42 +336,25 @@ def _entries(path: Path, needed: str, remedy: str) -> Iterator[tuple[CallName, d
     except OSError as error:
         raise RunFolderError(f"{path} can't be read: {error.strerror or error}") from error
     with file:
-        # Iterating over bytes splits on \n alone; a text may hold any other line separator.
-        for number, line in enumerate(file, 1):
-            if not line.endswith(b"\n"):
-                return
+        for number, (offset, line) in enumerate(whole_lines(file), 1):
             try:
                 record = orjson.loads(line)
                 name = parse_key(record["key"])
                 intern(record[needed])
             except (ValueError, TypeError, KeyError, AttributeError) as error:
                 raise JournalDamagedError(f"{path}:{number}: this line can't be read ({error}); {remedy}") from error
-            yield name, record
+            yield offset, name, record
 
 
 def _row(call: str, answer: _Answer, tags: tuple[str, ...]) -> dict[str, Any]:
     model, values = answer.variant
     own = dict(values)
+    made_here = {"correct": answer.verdict == "correct", "call": call}
     return {
         "problem": answer.problem,
         "model": model,
         **{tag: own.get(tag) for tag in tags},
-        "verdict": answer.verdict,
-        "correct": answer.verdict == "correct",
-        "answer": answer.answer,
-        "gold": answer.gold,
-        "input_tokens": answer.input_tokens,
-        "output_tokens": answer.output_tokens,
-        "cost_usd": answer.cost_usd,
-        "latency_s": answer.latency_s,
-        "call": call,
-        "finish_reason": answer.finish_reason,
-        "finish": answer.finish,
-        "built_on_finish": answer.built_on_finish,
-        "truncated": answer.truncated,
-        "thought": answer.thought,
-        "wordless": answer.wordless,
-        "error": answer.error,
+        **{name: made_here[name] if name in made_here else getattr(answer, name) for name in _COLUMNS},
     }
 
 

@@ -143,6 +143,35 @@ def test_a_failure_that_was_never_sent_counts_and_a_verdict_of_nothing_does_not(
     assert results.orphans == 1
 
 
+def test_records_from_before_a_redo_are_paid_and_no_answers_and_what_they_are_of_is_still_to_come(
+    run: RunFolder,
+) -> None:
+    still_to_come = run.answer("p1", "1b", "correct", cost=0.5)
+    failed_now = run.answer("p2", "1b", "correct", cost=0.25)
+    end = (run.path / "calls.jsonl").stat().st_size
+    run.call("p2", "1b", ok=False)
+    run.grade(failed_now, "failed")
+    run.grade(still_to_come, "failed")
+    results = build_results(run.path, ["answer"], redo={"answer": end})
+    assert [(row["problem"], row["verdict"], row["error"]) for row in run.results()] == [("p2", "failed", "timeout")]
+    assert results.orphans == 0
+    (spent,) = results.spending
+    assert (spent.calls, spent.failed, spent.cost_usd) == (1, 1, 0.75)
+
+
+@pytest.mark.parametrize("redone", [False, True])
+def test_an_answer_keeps_the_end_of_the_hint_it_is_built_on_while_that_is_asked_again(
+    run: RunFolder, *, redone: bool
+) -> None:
+    old = hint(run, "p", "cut")
+    run.answer("p", "1b", "correct", built_on=[old])
+    end = (run.path / "calls.jsonl").stat().st_size
+    if redone:
+        hint(run, "p", "whole")
+    build_results(run.path, ["answer"], redo={"hint": end})
+    assert [row["built_on_finish"] for row in run.results()] == ["cut"]
+
+
 def test_every_line_of_the_journal_is_paid(run: RunFolder) -> None:
     run.call("p1", "maverick", ok=False, cost=None, step="hint")
     run.call("p1", "maverick", cost=0.5, step="hint")
