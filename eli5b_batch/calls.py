@@ -15,10 +15,11 @@ from eli5b_batch.backends.replies import as_recorded
 from eli5b_batch.causes import starts_of
 from eli5b_batch.dispatch.charges import Charges
 from eli5b_batch.errors import ChangedRequestError, Eli5bError, ProviderRefusedError, UpstreamError
-from eli5b_batch.futility import WORDLESS, Futility, is_wordless
+from eli5b_batch.futility import WORDLESS, Futility
 from eli5b_batch.members import charges_of
 from eli5b_batch.prompts import Prompt
 from eli5b_batch.records import RESERVED, SCHEMA, derive_seed, make_key, parse_key, request_hash
+from eli5b_batch.report.ends import is_wordless
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

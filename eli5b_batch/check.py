@@ -17,6 +17,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from eli5b_batch import manners
+from eli5b_batch.dashboard.text import dollars
 from eli5b_batch.dispatch.budget import Budget
 from eli5b_batch.dispatch.stop import Stop
 from eli5b_batch.errors import Eli5bError, JobError, ProviderRefusedError, RunFolderError
@@ -30,14 +31,14 @@ from eli5b_batch.estimates import (
     seconds_in_all,
 )
 from eli5b_batch.exposure import sent_in_the_clear
-from eli5b_batch.folder import check_same_job, check_same_models, read_manifest, redo_of
+from eli5b_batch.folder import read_manifest, redo_of
 from eli5b_batch.job import CPU, OllamaProvider, OpenAIProvider
 from eli5b_batch.keys import read_secrets, without_programs
+from eli5b_batch.manifest import check_same_job, check_same_models
 from eli5b_batch.members import differences
-from eli5b_batch.money import dollars
 from eli5b_batch.plan import count_calls, providers_left
 from eli5b_batch.probing import Probes
-from eli5b_batch.providers import open_dispatchers
+from eli5b_batch.providers import manners_of, open_dispatchers
 from eli5b_batch.pulling import pull_all
 from eli5b_batch.servers.fleet import managed, servers_for_a_look
 from eli5b_batch.servers.gpus import with_slots_found
@@ -196,7 +197,7 @@ def _judge_manners(
     for name, model in names.items():
         sampling = job.models[name].sampling
         try:
-            spoken = dispatcher.manners(model, sampling.model_dump(exclude_none=True))
+            spoken = manners_of(dispatcher, model, sampling.model_dump(exclude_none=True))
         except ProviderRefusedError as error:
             findings.stops.append(ProviderRefusedError(f"models.{name}.sampling.thinking: {error}"))
             continue

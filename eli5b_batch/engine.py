@@ -21,7 +21,8 @@ from eli5b_batch.errors import Eli5bError, StorageError
 from eli5b_batch.folder import LOG
 from eli5b_batch.grading.book import FAILED
 from eli5b_batch.grading.graders import GRADERS
-from eli5b_batch.grading.judge import JUDGE, ByRules, decide, verdict_of
+from eli5b_batch.grading.judge import JUDGE, decide, verdict_of
+from eli5b_batch.grading.verdict import ByRules
 from eli5b_batch.log import log
 from eli5b_batch.members import is_free
 from eli5b_batch.plan import Plan, first_of

@@ -9,13 +9,12 @@ import math
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
-from eli5b_batch.backends.base import CALL_HEADER
-from eli5b_batch.backends.fields import NEEDED, OPENAI, OTHER_BOUNDS
 from eli5b_batch.errors import JobError
 from eli5b_batch.job import OpenAIProvider
 from eli5b_batch.members import charges_of
 from eli5b_batch.mistakes import kind_of, nearest
 from eli5b_batch.prices import Price
+from eli5b_batch.reserved_names import CALL_HEADER, NEEDED, OPENAI, OTHER_BOUNDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -41,6 +42,8 @@ def run_shown(
         Eli5bError: the run could not begin, or the report not be made.
     """
     from eli5b_batch.loop import run as run_loop  # noqa: PLC0415 (heavy, and not needed for --help)
+    from eli5b_batch.regrading.by import grader_of  # noqa: PLC0415
+    from eli5b_batch.regrading.regrade import bring_up_to_date  # noqa: PLC0415
     from eli5b_batch.regrading.show import Bar  # noqa: PLC0415
     from eli5b_batch.run import execute  # noqa: PLC0415
 
@@ -48,7 +51,8 @@ def run_shown(
         console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
     shown = _display(display, console)
     bar = Bar(console, sys.stderr, quiet=display == "none")
-    ending = run_loop(execute(experiment, run_dir, display=shown, watcher=bar, **patience))
+    regrade = partial(bring_up_to_date, grader=grader_of(experiment.job), watcher=bar)
+    ending = run_loop(execute(experiment, run_dir, display=shown, regrade=regrade, **patience))
     if ending.exit_code in (0, 3):
         show_report(run_dir, console, latest=True)
     _last_words(ending, run_dir, console)

@@ -31,11 +31,6 @@ _CAUSES: Final = 100
 """Causes that are told apart of one (step, model)."""
 
 
-def is_wordless(reply: Mapping[str, object]) -> bool:
-    """Whether a reply that is on record as answered has nothing that a prompt could hold."""
-    return not str(reply.get("text", "")).strip() and not reply.get("tool_calls")
-
-
 @dataclass(slots=True)
 class _Series(Generic[T]):
     """The last failures of one cause since a success, at most `SERIES` of them."""

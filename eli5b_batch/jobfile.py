@@ -8,20 +8,18 @@ from __future__ import annotations
 import copy
 import datetime as dt
 import difflib
-import math
 import re
 from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 from pydantic import ValidationError
 
-from eli5b_batch.backends.simulated.quirks import QUIRKS
 from eli5b_batch.errors import JobError
 from eli5b_batch.field_checks import check_fields
 from eli5b_batch.job import CPU, Job, OllamaProvider, OpenAIProvider, SimulatedProvider
 from eli5b_batch.members import charges_of, check_members
 from eli5b_batch.mistakes import explain, kind_of, nearest
-from eli5b_batch.servers.environment import OURS
+from eli5b_batch.reserved_names import OURS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -299,20 +297,6 @@ def _check_simulation(simulation: Simulation, models: Sequence[str], slots: Sequ
             if slot not in slots:
                 known = nearest(slot, slots, "slots") if slots else "this provider has no slots"
                 raise JobError(f"{place}.{key}: no slot {slot!r}; {known}")
-    _check_quirks(simulation.quirks, f"{place}.quirks", on_slots=bool(slots))
-
-
-def _check_quirks(quirks: Mapping[str, float], place: str, *, on_slots: bool) -> None:
-    kind, wire = ("slots", "ollama") if on_slots else ("an API", "openai")
-    for name in quirks:
-        if name not in QUIRKS:
-            near = difflib.get_close_matches(name, [quirk for quirk in QUIRKS if wire in QUIRKS[quirk].wires], n=1)
-            known = f"did you mean {near[0]!r}?" if near else "docs/job-file.md lists them"
-            raise JobError(f"{place}: no quirk {name!r}; {known}")
-        if wire not in QUIRKS[name].wires:
-            raise JobError(f"{place}.{name}: {kind} can't have this quirk; leave it out")
-    if (whole := math.fsum(quirks.values())) > 1:
-        raise JobError(f"{place}: a call meets one of them, so their shares may add up to 1, not to {whole:g}")
 
 
 def _with_defaults(job: Job) -> Job:

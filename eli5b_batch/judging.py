@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
-from eli5b_batch.grading.judge import quoted
+from eli5b_batch.dashboard.text import quoted
 from eli5b_batch.prompts import Prompts
 from eli5b_batch.records import make_key, parse_key
 

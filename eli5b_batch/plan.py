@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from eli5b_batch.backends.simulated.quirks.check import check_quirks
 from eli5b_batch.calls import CountingCalls, Recorded
 from eli5b_batch.dispatch.budget import input_bound
 from eli5b_batch.judging import STEP as JUDGE
@@ -76,6 +77,7 @@ def load_experiment(job: Job, where: str) -> Experiment:
     Raises:
         JobError: anything of it is wrong.
     """
+    check_quirks(job, where)
     protocol = load_protocol(job.protocol)
     params = load_params(protocol, job, where)
     prompts = Prompts(job.protocol, job.prompts)

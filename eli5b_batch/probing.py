@@ -10,13 +10,13 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from eli5b_batch.backends.base import ChatRequest
-from eli5b_batch.backends.fields import OTHER_BOUNDS
 from eli5b_batch.dispatch.budget import cost
 from eli5b_batch.errors import BadReplyError, CallError, ProviderRefusedError, RetryableError
 from eli5b_batch.job import OpenAIProvider
 from eli5b_batch.members import charge_at
 from eli5b_batch.prices import Price
 from eli5b_batch.records import derive_seed, make_key
+from eli5b_batch.reserved_names import OTHER_BOUNDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import random
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from eli5b_batch.backends.dialects import DIALECTS, SIMULATED
 from eli5b_batch.backends.keyed import KeyedTransport, RenewingBackend
@@ -19,6 +19,7 @@ from eli5b_batch.dispatch.account import Account
 from eli5b_batch.dispatch.dispatcher import Dispatcher
 from eli5b_batch.dispatch.gate import Gate
 from eli5b_batch.dispatch.slots import SlotPool
+from eli5b_batch.errors import ProviderRefusedError
 from eli5b_batch.job import Member, OllamaProvider, OpenAIProvider, SimulatedProvider
 from eli5b_batch.keys import PrintedKey, Secrets, read_secrets
 from eli5b_batch.members import ids_at
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 
     from eli5b_batch.backends.base import Backend
+    from eli5b_batch.backends.dialects import Manner
     from eli5b_batch.dispatch.budget import Budget
     from eli5b_batch.dispatch.capacity import Capacity
     from eli5b_batch.dispatch.stop import Stop
@@ -109,6 +111,21 @@ async def open_dispatchers(
                 give_up_after_s=give_up_after_s,
             )
         yield dispatchers
+
+
+def manners_of(dispatcher: Dispatcher, model: str, sampling: Mapping[str, Any]) -> dict[str, Manner]:
+    """How each account, by name, or all slots together ask a model to think; see `Backend.manner`.
+
+    Raises:
+        ProviderRefusedError: one of them can't; it is named.
+    """
+    manners = {}
+    for name, backend in dispatcher.backends.items():
+        try:
+            manners[name] = backend.manner(model, sampling)
+        except ProviderRefusedError as error:
+            raise ProviderRefusedError(f"member {name}: {error}" if name else str(error)) from None
+    return manners
 
 
 def _api_clients(

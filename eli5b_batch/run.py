@@ -13,31 +13,22 @@ import math
 from contextlib import AsyncExitStack, closing, contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from eli5b_batch.dispatch.budget import Budget
 from eli5b_batch.dispatch.stop import Stop
 from eli5b_batch.engine import COMPLETE, INTERRUPTED, Ending, Engine
 from eli5b_batch.errors import ChangedRequestError, ProviderRefusedError, TimeUpError
 from eli5b_batch.finished import Fingerprint
-from eli5b_batch.folder import (
-    LOG,
-    SPENDING,
-    JobOnRecord,
-    check_same_job,
-    mark_complete,
-    read_manifest,
-    redo_of,
-    write_manifest,
-)
+from eli5b_batch.folder import LOG, SPENDING, mark_complete, read_manifest, redo_of
+from eli5b_batch.grading.graders import GRADERS
 from eli5b_batch.grading.pool import GraderPool, cores
 from eli5b_batch.keys import read_secrets
 from eli5b_batch.log import display_failed, log, run_log
+from eli5b_batch.manifest import JobOnRecord, check_same_job, write_manifest
 from eli5b_batch.plan import Plan, count_calls, providers_left, remembered_plan
 from eli5b_batch.progress_file import PROGRESS, ProgressFile
-from eli5b_batch.providers import open_dispatchers
-from eli5b_batch.regrading.by import grader_of
-from eli5b_batch.regrading.regrade import bring_up_to_date
+from eli5b_batch.providers import manners_of, open_dispatchers
 from eli5b_batch.servers.fleet import SERVERS, end_leftovers, find_program, managed, managed_servers
 from eli5b_batch.servers.gpus import with_slots_found
 from eli5b_batch.spending import Spending
@@ -45,7 +36,7 @@ from eli5b_batch.store import CHECKPOINT_INTERVAL_S, open_store
 
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
@@ -53,11 +44,30 @@ if TYPE_CHECKING:
     from eli5b_batch.dispatch.dispatcher import Dispatcher
     from eli5b_batch.job import Job
     from eli5b_batch.plan import Experiment
-    from eli5b_batch.regrading.regrade import Watcher
     from eli5b_batch.snapshot import Snapshot
     from eli5b_batch.store import Store
 
     Display = Callable[[Callable[[], Snapshot]], AbstractAsyncContextManager[object]]
+    Regrade = Callable[[Path], Awaitable["Regraded | None"]]
+
+
+class Regraded(Protocol):
+    """What came of grading a run's answers again: by whom, by whom before, and how many verdicts changed."""
+
+    @property
+    def grader(self) -> str:
+        """Name and version of who decides now."""
+        ...
+
+    @property
+    def before(self) -> object:
+        """Names and versions of who decided before."""
+        ...
+
+    @property
+    def changed(self) -> object:
+        """Verdicts that are others now."""
+        ...
 
 
 async def execute(
@@ -68,7 +78,7 @@ async def execute(
     grace_s: float = 30.0,
     stop_after_s: float | None = None,
     give_up_after_s: float = math.inf,
-    watcher: Watcher | None = None,
+    regrade: Regrade | None = None,
 ) -> Ending:
     """Run a job, or finish it: a folder with records in it is resumed.
 
@@ -79,7 +89,8 @@ async def execute(
         grace_s: seconds that calls in flight get after SIGTERM or SIGHUP.
         stop_after_s: seconds after which no new call goes out.
         give_up_after_s: seconds that every server of a provider may be down before the run ends.
-        watcher: told how far it is, where verdicts of another grader or version are made anew before the run begins.
+        regrade: makes verdicts of another grader or version anew before the run begins; gives None where there was
+            nothing to do.
 
     Raises:
         Eli5bError: the run could not begin: bad folder, missing key, a provider that refuses.
@@ -89,7 +100,7 @@ async def execute(
     regraded = None
     if manifest is not None:
         check_same_job(run_dir, manifest, experiment)
-        regraded = await bring_up_to_date(run_dir, grader_of(experiment.job), watcher=watcher)
+        regraded = await regrade(run_dir) if regrade is not None else None
     fingerprint = Fingerprint(experiment, redo_of(manifest))
     async with AsyncExitStack() as stack:
         store = await _open(stack, run_dir, experiment, fingerprint) if manifest is not None else None
@@ -123,7 +134,7 @@ async def execute(
             stack.enter_context(store.room_for(experiment.job.places))
         on_record = JobOnRecord(run_dir)
         write_manifest(run_dir, experiment, plan, facts, dt.datetime.now(dt.UTC))
-        rules = grader_of(experiment.job).rules
+        rules = GRADERS[experiment.job.rules]
         workers = max(1, cores() - 1)  # the event loop needs one
         pool = await stack.enter_async_context(GraderPool(workers, decide=rules.decide, grade=rules.grade))
         engine = Engine(
@@ -217,7 +228,9 @@ async def reach_models(
         told = await dispatcher.reach(sorted(set(names.values())))
         for name, model in names.items():
             try:
-                manners = dispatcher.manners(model, experiment.job.models[name].sampling.model_dump(exclude_none=True))
+                manners = manners_of(
+                    dispatcher, model, experiment.job.models[name].sampling.model_dump(exclude_none=True)
+                )
             except ProviderRefusedError as error:
                 raise ProviderRefusedError(f"models.{name}.sampling.thinking: {error}") from None
             facts[name] = told[model]._replace(by_default=next(manner.by_default for manner in manners.values()))

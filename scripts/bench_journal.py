@@ -31,9 +31,9 @@ from eli5b_batch.dispatch.capacity import Need, Place
 from eli5b_batch.dispatch.dispatcher import Outcome
 from eli5b_batch.dispatch.stop import Stop
 from eli5b_batch.finished import Fingerprint
-from eli5b_batch.folder import write_manifest
 from eli5b_batch.grading.verdict import Verdict
 from eli5b_batch.jobfile import load_job
+from eli5b_batch.manifest import write_manifest
 from eli5b_batch.plan import count_calls, load_experiment
 from eli5b_batch.store import open_store
 

@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING, Final
 import orjson
 import psutil  # type: ignore[import-untyped]
 
-from eli5b_batch.folder import write_manifest
 from eli5b_batch.grading.book import row_of
 from eli5b_batch.grading.verdict import Verdict
 from eli5b_batch.jobfile import load_job
+from eli5b_batch.manifest import write_manifest
 from eli5b_batch.plan import Plan, load_experiment
 from eli5b_batch.records import make_key
 

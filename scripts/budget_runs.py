@@ -36,7 +36,6 @@ from crash_audit import read_ledger
 from crash_matrix import _faults
 from crash_stage import ROOT, Moment, Runner
 
-from eli5b_batch.backends.base import CALL_HEADER
 from eli5b_batch.backends.simulated.__main__ import ServerConfig, SlotConfig, apps
 from eli5b_batch.backends.simulated.ledger import Ledger
 from eli5b_batch.backends.simulated.mind import BookEntry, count_tokens
@@ -47,6 +46,7 @@ from eli5b_batch.jobfile import load_job
 from eli5b_batch.plan import load_experiment
 from eli5b_batch.prices import Price
 from eli5b_batch.records import parse_key
+from eli5b_batch.reserved_names import CALL_HEADER
 from eli5b_batch.spending import Spending
 
 if TYPE_CHECKING:

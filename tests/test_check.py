@@ -16,8 +16,8 @@ from rich.console import Console
 from eli5b_batch.backends.base import ModelFacts
 from eli5b_batch.check import check_job
 from eli5b_batch.errors import RunFolderError
-from eli5b_batch.folder import write_manifest
 from eli5b_batch.jobfile import load_job
+from eli5b_batch.manifest import write_manifest
 from eli5b_batch.plan import Experiment, Plan, count_calls, load_experiment
 
 if TYPE_CHECKING:

@@ -13,8 +13,9 @@ import pytest
 
 from eli5b_batch.backends.base import ModelFacts
 from eli5b_batch.errors import FolderBusyError, RunFolderError
-from eli5b_batch.folder import check_same_job, locked, read_manifest, write_manifest
+from eli5b_batch.folder import locked, read_manifest
 from eli5b_batch.jobfile import load_job
+from eli5b_batch.manifest import check_same_job, write_manifest
 from eli5b_batch.plan import Experiment, Plan, load_experiment
 from eli5b_batch.protocols.base import ProtocolParams
 

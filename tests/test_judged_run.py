@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections import Counter
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from eli5b_batch.jobfile import load_job
 from eli5b_batch.journal import read_records
 from eli5b_batch.plan import count_calls, load_experiment
 from eli5b_batch.regrading.by import grader_of
-from eli5b_batch.regrading.regrade import regrade
+from eli5b_batch.regrading.regrade import bring_up_to_date, regrade
 from eli5b_batch.rehearsal.past import Past
 from eli5b_batch.rehearsal.stage import rehearse
 from eli5b_batch.report import build_report
@@ -48,7 +49,9 @@ def experiment(*overrides: str, limit: int | None = 3) -> Experiment:
 
 
 async def run(folder: Path, *overrides: str, limit: int | None = 3) -> Ending:
-    return await execute(experiment(*overrides, limit=limit), folder, display=lambda _: nullcontext())
+    judged = experiment(*overrides, limit=limit)
+    regrade = partial(bring_up_to_date, grader=grader_of(judged.job))
+    return await execute(judged, folder, display=lambda _: nullcontext(), regrade=regrade)
 
 
 def calls(folder: Path, step: str | None = None) -> list[dict[str, Any]]:

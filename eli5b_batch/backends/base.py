@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import orjson
 
@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from eli5b_batch.backends.dialects import Manner
-
-CALL_HEADER: Final = "x-eli5b-call"
-"""Names the call to servers that keep books (`trace` in the job file)."""
 
 
 @dataclass(frozen=True, slots=True)

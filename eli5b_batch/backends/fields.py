@@ -18,15 +18,6 @@ if TYPE_CHECKING:
 _NOT_OPENAI: Final = frozenset({"num_ctx", "extra", "thinking"})
 """Settings of `sampling` that are no fields of the OpenAI protocol."""
 
-OPENAI: Final = ("model", "messages", "seed", "stream", "temperature", "top_p", "top_k", "max_tokens", "stop")
-"""Every field that is sent under the OpenAI protocol, extras aside."""
-
-NEEDED: Final = frozenset({"model", "messages"})
-"""Without these a request is none."""
-
-OTHER_BOUNDS: Final = frozenset({"max_completion_tokens", "max_output_tokens", "max_new_tokens"})
-"""What some hosts call `max_tokens`."""
-
 KEEP_ALIVE: Final = "30m"
 """How long a server keeps a model after its last call: longer than any pause of a run, not for ever."""
 

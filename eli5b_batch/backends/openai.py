@@ -13,11 +13,12 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from eli5b_batch.backends import completions, dialects, limits, refusals, replies
-from eli5b_batch.backends.base import CALL_HEADER, ChatReply, ChatRequest, ModelFacts
+from eli5b_batch.backends.base import ChatReply, ChatRequest, ModelFacts
 from eli5b_batch.backends.fields import openai_body
 from eli5b_batch.backends.host_words import Meaning
 from eli5b_batch.backends.values import as_list, as_object
 from eli5b_batch.errors import CallError, KeyRefusedError, ProviderRefusedError, QuotaError, RetryableError
+from eli5b_batch.reserved_names import CALL_HEADER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence

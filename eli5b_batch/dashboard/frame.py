@@ -15,8 +15,7 @@ from rich.text import Text
 
 from eli5b_batch.dashboard.block import FLOOR, bar, grid
 from eli5b_batch.dashboard.blocks import blocks
-from eli5b_batch.dashboard.text import clean, count, duration, percent
-from eli5b_batch.money import dollars
+from eli5b_batch.dashboard.text import clean, count, dollars, duration, percent
 from eli5b_batch.snapshot import ENDED
 
 if TYPE_CHECKING:

@@ -8,8 +8,7 @@ from __future__ import annotations
 from typing import IO, TYPE_CHECKING, Final
 
 from eli5b_batch.causes import cause_of
-from eli5b_batch.dashboard.text import clean, count, duration, percent, shortened, speed
-from eli5b_batch.money import dollars
+from eli5b_batch.dashboard.text import clean, count, dollars, duration, percent, shortened, speed
 from eli5b_batch.periodic import Periodic, takes_writes
 from eli5b_batch.snapshot import ENDED, slot_seconds
 

@@ -5,6 +5,8 @@ Must not know: snapshots, rich. Every function is pure and gives ASCII unless th
 
 from __future__ import annotations
 
+from typing import Final
+
 NONE = "-"
 """Shown where there is nothing to show."""
 
@@ -64,3 +66,17 @@ def clean(text: str) -> str:
     in them would break the screen, the line, or the write.
     """
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def quoted(text: str) -> str:
+    """A text as a judge is shown it: every line begins with `>`, whatever ends a line, so that none can be its own."""
+    return "> " + "\n> ".join(text.splitlines())
+
+
+_LEAST: Final = 0.005
+"""USD that two decimals show."""
+
+
+def dollars(usd: float) -> str:
+    """`$1,234.50`; a sum that would read as nothing is `<$0.01`."""
+    return "<$0.01" if 0 < usd < _LEAST else f"${usd:,.2f}"

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from eli5b_batch.backends.base import Backend, ChatReply, ChatRequest, ModelFacts
-    from eli5b_batch.backends.dialects import Manner
     from eli5b_batch.dispatch.charges import Charges
     from eli5b_batch.dispatch.refused import Refusals
     from eli5b_batch.dispatch.stop import Stop
@@ -173,20 +172,6 @@ class Dispatcher:
             self.capacity.take_out(backend.silent)
         self.last_error = self.remarks[-1] if self.remarks else None
         return facts
-
-    def manners(self, model: str, sampling: Mapping[str, Any]) -> dict[str, Manner]:
-        """How each account, by name, or all slots together ask a model to think; see `Backend.manner`.
-
-        Raises:
-            ProviderRefusedError: one of them can't; it is named.
-        """
-        manners = {}
-        for name, backend in self.backends.items():
-            try:
-                manners[name] = backend.manner(model, sampling)
-            except ProviderRefusedError as error:
-                raise ProviderRefusedError(f"member {name}: {error}" if name else str(error)) from None
-        return manners
 
     async def send(self, request: ChatRequest, order: int, charges: Charges, commit: Callable[[Outcome], T]) -> T:
         """Send one call until it is answered or has failed for good.

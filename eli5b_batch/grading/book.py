@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
 
-    from eli5b_batch.grading.judge import ByRules
-    from eli5b_batch.grading.verdict import Verdict
+    from eli5b_batch.grading.verdict import ByRules, Verdict
 
 FAILED: Final = "failed"
 """The verdict on an answer whose call failed: wrong, and in the denominator."""

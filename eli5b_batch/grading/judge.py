@@ -6,7 +6,7 @@ Must not know: models, calls, the texts a judge is asked with (`prompts/judge/`)
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal
 
 from eli5b_batch.grading.verdict import Verdict
 
@@ -32,18 +32,6 @@ _OUTCOMES: Final[dict[Opinion, Outcome]] = {
 _VERDICT_LINE: Final = re.compile(
     r"[\W_]{0,9}verdict[\W_]{1,9}(equivalent|different|no[\s_-]answer)[\W_]{0,9}", re.IGNORECASE
 )
-
-
-class ByRules(NamedTuple):
-    """What a grader that goes by rules says of the same answer, and its name; kept beside the judge's verdict."""
-
-    verdict: Outcome | Literal["failed"]
-    grader: str
-
-
-def quoted(text: str) -> str:
-    """A text as a judge is shown it: every line begins with `>`, whatever ends a line, so that none can be its own."""
-    return "> " + "\n> ".join(text.splitlines())
 
 
 def read(reply: str) -> Opinion | None:

@@ -6,7 +6,7 @@ Must not know: how it was found out.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Outcome = Literal["correct", "incorrect", "no_answer", "timeout", "error"]
 
@@ -29,3 +29,10 @@ class Verdict:
     def correct(self) -> bool:
         """Whether the answer equals the gold answer."""
         return self.verdict == "correct"
+
+
+class ByRules(NamedTuple):
+    """What a grader that goes by rules says of the same answer, and its name; kept beside the judge's verdict."""
+
+    verdict: Outcome | Literal["failed"]
+    grader: str

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 from eli5b_batch.errors import RunFolderError
 from eli5b_batch.folder import CALLS, GRADES, locked, read_manifest, redo_of
 from eli5b_batch.grading.book import FAILED, row_of
-from eli5b_batch.grading.judge import ByRules, verdict_of
+from eli5b_batch.grading.judge import verdict_of
 from eli5b_batch.grading.pool import GraderPool, cores
+from eli5b_batch.grading.verdict import ByRules
 from eli5b_batch.journal import Journal
 from eli5b_batch.regrading.by import judgements
 from eli5b_batch.regrading.drafts import Drafts, remove_leftovers

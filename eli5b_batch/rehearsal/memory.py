@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
     from eli5b_batch.grading.book import Arm
-    from eli5b_batch.grading.judge import ByRules
+    from eli5b_batch.grading.verdict import ByRules
     from eli5b_batch.problems import Problem
 
 _UNGRADED: Final = Verdict("no_answer", None, "rehearsal", 0.0)

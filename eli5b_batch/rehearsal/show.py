@@ -14,9 +14,8 @@ from rich.box import SIMPLE_HEAD
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
 
-from eli5b_batch.dashboard.text import amount, clean, duration
+from eli5b_batch.dashboard.text import amount, clean, dollars, duration
 from eli5b_batch.estimates import ASSUMED_TOKENS_PER_S, BYTES_PER_TOKEN
-from eli5b_batch.money import dollars
 from eli5b_batch.rehearsal.past import ASSUMED_LOAD_S
 from eli5b_batch.rehearsal.predict import DRAWS
 

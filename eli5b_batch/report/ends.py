@@ -32,6 +32,11 @@ def is_at_limit(reply: Mapping[str, Any]) -> bool:
     return reply.get("finish_reason") == "length" or bool(reply.get("window_full"))
 
 
+def is_wordless(reply: Mapping[str, object]) -> bool:
+    """Whether a reply that is on record as answered has nothing that a prompt could hold."""
+    return not str(reply.get("text", "")).strip() and not reply.get("tool_calls")
+
+
 def finish_of(reply: Mapping[str, Any], *, ok: bool) -> str | None:
     """How a reply ended; of older records only that it was cut off is known, else None.
 

@@ -19,11 +19,10 @@ import polars as pl
 from eli5b_batch.errors import JournalDamagedError, RunFolderError
 from eli5b_batch.files import replacing
 from eli5b_batch.folder import CALLS, GRADES
-from eli5b_batch.futility import is_wordless
 from eli5b_batch.jsonl import whole_lines
 from eli5b_batch.records import CallName, parse_key
 from eli5b_batch.records.reader import Redo, supersedes
-from eli5b_batch.report.ends import BuiltOn, Ends, finish_of, is_at_limit, worst
+from eli5b_batch.report.ends import BuiltOn, Ends, finish_of, is_at_limit, is_wordless, worst
 from eli5b_batch.report.members import CallsByPlace, PlaceCalls
 from eli5b_batch.report.thinking import Thinking, holds_thoughts
 from eli5b_batch.report.totals import Pace, Spending

@@ -8,34 +8,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from eli5b_batch.job import CPU
+from eli5b_batch.reserved_names import TOKEN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from eli5b_batch.job import OllamaProvider, Slot
 
-TOKEN: Final = "ELI5B_SERVER"  # noqa: S105 (the name of a variable)
-"""Marks a server and every process it starts: a random text, new at each start."""
 LEAST_QUEUE: Final = 512
 """Ollama's own default; one from the user's shell may be smaller, and fewer places than calls in flight mean 503s."""
 _FOREVER: Final = "-1"
 _NO_GPU: Final = "-1"
 """An index that is none, as Ollama advises (ollama/ollama, docs/gpu.md)."""
-
-OURS: Final = frozenset(
-    {
-        "CUDA_DEVICE_ORDER",
-        "CUDA_VISIBLE_DEVICES",
-        "OLLAMA_HOST",
-        "OLLAMA_KEEP_ALIVE",
-        "OLLAMA_MAX_LOADED_MODELS",
-        "OLLAMA_MAX_QUEUE",
-        "OLLAMA_MODELS",
-        "OLLAMA_NUM_PARALLEL",
-        TOKEN,
-    }
-)
-"""Variables that follow from other keys of the job."""
 
 
 def own_variables(provider: OllamaProvider, slot: Slot, *, port: int, token: str) -> dict[str, str]:

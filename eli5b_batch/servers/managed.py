@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from eli5b_batch.backends.transport import CONTROL_TIMEOUT_S, Transport
 from eli5b_batch.errors import ProviderRefusedError, RetryableError
 from eli5b_batch.log import log
+from eli5b_batch.reserved_names import TOKEN
 from eli5b_batch.servers import leash, sessions
-from eli5b_batch.servers.environment import TOKEN, own_variables, whole_environment
+from eli5b_batch.servers.environment import own_variables, whole_environment
 from eli5b_batch.servers.ports import HOST, free_ports, is_free
 
 if TYPE_CHECKING:

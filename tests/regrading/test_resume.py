@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from eli5b_batch.jobfile import load_job
 from eli5b_batch.plan import load_experiment
 from eli5b_batch.regrading.by import Grader, grader_of
 from eli5b_batch.regrading.explain import explained
-from eli5b_batch.regrading.regrade import regrade
+from eli5b_batch.regrading.regrade import bring_up_to_date, regrade
 from eli5b_batch.report.results import build_results
 from eli5b_batch.run import execute
 
@@ -57,7 +58,10 @@ class Watch:
 
 async def run(folder: Path, *overrides: str, limit: int = 3, watch: Watch | None = None) -> Ending:
     job = load_job(QUICKSTART, overrides=overrides, limit=limit)
-    return await execute(load_experiment(job, "q"), folder, display=watch or Watch())
+    display = watch or Watch()
+    return await execute(
+        load_experiment(job, "q"), folder, display=display, regrade=partial(bring_up_to_date, grader=grader_of(job))
+    )
 
 
 def grades(folder: Path) -> list[dict[str, Any]]:

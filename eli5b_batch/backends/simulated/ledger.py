@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 import orjson
 from aiohttp import web
 
-from eli5b_batch.backends.base import CALL_HEADER
+from eli5b_batch.reserved_names import CALL_HEADER
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,7 +18,7 @@ from statistics import NormalDist
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from eli5b_batch.backends.simulated.phrases import JUDGING, STEPS, WORKING
-from eli5b_batch.grading.judge import quoted
+from eli5b_batch.dashboard.text import quoted
 from eli5b_batch.job import Simulation
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 from aiohttp import web
 
-from eli5b_batch.backends.base import CALL_HEADER
 from eli5b_batch.backends.simulated.ledger import work_at_hand
 from eli5b_batch.backends.simulated.mind import digest_of, fraction_of
 from eli5b_batch.records import CallName, parse_key
+from eli5b_batch.reserved_names import CALL_HEADER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

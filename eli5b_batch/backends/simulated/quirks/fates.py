@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import orjson
 from aiohttp import web
 
-from eli5b_batch.backends.base import CALL_HEADER
 from eli5b_batch.backends.simulated.ledger import work_at_hand
 from eli5b_batch.backends.simulated.mind import digest_of, fraction_of
 from eli5b_batch.backends.simulated.quirks import QUIRKS
 from eli5b_batch.backends.simulated.quirks.base import Scene
+from eli5b_batch.reserved_names import CALL_HEADER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
