@@ -259,7 +259,7 @@ def status(
 
             failures_view(run_dir, _console(), Watcher(_console(), sys.stderr))
         else:
-            from eli5b_batch.dashboard import status_view  # noqa: PLC0415
+            from eli5b_batch.dashboard.status import status_view  # noqa: PLC0415
 
             status_view(run_dir, _console(), watch=watch)
     except Eli5bError as error:

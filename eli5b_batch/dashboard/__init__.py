@@ -1,4 +1,4 @@
-"""How a run is shown: a rich dashboard on a terminal, plain lines off it, `status` from the run folder.
+"""How a run is shown: a rich dashboard on a terminal, plain lines off it.
 
 Must not know: how a run works. Everything shown comes from a snapshot (`eli5b_batch.snapshot`).
 """
@@ -6,6 +6,5 @@ Must not know: how a run works. Everything shown comes from a snapshot (`eli5b_b
 from eli5b_batch.dashboard.frame import render
 from eli5b_batch.dashboard.live import LiveDashboard, can_live
 from eli5b_batch.dashboard.plain import PlainProgress, plain_line
-from eli5b_batch.dashboard.status import status_view
 
-__all__ = ["LiveDashboard", "PlainProgress", "can_live", "plain_line", "render", "status_view"]
+__all__ = ["LiveDashboard", "PlainProgress", "can_live", "plain_line", "render"]

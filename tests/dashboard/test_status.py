@@ -10,7 +10,7 @@ import orjson
 import pytest
 from rich.console import Console
 
-from eli5b_batch.dashboard import status_view
+from eli5b_batch.dashboard.status import status_view
 
 if TYPE_CHECKING:
     from collections.abc import Callable
