@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from eli5b_batch.errors import RunFolderError, StorageError
+from eli5b_batch.report.wording import SCHEMA
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-
-SCHEMA: Final = 5
-"""Version of summary.json; written as `schema`. A report of another version is made anew."""
 
 _RESULTS: Final = ("results.jsonl", "results.parquet")
 _TEXTS: Final = ("summary.json", "summary.md")

@@ -5,12 +5,15 @@ Must not know: how any of them is computed or laid out.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from eli5b_batch.dashboard.text import dollars
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+SCHEMA: Final = 5
+"""Version of summary.json; written as `schema`. A report of another version is made anew."""
 
 _SMALLEST_P = 0.001
 _MINUTE, _HOUR = 60, 3600
