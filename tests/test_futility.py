@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from eli5b_batch.futility import SERIES, WORDLESS, Futility, is_wordless
+from eli5b_batch.futility import SERIES, WORDLESS, Futility
+from eli5b_batch.report.ends import is_wordless
 
 
 def error(error_class: str = "bad_request", message: str = "no field 7", status: int | None = 400) -> dict[str, object]:
