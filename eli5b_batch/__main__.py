@@ -11,7 +11,7 @@ def main() -> None:
     # The cycle collector by its own settings takes a tenth of start and report, and a quarter of each call, to find
     # next to nothing: it comes less often. What it costs is seen by scripts/soak.py: memory holds over 200,000 calls.
     gc.set_threshold(20_000, 20, 20)
-    from eli5b_batch.cli import main as command_line  # noqa: PLC0415 (grader processes import this module and need no command line)
+    from eli5b_batch.cli.app import main as command_line  # noqa: PLC0415 (grader processes import this module and need no command line)
 
     command_line(sys.argv[1:])
 

@@ -26,21 +26,21 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from eli5b_batch.backends.base import ChatReply, ChatRequest
-from eli5b_batch.calls import Answered, RunCalls
 from eli5b_batch.dispatch.capacity import Need, Place
 from eli5b_batch.dispatch.dispatcher import Outcome
 from eli5b_batch.dispatch.stop import Stop
-from eli5b_batch.finished import Fingerprint
 from eli5b_batch.grading.verdict import Verdict
-from eli5b_batch.jobfile import load_job
-from eli5b_batch.manifest import write_manifest
-from eli5b_batch.plan import count_calls, load_experiment
-from eli5b_batch.store import open_store
+from eli5b_batch.job.load import load_job
+from eli5b_batch.run.calls import Answered, RunCalls
+from eli5b_batch.run.finished import Fingerprint
+from eli5b_batch.run.manifest import write_manifest
+from eli5b_batch.run.plan import count_calls, load_experiment
+from eli5b_batch.run.store import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from eli5b_batch.plan import Experiment
+    from eli5b_batch.run.plan import Experiment
 
 QUICKSTART = Path(__file__).parent.parent / "jobs" / "quickstart.yaml"
 CALLS_PER_PROBLEM = 20

@@ -24,11 +24,11 @@ import ollama
 
 from eli5b_batch.backends.base import ChatRequest
 from eli5b_batch.backends.fields import KEEP_ALIVE
+from eli5b_batch.backends.http import Transport
 from eli5b_batch.backends.ollama import OllamaBackend
-from eli5b_batch.backends.simulated.launch import simulated_servers
-from eli5b_batch.backends.transport import Transport
 from eli5b_batch.errors import BadReplyError
-from eli5b_batch.job import Job
+from eli5b_batch.job.schema import Job
+from eli5b_batch.simulated.launch import simulated_servers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence

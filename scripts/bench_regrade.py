@@ -23,15 +23,15 @@ from typing import TYPE_CHECKING, Final
 import orjson
 import psutil  # type: ignore[import-untyped]
 
-from eli5b_batch.grading.book import row_of
 from eli5b_batch.grading.verdict import Verdict
-from eli5b_batch.jobfile import load_job
-from eli5b_batch.manifest import write_manifest
-from eli5b_batch.plan import Plan, load_experiment
+from eli5b_batch.job.load import load_job
 from eli5b_batch.records import make_key
+from eli5b_batch.records.grades import row_of
+from eli5b_batch.run.manifest import write_manifest
+from eli5b_batch.run.plan import Plan, load_experiment
 
 if TYPE_CHECKING:
-    from eli5b_batch.problems import Problem
+    from eli5b_batch.data.problems import Problem
 
 QUICKSTART: Final = Path(__file__).parent.parent / "jobs" / "quickstart.yaml"
 TEXT: Final = "Let $x$ be the number we look for; the first condition says that $x^2 - 3x + 2 = 0$ is even. " * 30

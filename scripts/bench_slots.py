@@ -30,16 +30,16 @@ from bench_stage import SCRIPTS, watch
 from rich.console import Console
 from rich.table import Table
 
-from eli5b_batch.jobfile import parse_job
-from eli5b_batch.plan import load_experiment
-from eli5b_batch.rehearsal.network import ModelledNetwork, ModelledTransport
-from eli5b_batch.rehearsal.past import Past
-from eli5b_batch.rehearsal.stage import rehearse
+from eli5b_batch.forecast.network import ModelledNetwork, ModelledTransport
+from eli5b_batch.forecast.past import Past
+from eli5b_batch.forecast.rehearsal import rehearse
+from eli5b_batch.job.load import parse_job
+from eli5b_batch.run.plan import load_experiment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from eli5b_batch.backends.transport import Response, Transport
+    from eli5b_batch.backends.http import Response, Transport
 
 CONSOLE: Final = Console()
 STUDENTS: Final = {"1b": "llama3.2:1b", "3b": "llama3.2:3b", "8b": "llama3.1:8b"}

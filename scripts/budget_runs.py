@@ -36,18 +36,18 @@ from crash_audit import read_ledger
 from crash_matrix import _faults
 from crash_stage import ROOT, Moment, Runner
 
-from eli5b_batch.backends.simulated.__main__ import ServerConfig, SlotConfig, apps
-from eli5b_batch.backends.simulated.ledger import Ledger
-from eli5b_batch.backends.simulated.mind import BookEntry, count_tokens
-from eli5b_batch.backends.simulated.service import listen
 from eli5b_batch.errors import BudgetError
-from eli5b_batch.job import SimulatedProvider
-from eli5b_batch.jobfile import load_job
-from eli5b_batch.plan import load_experiment
-from eli5b_batch.prices import Price
+from eli5b_batch.job.load import load_job
+from eli5b_batch.job.prices import Price
+from eli5b_batch.job.reserved_names import CALL_HEADER
+from eli5b_batch.job.schema import SimulatedProvider
 from eli5b_batch.records import parse_key
-from eli5b_batch.reserved_names import CALL_HEADER
-from eli5b_batch.spending import Spending
+from eli5b_batch.records.spending import Spending
+from eli5b_batch.run.plan import load_experiment
+from eli5b_batch.simulated.__main__ import ServerConfig, SlotConfig, apps
+from eli5b_batch.simulated.ledger import Ledger
+from eli5b_batch.simulated.mind import BookEntry, count_tokens
+from eli5b_batch.simulated.service import listen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from aiohttp.typedefs import Handler, Middleware
     from crash_audit import Entry
 
-    from eli5b_batch.job import Job, Model
+    from eli5b_batch.job.schema import Job, Model
 
 JOB: Final = ROOT / "jobs" / "quickstart.yaml"
 DUST: Final = 1 + 1e-9

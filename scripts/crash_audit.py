@@ -22,7 +22,7 @@ _SPOILING: Final = frozenset({"garbage", "lost", "hang"})
 
 
 class Entry(NamedTuple):
-    """One line of the ledger; see `eli5b_batch/backends/simulated/ledger.py`."""
+    """One line of the ledger; see `eli5b_batch/simulated/ledger.py`."""
 
     t: float
     server: str

@@ -24,15 +24,15 @@ import psutil  # type: ignore[import-untyped]
 from crash_audit import Start, whole_lines
 from crash_proc import CONNECTIONS, Waits, unread_ports, wait_until_stopped
 
-from eli5b_batch.backends.simulated.launch import simulated_servers
-from eli5b_batch.job import Job
-from eli5b_batch.plan import load_experiment
-from eli5b_batch.store import RECORD_BYTES
+from eli5b_batch.job.schema import Job
+from eli5b_batch.run.plan import load_experiment
+from eli5b_batch.run.store import RECORD_BYTES
+from eli5b_batch.simulated.launch import simulated_servers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
 
-    from eli5b_batch.problems import Problem
+    from eli5b_batch.data.problems import Problem
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 LEFTOVER_S: Final = 30.0

@@ -27,19 +27,19 @@ from rich.console import Console
 
 from eli5b_batch.backends.base import ChatRequest
 from eli5b_batch.backends.dialects import ROWS
-from eli5b_batch.check import check_job
 from eli5b_batch.dispatch.budget import Budget
 from eli5b_batch.dispatch.stop import Stop
 from eli5b_batch.errors import Eli5bError
-from eli5b_batch.jobfile import load_job
-from eli5b_batch.plan import load_experiment
-from eli5b_batch.providers import open_dispatchers
+from eli5b_batch.forecast.check import check_job
+from eli5b_batch.job.load import load_job
+from eli5b_batch.run.plan import load_experiment
+from eli5b_batch.run.providers import open_dispatchers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from eli5b_batch.backends.dialects import Dialect
-    from eli5b_batch.job import Job
+    from eli5b_batch.job.schema import Job
 
 THINKING: Final = {
     "openai": "gpt-5.2",

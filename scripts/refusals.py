@@ -34,10 +34,10 @@ import orjson
 from crash_audit import read_ledger, whole_lines
 from refusals_cases import CALLS_PER_PROBLEM, CASES, HEAD, IN_FLIGHT, SIBLINGS, UNDISTURBED, Run, tell
 
-from eli5b_batch.backends.simulated.launch import simulated_servers
-from eli5b_batch.job import Job
-from eli5b_batch.mistakes import nearest
-from eli5b_batch.plan import load_experiment
+from eli5b_batch.job.explain import nearest
+from eli5b_batch.job.schema import Job
+from eli5b_batch.run.plan import load_experiment
+from eli5b_batch.simulated.launch import simulated_servers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

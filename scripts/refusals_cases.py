@@ -9,10 +9,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from eli5b_batch.backends.simulated.quirks import QUIRKS
-from eli5b_batch.backends.simulated.quirks.fates import SPELL_S
-from eli5b_batch.backends.simulated.quirks.thoughts import THOUGHTS
 from eli5b_batch.records import parse_key
+from eli5b_batch.simulated.quirks import QUIRKS
+from eli5b_batch.simulated.quirks.fates import SPELL_S
+from eli5b_batch.simulated.quirks.thoughts import THOUGHTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

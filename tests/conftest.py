@@ -31,7 +31,7 @@ def cli(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str, str]]:
     """Runs the command line in this process, from an empty folder: its exit code, stdout and stderr."""
-    from eli5b_batch.cli import main  # noqa: PLC0415 (most tests need no command line)
+    from eli5b_batch.cli.app import main  # noqa: PLC0415 (most tests need no command line)
 
     monkeypatch.chdir(tmp_path)
     for name in ("ELI5B_DISPLAY", "FORCE_COLOR", "COLUMNS", "TOGETHER_API_KEY"):

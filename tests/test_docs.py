@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from eli5b_batch.backends.simulated.quirks import QUIRKS
-from eli5b_batch.cli import app
-from eli5b_batch.job import Job
+from eli5b_batch.cli.app import app
+from eli5b_batch.job.schema import Job
+from eli5b_batch.progress.snapshot import Snapshot
 from eli5b_batch.protocols.eli5b import Params
 from eli5b_batch.records import RESERVED
-from eli5b_batch.snapshot import Snapshot
+from eli5b_batch.simulated.quirks import QUIRKS
 
 ROOT = Path(__file__).parent.parent
 JOBS = sorted((ROOT / "jobs").glob("*.yaml"))

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from eli5b_batch.dashboard.text import dollars
+from eli5b_batch.text import dollars
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Requests with a key that a program prints: it is sent with each of them, and renewed where the host refuses it.
 
-Must not know: the protocol; a refused key is known by its error. The program itself is run in `keys.py`.
+Must not know: the protocol; a refused key is known by its error. The program itself is run in `backends/keys.py`.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from eli5b_batch.backends.transport import Transport
+from eli5b_batch.backends.http import Transport
 from eli5b_batch.errors import KeyRefusedError
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from eli5b_batch.backends.base import Backend, ChatReply, ChatRequest, ModelFacts
     from eli5b_batch.backends.dialects import Manner
-    from eli5b_batch.backends.transport import Response
-    from eli5b_batch.keys import PrintedKey
+    from eli5b_batch.backends.http import Response
+    from eli5b_batch.backends.keys import PrintedKey
 
 T = TypeVar("T")
 

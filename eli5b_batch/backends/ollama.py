@@ -17,10 +17,10 @@ from eli5b_batch.backends import contents, dialects, ends, refusals, replies
 from eli5b_batch.backends.base import ChatReply, ChatRequest, ModelFacts, keepable
 from eli5b_batch.backends.fields import ollama_body
 from eli5b_batch.backends.host_words import Meaning
-from eli5b_batch.backends.transport import CONTROL_TIMEOUT_S, Response, Transport
+from eli5b_batch.backends.http import CONTROL_TIMEOUT_S, Response, Transport
 from eli5b_batch.backends.values import as_count, as_object, as_text
 from eli5b_batch.errors import BadReplyError, CallError, NoServerError, ProviderRefusedError, QuotaError, RetryableError
-from eli5b_batch.reserved_names import CALL_HEADER
+from eli5b_batch.job.reserved_names import CALL_HEADER
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence

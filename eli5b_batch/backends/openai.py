@@ -18,15 +18,15 @@ from eli5b_batch.backends.fields import openai_body
 from eli5b_batch.backends.host_words import Meaning
 from eli5b_batch.backends.values import as_list, as_object
 from eli5b_batch.errors import CallError, KeyRefusedError, ProviderRefusedError, QuotaError, RetryableError
-from eli5b_batch.reserved_names import CALL_HEADER
+from eli5b_batch.job.reserved_names import CALL_HEADER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from eli5b_batch.backends.completions import Completion
     from eli5b_batch.backends.dialects import Dialect, Manner
+    from eli5b_batch.backends.http import Response, Transport
     from eli5b_batch.backends.refusals import Refusal
-    from eli5b_batch.backends.transport import Response, Transport
 
 _OK: Final = range(200, 300)
 """Any of these may bring a reply; one that brings none is no reply yet, as 202, unless it is a 200."""

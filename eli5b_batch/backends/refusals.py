@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from eli5b_batch.backends.complaints import Complaint
+    from eli5b_batch.backends.http import Response
     from eli5b_batch.backends.limits import Scope
-    from eli5b_batch.backends.transport import Response
 
 _OK: Final = range(200, 300)
 _REDIRECT: Final = range(300, 400)

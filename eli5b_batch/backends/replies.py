@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from eli5b_batch.backends.base import ChatReply
-    from eli5b_batch.backends.transport import Response
+    from eli5b_batch.backends.http import Response
 
 CALLS: Final = ("tool_calls", "function_call")
 """Calls of tools: with one, a reply is whole without any text."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final, TypeGuard
 
+from eli5b_batch.dispatch.api.pacing import TICK_S
 from eli5b_batch.dispatch.capacity import doubling
-from eli5b_batch.dispatch.pace import TICK_S
 from eli5b_batch.errors import RetryableError
 
 if TYPE_CHECKING:

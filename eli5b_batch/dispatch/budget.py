@@ -14,7 +14,7 @@ from eli5b_batch.errors import BudgetError, StorageError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from eli5b_batch.prices import Price
+    from eli5b_batch.job.prices import Price
 
 _MILLION: Final = 1_000_000
 _TOKENS_PER_MESSAGE: Final = 32

@@ -8,12 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from eli5b_batch.dispatch.budget import worst_cost
-from eli5b_batch.prices import Price
+from eli5b_batch.job.prices import Price
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from eli5b_batch.prices import Charge
+    from eli5b_batch.job.prices import Charge
 
 
 class Charges:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from eli5b_batch.dispatch.budget import Budget, cost
 from eli5b_batch.dispatch.capacity import Capacity, Need, Place, doubling
+from eli5b_batch.dispatch.estimates import Speed
 from eli5b_batch.dispatch.refused import RefusedCalls
-from eli5b_batch.dispatch.speed import Speed
 from eli5b_batch.errors import (
     CallError,
     ProviderDownError,
@@ -22,7 +22,7 @@ from eli5b_batch.errors import (
     RateLimitedError,
     RetryableError,
 )
-from eli5b_batch.prices import Price
+from eli5b_batch.job.prices import Price
 
 if TYPE_CHECKING:
     import random
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from eli5b_batch.dispatch.charges import Charges
     from eli5b_batch.dispatch.refused import Refusals
     from eli5b_batch.dispatch.stop import Stop
-    from eli5b_batch.prices import Charge
+    from eli5b_batch.job.prices import Charge
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ import asyncio
 import math
 from typing import TYPE_CHECKING
 
-from eli5b_batch.dispatch.pace import TICK_S
+from eli5b_batch.dispatch.api.pacing import TICK_S
 from eli5b_batch.errors import ProviderDownError
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from eli5b_batch.dispatch.api.pacing import TICK_S
 from eli5b_batch.dispatch.capacity import doubling
-from eli5b_batch.dispatch.pace import TICK_S
 from eli5b_batch.errors import CallError, ProviderDownError
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """What a judge's replies come to: reading one, and the verdict that one or two of them make.
 
-Must not know: models, calls, the texts a judge is asked with (`prompts/judge/`). Who asks it is `judging.py`.
+Must not know: models, calls, the texts a judge is asked with. Who asks it is `run/judging.py`.
 """
 
 from __future__ import annotations

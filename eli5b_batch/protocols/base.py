@@ -21,15 +21,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol, cast
 from pydantic import AfterValidator, ValidationError, ValidationInfo
 
 from eli5b_batch.errors import JobError
-from eli5b_batch.mistakes import explain, nearest
-from eli5b_batch.section import Section
+from eli5b_batch.job.explain import explain, nearest
+from eli5b_batch.job.values import Section
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from eli5b_batch.job import Job, Model
-    from eli5b_batch.problems import Problem
-    from eli5b_batch.prompts import Message, Prompt, Prompts
+    from eli5b_batch.data.problems import Problem
+    from eli5b_batch.job.schema import Job, Model
+    from eli5b_batch.protocols.prompts import Message, Prompt, Prompts
 
 
 def _defined(name: str, info: ValidationInfo) -> str:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from eli5b_batch.errors import JournalDamagedError, RunFolderError
-from eli5b_batch.jsonl import whole_lines
 from eli5b_batch.records.keys import parse_key
+from eli5b_batch.records.lines import whole_lines
 from eli5b_batch.records.reader import Lines, calls_of, heads, record_at
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, Protocol
 import orjson
 
 from eli5b_batch.errors import JournalDamagedError, RunFolderError
-from eli5b_batch.jsonl import whole_lines
 from eli5b_batch.records.keys import make_key
+from eli5b_batch.records.lines import whole_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -272,6 +272,6 @@ def calls_of(folder: Path) -> tuple[Path, Redo]:
     Raises:
         RunFolderError: the manifest can't be read.
     """
-    from eli5b_batch.folder import CALLS, read_manifest, redo_of  # noqa: PLC0415 (it loads the schema of jobs)
+    from eli5b_batch.records.folder import CALLS, read_manifest, redo_of  # noqa: PLC0415 (it loads the schema of jobs)
 
     return folder / CALLS, Redo(redo_of(read_manifest(folder)))

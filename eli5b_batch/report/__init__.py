@@ -60,7 +60,7 @@ def latest_report(run_dir: Path) -> Report:
 def _made_from(run_dir: Path, summary: dict[str, Any]) -> str:
     """A hash of the summary and all it depends on: version, manifest but for the starts, size and time of records."""
     from eli5b_batch import __version__  # noqa: PLC0415
-    from eli5b_batch.folder import CALLS, GRADES, read_manifest  # noqa: PLC0415
+    from eli5b_batch.records.folder import CALLS, GRADES, read_manifest  # noqa: PLC0415
 
     manifest = {k: v for k, v in (read_manifest(run_dir) or {}).items() if k not in {"starts", "git", "versions"}}
     stats = [(run_dir / name).stat() for name in (CALLS, GRADES) if (run_dir / name).exists()]
@@ -70,7 +70,7 @@ def _made_from(run_dir: Path, summary: dict[str, Any]) -> str:
 
 def _use(run_dir: Path, tokens: Mapping[tuple[str, str], int]) -> dict[str, list[dict[str, Any]]]:
     """How slots and limits were used, from progress.json; nothing is said of them where that can't be read."""
-    from eli5b_batch.progress_file import read_progress, slots_used_last  # noqa: PLC0415
+    from eli5b_batch.progress.file import read_progress, slots_used_last  # noqa: PLC0415
     from eli5b_batch.report.limits import limit_row  # noqa: PLC0415
     from eli5b_batch.report.slots import slot_row  # noqa: PLC0415
 
@@ -98,8 +98,8 @@ def build_report(run_dir: Path) -> Report:
         StorageError: a file can't be written.
     """
     # Heavy, see the module's docstring.
-    from eli5b_batch.files import write_atomically  # noqa: PLC0415
-    from eli5b_batch.folder import read_manifest, redo_of  # noqa: PLC0415
+    from eli5b_batch.records.disk import write_atomically  # noqa: PLC0415
+    from eli5b_batch.records.folder import read_manifest, redo_of  # noqa: PLC0415
     from eli5b_batch.report.charts import draw  # noqa: PLC0415
     from eli5b_batch.report.markdown import markdown  # noqa: PLC0415
     from eli5b_batch.report.results import build_results  # noqa: PLC0415

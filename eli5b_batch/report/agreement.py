@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 import polars as pl
 
 from eli5b_batch.grading.judge import DISAGREE, FAILED, UNREADABLE
-from eli5b_batch.report.statistics import cohen_kappa
 from eli5b_batch.report.wording import count_and_share, decimal, percent
+from eli5b_batch.statistics.intervals import cohen_kappa
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

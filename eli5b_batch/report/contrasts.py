@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from eli5b_batch.report import statistics
 from eli5b_batch.report.conditions import own_size
+from eli5b_batch.statistics import intervals as statistics
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     import polars as pl
 
-    from eli5b_batch.report.statistics import Comparison, Floats
+    from eli5b_batch.statistics.intervals import Comparison, Floats
 
     Hinted = Mapping[tuple[Any, ...], "Arm"]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from eli5b_batch.snapshot import Provider
+    from eli5b_batch.progress.snapshot import Provider
 
 
 def limit_row(provider: Provider) -> dict[str, Any]:

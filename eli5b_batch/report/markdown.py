@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from eli5b_batch.progress.snapshot import SLOT_SECONDS
 from eli5b_batch.report.ends import spoilt
 from eli5b_batch.report.wording import (
     arm_label,
@@ -28,7 +29,6 @@ from eli5b_batch.report.wording import (
     title,
     whole,
 )
-from eli5b_batch.snapshot import SLOT_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -17,10 +17,10 @@ import orjson
 import polars as pl
 
 from eli5b_batch.errors import JournalDamagedError, RunFolderError
-from eli5b_batch.files import replacing
-from eli5b_batch.folder import CALLS, GRADES
-from eli5b_batch.jsonl import whole_lines
 from eli5b_batch.records import CallName, parse_key
+from eli5b_batch.records.disk import replacing
+from eli5b_batch.records.folder import CALLS, GRADES
+from eli5b_batch.records.lines import whole_lines
 from eli5b_batch.records.reader import Redo, supersedes
 from eli5b_batch.report.ends import BuiltOn, Ends, finish_of, is_at_limit, is_wordless, worst
 from eli5b_batch.report.members import CallsByPlace, PlaceCalls

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from eli5b_batch.snapshot import SLOT_SECONDS, slot_seconds
+from eli5b_batch.progress.snapshot import SLOT_SECONDS, slot_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from eli5b_batch.snapshot import Slot
+    from eli5b_batch.progress.snapshot import Slot
 
 
 def slot_row(slot: Slot, tokens: Mapping[tuple[str, str], int]) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import polars as pl
 
-from eli5b_batch.report import statistics
 from eli5b_batch.report.agreement import COLUMNS, agreement
 from eli5b_batch.report.agreement import notes as agreement_notes
 from eli5b_batch.report.conditions import CONDITIONS, by_hint
@@ -26,6 +25,7 @@ from eli5b_batch.report.modes import modes
 from eli5b_batch.report.thinking import notes as thinking_notes
 from eli5b_batch.report.thinking import thinking
 from eli5b_batch.report.wording import SCHEMA, arm_label, how_lost, named
+from eli5b_batch.statistics import intervals as statistics
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,6 +12,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from eli5b_batch.progress.snapshot import SLOT_SECONDS
 from eli5b_batch.report.conditions import CONDITIONS, by_hint, own_size
 from eli5b_batch.report.wording import (
     arm_label,
@@ -29,7 +30,6 @@ from eli5b_batch.report.wording import (
     title,
     whole,
 )
-from eli5b_batch.snapshot import SLOT_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

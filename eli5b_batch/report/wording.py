@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from eli5b_batch.dashboard.text import dollars
+from eli5b_batch.text import dollars
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from eli5b_batch.job import CPU
-from eli5b_batch.reserved_names import TOKEN
+from eli5b_batch.job.reserved_names import TOKEN
+from eli5b_batch.job.schema import CPU
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from eli5b_batch.job import OllamaProvider, Slot
+    from eli5b_batch.job.schema import OllamaProvider, Slot
 
 LEAST_QUEUE: Final = 512
 """Ollama's own default; one from the user's shell may be smaller, and fewer places than calls in flight mean 503s."""

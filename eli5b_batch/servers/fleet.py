@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from eli5b_batch.backends.keys import variables
 from eli5b_batch.errors import JobError, ProviderRefusedError, RunFolderError, StorageError
-from eli5b_batch.files import write_atomically
-from eli5b_batch.job import OllamaProvider
-from eli5b_batch.keys import variables
+from eli5b_batch.job.schema import OllamaProvider
 from eli5b_batch.log import log
+from eli5b_batch.records.disk import write_atomically
 from eli5b_batch.servers import sessions
 from eli5b_batch.servers.managed import Patience, Server
 from eli5b_batch.servers.ports import free_ports
@@ -28,7 +28,7 @@ from eli5b_batch.servers.ports import free_ports
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
-    from eli5b_batch.job import Job
+    from eli5b_batch.job.schema import Job
 
 SERVERS: Final = "servers"
 """The folder of the servers' logs in a run folder."""

@@ -11,12 +11,12 @@ import subprocess
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from eli5b_batch.errors import JobError
-from eli5b_batch.job import CPU, OllamaProvider
+from eli5b_batch.job.schema import CPU, OllamaProvider
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from eli5b_batch.job import Job
+    from eli5b_batch.job.schema import Job
 
 QUERY: Final = ("--query-gpu=index,uuid,name,memory.total", "--format=csv,noheader,nounits")
 DEADLINE_S: Final = 30.0

@@ -17,10 +17,10 @@ import uuid
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from eli5b_batch.backends.transport import CONTROL_TIMEOUT_S, Transport
+from eli5b_batch.backends.http import CONTROL_TIMEOUT_S, Transport
 from eli5b_batch.errors import ProviderRefusedError, RetryableError
+from eli5b_batch.job.reserved_names import TOKEN
 from eli5b_batch.log import log
-from eli5b_batch.reserved_names import TOKEN
 from eli5b_batch.servers import leash, sessions
 from eli5b_batch.servers.environment import own_variables, whole_environment
 from eli5b_batch.servers.ports import HOST, free_ports, is_free
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     import psutil  # type: ignore[import-untyped]
 
-    from eli5b_batch.job import OllamaProvider, Slot
+    from eli5b_batch.job.schema import OllamaProvider, Slot
 
 _POLL_S: Final = 0.1
 _PORTS_TO_TRY: Final = 3

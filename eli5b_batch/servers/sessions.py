@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import psutil  # type: ignore[import-untyped]
 
-from eli5b_batch.reserved_names import TOKEN
+from eli5b_batch.job.reserved_names import TOKEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 
-from eli5b_batch.backends.transport import Transport
+from eli5b_batch.backends.http import Transport
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from hypothesis.strategies import SearchStrategy
 
-    from eli5b_batch.backends.transport import Transport
+    from eli5b_batch.backends.http import Transport
 
     Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
     Host = Callable[[Handler], Awaitable[str]]

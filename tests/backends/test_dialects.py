@@ -14,7 +14,6 @@ import orjson
 import pytest
 from aiohttp import web
 
-from eli5b_batch.access import HostDialect, OllamaDialect
 from eli5b_batch.backends import limits, refusals
 from eli5b_batch.backends.base import ChatReply, ChatRequest
 from eli5b_batch.backends.dialects import (
@@ -30,15 +29,16 @@ from eli5b_batch.backends.dialects import (
 )
 from eli5b_batch.backends.fields import ollama_body, openai_body
 from eli5b_batch.backends.host_words import Meaning
+from eli5b_batch.backends.http import Response
 from eli5b_batch.backends.ollama import OllamaBackend
 from eli5b_batch.backends.openai import OpenAIBackend
-from eli5b_batch.backends.transport import Response
 from eli5b_batch.errors import CallError
+from eli5b_batch.job.access import HostDialect, OllamaDialect
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from eli5b_batch.backends.transport import Transport
+    from eli5b_batch.backends.http import Transport
 
     Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
     Host = Callable[[Handler], Awaitable[str]]

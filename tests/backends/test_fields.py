@@ -10,7 +10,7 @@ import pytest
 from eli5b_batch.backends.base import ChatRequest
 from eli5b_batch.backends.dialects import DIALECTS, NOT_THINKING, CantThinkSoError
 from eli5b_batch.backends.fields import ollama_body, openai_body
-from eli5b_batch.reserved_names import NEEDED, OPENAI
+from eli5b_batch.job.reserved_names import NEEDED, OPENAI
 
 MESSAGES = [{"role": "user", "content": "1 + 1?"}]
 EVERYTHING: dict[str, Any] = {

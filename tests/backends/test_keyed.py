@@ -10,12 +10,12 @@ from aiohttp import web
 
 from eli5b_batch.backends.base import ChatReply, ChatRequest
 from eli5b_batch.backends.keyed import KeyedTransport, RenewingBackend
+from eli5b_batch.backends.keys import FRESH_S, PrintedKey
 from eli5b_batch.backends.openai import OpenAIBackend
-from eli5b_batch.backends.simulated.mind import Mind
-from eli5b_batch.backends.simulated.openai_wire import SimulatedAPI
 from eli5b_batch.errors import CallError, KeyRefusedError, ProviderRefusedError
-from eli5b_batch.job import Simulation
-from eli5b_batch.keys import FRESH_S, PrintedKey
+from eli5b_batch.job.schema import Simulation
+from eli5b_batch.simulated.mind import Mind
+from eli5b_batch.simulated.openai_wire import SimulatedAPI
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

@@ -17,7 +17,7 @@ from eli5b_batch.errors import CallError, ProviderRefusedError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from eli5b_batch.backends.transport import Transport
+    from eli5b_batch.backends.http import Transport
 
     Connect = Callable[..., Transport]
 

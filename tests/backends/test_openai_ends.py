@@ -16,7 +16,7 @@ from eli5b_batch.errors import BadReplyError, CallError, ProviderRefusedError, R
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from eli5b_batch.backends.transport import Transport
+    from eli5b_batch.backends.http import Transport
 
     Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
     Host = Callable[[Handler], Awaitable[str]]

@@ -15,8 +15,8 @@ from aiohttp import web
 from eli5b_batch.backends import refusals
 from eli5b_batch.backends.base import ChatReply, ChatRequest
 from eli5b_batch.backends.host_words import Meaning
+from eli5b_batch.backends.http import Response
 from eli5b_batch.backends.openai import OpenAIBackend
-from eli5b_batch.backends.transport import Response
 from eli5b_batch.errors import (
     BadReplyError,
     CallError,
@@ -30,7 +30,7 @@ from eli5b_batch.errors import (
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from eli5b_batch.backends.transport import Transport
+    from eli5b_batch.backends.http import Transport
 
     Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
     Host = Callable[[Handler], Awaitable[str]]

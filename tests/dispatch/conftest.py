@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from eli5b_batch.rehearsal.clock import run_virtual
+from eli5b_batch.forecast.virtual_clock import run_virtual
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

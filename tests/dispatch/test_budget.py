@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from eli5b_batch.dispatch.budget import Budget, cost, input_bound, worst_cost
 from eli5b_batch.errors import BudgetError
-from eli5b_batch.prices import Price
+from eli5b_batch.job.prices import Price
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from eli5b_batch.dispatch.account import Account
+from eli5b_batch.dispatch.api.account import Account
+from eli5b_batch.dispatch.api.gate import Gate
 from eli5b_batch.dispatch.capacity import Need, RateMeter, Waiting, doubling
-from eli5b_batch.dispatch.gate import Gate
-from eli5b_batch.dispatch.slots import SlotPool
+from eli5b_batch.dispatch.slots.pool import SlotPool
 from eli5b_batch.errors import CallError, RateLimitedError, RetryableError
-from eli5b_batch.job import PREFETCH, Limits, Slot
-from eli5b_batch.rehearsal.clock import VirtualLoop
+from eli5b_batch.forecast.virtual_clock import VirtualLoop
+from eli5b_batch.job.schema import PREFETCH, Limits, Slot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

@@ -6,7 +6,7 @@ import datetime as dt
 
 from eli5b_batch.dispatch.budget import worst_cost
 from eli5b_batch.dispatch.charges import Charges
-from eli5b_batch.prices import Price
+from eli5b_batch.job.prices import Price
 
 MESSAGES = [{"role": "user", "content": "Why?" * 50}]
 CHEAP = Price(input=0.15, output=0.6, as_of=dt.date(2026, 7, 1))

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 
 from eli5b_batch.backends.base import Advice, ChatReply, ChatRequest
 from eli5b_batch.backends.dialects import PLAIN, Manner
-from eli5b_batch.dispatch.account import Account
+from eli5b_batch.dispatch.api.account import Account
+from eli5b_batch.dispatch.api.gate import Gate
 from eli5b_batch.dispatch.budget import Budget, cost, worst_cost
 from eli5b_batch.dispatch.capacity import Place
 from eli5b_batch.dispatch.charges import Charges
 from eli5b_batch.dispatch.dispatcher import Dispatcher, Outcome
-from eli5b_batch.dispatch.gate import Gate
-from eli5b_batch.dispatch.slots import SlotPool
+from eli5b_batch.dispatch.slots.pool import SlotPool
 from eli5b_batch.dispatch.stop import Stop
 from eli5b_batch.errors import (
     BadReplyError,
@@ -31,8 +31,8 @@ from eli5b_batch.errors import (
     RetryableError,
     StorageError,
 )
-from eli5b_batch.job import Limits, Slot
-from eli5b_batch.prices import Price
+from eli5b_batch.job.prices import Price
+from eli5b_batch.job.schema import Limits, Slot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence

@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 
 from eli5b_batch.backends.base import Advice, ChatReply, ChatRequest, ModelFacts
 from eli5b_batch.backends.dialects import PLAIN, Manner
-from eli5b_batch.dispatch.account import Account
+from eli5b_batch.dispatch.api.account import Account
+from eli5b_batch.dispatch.api.gate import Gate
 from eli5b_batch.dispatch.budget import Budget
 from eli5b_batch.dispatch.charges import Charges
 from eli5b_batch.dispatch.dispatcher import Dispatcher, Outcome
-from eli5b_batch.dispatch.gate import Gate
-from eli5b_batch.dispatch.slots import SlotPool
+from eli5b_batch.dispatch.slots.pool import SlotPool
 from eli5b_batch.dispatch.stop import Stop
 from eli5b_batch.errors import RateLimitedError, RetryableError
-from eli5b_batch.job import Limits, Slot
+from eli5b_batch.job.schema import Limits, Slot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence

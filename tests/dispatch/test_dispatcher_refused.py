@@ -13,14 +13,14 @@ import pytest
 
 from eli5b_batch.backends.base import ChatReply, ChatRequest, ModelFacts
 from eli5b_batch.backends.dialects import PLAIN, Manner
-from eli5b_batch.dispatch.account import Account
+from eli5b_batch.dispatch.api.account import Account
+from eli5b_batch.dispatch.api.gate import Gate
 from eli5b_batch.dispatch.budget import Budget
 from eli5b_batch.dispatch.charges import Charges
 from eli5b_batch.dispatch.dispatcher import Dispatcher, Outcome
-from eli5b_batch.dispatch.gate import Gate
 from eli5b_batch.dispatch.stop import Stop
 from eli5b_batch.errors import ProviderDownError, RateLimitedError
-from eli5b_batch.job import Limits
+from eli5b_batch.job.schema import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from eli5b_batch.data.problems import Problem
 from eli5b_batch.errors import JobError, UpstreamError
-from eli5b_batch.job import Model
-from eli5b_batch.problems import Problem
-from eli5b_batch.prompts import Prompts
+from eli5b_batch.job.schema import Model
+from eli5b_batch.protocols.prompts import Prompts
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from eli5b_batch.data.problems import Problem
 from eli5b_batch.errors import JobError
-from eli5b_batch.jobfile import parse_job
-from eli5b_batch.problems import Problem
-from eli5b_batch.prompts import Prompts
+from eli5b_batch.job.load import parse_job
 from eli5b_batch.protocols import eli5b
 from eli5b_batch.protocols.base import Context, load_params, load_protocol
+from eli5b_batch.protocols.prompts import Prompts
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from eli5b_batch.job import Job
+    from eli5b_batch.job.schema import Job
 
 PROBLEM, OTHER = Problem("00000-a", "What is 1 + 1?", "2"), Problem("00001-b", "What is 2 + 3?", "5")
 

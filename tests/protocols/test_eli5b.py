@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, get_args
 import pytest
 from pydantic import ValidationError
 
-from eli5b_batch.backends.simulated.mind import GAIN
+from eli5b_batch.data.problems import Problem
 from eli5b_batch.errors import JobError
-from eli5b_batch.job import Model
-from eli5b_batch.problems import Problem
-from eli5b_batch.prompts import Prompt, Prompts
+from eli5b_batch.job.schema import Model
 from eli5b_batch.protocols import eli5b
 from eli5b_batch.protocols.base import Context
+from eli5b_batch.protocols.prompts import Prompt, Prompts
 from eli5b_batch.report.charts import _COLOURS
 from eli5b_batch.report.conditions import CONDITIONS
+from eli5b_batch.simulated.mind import GAIN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

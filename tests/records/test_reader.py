@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eli5b_batch.errors import JournalDamagedError, RunFolderError
-from eli5b_batch.journal import Journal
 from eli5b_batch.records import counting_records, make_key, read_calls
+from eli5b_batch.records.journal import Journal
 from eli5b_batch.records.reader import Redo, Standing, read_standing
 from eli5b_batch.report.results import build_results
 from tests.records.conftest import RunFolder

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 
+from eli5b_batch.progress.snapshot import Provider, Slot, Snapshot, Step
 from eli5b_batch.records import make_key
-from eli5b_batch.snapshot import Provider, Slot, Snapshot, Step
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

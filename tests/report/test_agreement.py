@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eli5b_batch.report import build_report
-from eli5b_batch.report.statistics import cohen_kappa
+from eli5b_batch.statistics.intervals import cohen_kappa
 
 if TYPE_CHECKING:
     from tests.report.conftest import RunFolder

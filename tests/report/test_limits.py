@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 from eli5b_batch.report.limits import limit_row
 
 if TYPE_CHECKING:
-    from eli5b_batch.snapshot import Provider
+    from eli5b_batch.progress.snapshot import Provider
 
 
 def test_limits_are_told_by_where_they_began_went_and_ended() -> None:

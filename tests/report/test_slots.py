@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from eli5b_batch.progress.snapshot import SLOT_SECONDS
 from eli5b_batch.report.slots import slot_row
-from eli5b_batch.snapshot import SLOT_SECONDS
 
 if TYPE_CHECKING:
-    from eli5b_batch.snapshot import Slot
+    from eli5b_batch.progress.snapshot import Slot
 
 SLOT: dict[str, Any] = {
     "provider": "gpus",

@@ -14,8 +14,8 @@ from typing import Any
 import orjson
 import pytest
 
-from eli5b_batch.job import Model, Sampling
-from eli5b_batch.prices import Price
+from eli5b_batch.job.prices import Price
+from eli5b_batch.job.schema import Model, Sampling
 from eli5b_batch.records import make_key
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"

@@ -13,8 +13,8 @@ from typing import Any
 import orjson
 import pytest
 
-from eli5b_batch.backends.simulated.quirks import QUIRKS
 from eli5b_batch.records import make_key
+from eli5b_batch.simulated.quirks import QUIRKS
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 PROBLEMS = 4

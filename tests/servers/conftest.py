@@ -12,7 +12,7 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 import yaml
 
-from eli5b_batch.jobfile import load_job
+from eli5b_batch.job.load import load_job
 from eli5b_batch.log import run_log
 from eli5b_batch.servers import sessions
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from eli5b_batch.job import Job
+    from eli5b_batch.job.schema import Job
 
 FAKE = """
 import json, os, signal, subprocess, sys, time

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 RUN = """
 import asyncio, sys
 from pathlib import Path
-from eli5b_batch.jobfile import load_job
+from eli5b_batch.job.load import load_job
 from eli5b_batch.servers.fleet import managed_servers
 
 async def run():

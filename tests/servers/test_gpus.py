@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from eli5b_batch.errors import JobError
-from eli5b_batch.job import Slot
+from eli5b_batch.job.schema import Slot
 from eli5b_batch.servers.gpus import Gpu, _places, find_gpus, visible, with_slots_found
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from eli5b_batch.job import Job
+    from eli5b_batch.job.schema import Job
 
 A, B, C = Gpu(0, "GPU-aa-1"), Gpu(1, "GPU-ab-2"), Gpu(2, "GPU-cc-3")
 LISTED = "0, GPU-aa-1, NVIDIA H100 80GB HBM3, 81559\n1, GPU-ab-2, NVIDIA GB10, [N/A]\n"

@@ -14,7 +14,7 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from eli5b_batch.errors import JobError, ProviderRefusedError
-from eli5b_batch.job import OllamaProvider
+from eli5b_batch.job.schema import OllamaProvider
 from eli5b_batch.servers import managed, sessions
 from eli5b_batch.servers.fleet import managed_servers
 from eli5b_batch.servers.managed import Patience, Server
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
-    from eli5b_batch.backends.transport import Transport
-    from eli5b_batch.job import Job
+    from eli5b_batch.backends.http import Transport
+    from eli5b_batch.job.schema import Job
     from tests.servers.conftest import Fake
 
 QUICK = Patience(start_s=60, stop_s=60, first_pause_s=0.01, longest_pause_s=0.02, restarts=3, settled_s=600)

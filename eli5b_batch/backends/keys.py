@@ -1,0 +1,301 @@
+"""The secrets of accounts: keys and headers from the environment, and keys that a program prints and that run out.
+
+Must not know: requests and replies. No secret is written, logged or shown: messages hold the names of variables and
+programs, and a program's own last words with every secret that is known cut out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from eli5b_batch.backends.masking import mask
+from eli5b_batch.errors import JobError, ProviderRefusedError
+from eli5b_batch.job.schema import OpenAIProvider
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
+    from eli5b_batch.job.schema import Job, Member
+
+LONGEST_S: Final = 30.0
+"""A program that has not printed its key by then is ended."""
+FRESH_S: Final = 60.0
+"""A key that was refused when younger than this, and has not worked, would be no better if it were printed again."""
+
+_LAST_WORDS_S: Final = 1.0
+"""What a program has printed is there by so long after its end."""
+_STDOUT, _STDERR = 1, 2
+_MOST_BYTES: Final = 16_384
+"""More than any header that a server takes."""
+_FLOOD_BYTES: Final = 1_000_000
+"""More than any program has to say of a key."""
+_LONGEST_WORDS: Final = 200
+_SECRET_LENGTH: Final = 16
+_HIDDEN: Final = "***"
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """What the requests of one account carry: `key` ("" for none, or for one that a program prints), and `headers`."""
+
+    key: str = field(default="", repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def all_headers(self) -> dict[str, str]:
+        """The headers, and the one that the key goes into."""
+        return {**self.headers, "Authorization": f"Bearer {self.key}"} if self.key else {**self.headers}
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """All that no message may hold."""
+        return tuple(filter(None, (self.key, *self.headers.values())))
+
+
+def read_secrets(job: Job, providers: Collection[str]) -> dict[tuple[str, str], Secrets]:
+    """The keys and headers of these providers, from the environment, by provider and member. No program is run.
+
+    Raises:
+        JobError: a variable is not set, or a program that prints a key is not there.
+    """
+    secrets = {}
+    for name in providers:
+        provider = job.providers[name]
+        for member in provider.accounts if isinstance(provider, OpenAIProvider) else ():
+            secrets[name, member.name] = _of(member, f"providers.{name}")
+    return secrets
+
+
+def _of(member: Member, place: str) -> Secrets:
+    if member.api_key_command and shutil.which(member.api_key_command[0]) is None:
+        raise JobError(
+            f"{place}.api_key_command: there is no program {member.api_key_command[0]!r} to run; correct its name, or "
+            "give its path"
+        )
+    key = _read(member.api_key_env, f"{place}.api_key_env", "key") if member.api_key_env else ""
+    named = (member.headers_env or {}).items()
+    return Secrets(key, {h: _read(variable, f"{place}.headers_env.{h}", "header") for h, variable in named})
+
+
+def _read(variable: str, place: str, what: str) -> str:
+    value = os.environ.get(variable, "").strip()
+    if not value:
+        raise JobError(
+            f"{place}: the environment has no {variable}; set it (export {variable}=...), "
+            "or try the job without keys: --simulate"
+        )
+    if not _may_be_sent(value):
+        raise JobError(f"{place}: {variable} holds a character no {what} has (a line break?)")
+    return value
+
+
+def _may_be_sent(value: str) -> bool:
+    return value.isascii() and value.isprintable()
+
+
+def without_programs(job: Job, name: str) -> Job:
+    """The job without those accounts of a provider whose key a program prints; without the provider if all are such.
+
+    It is the same object where there are none.
+    """
+    provider = job.providers[name]
+    accounts = provider.accounts if isinstance(provider, OpenAIProvider) else []
+    rest = [account for account in accounts if not account.api_key_command]
+    if len(rest) == len(accounts):
+        return job
+    providers = {other: p for other, p in job.providers.items() if other != name}
+    if rest:
+        providers[name] = provider.model_copy(update={"members": rest})
+    return job.model_copy(update={"providers": providers})
+
+
+def variables(job: Job) -> frozenset[str]:
+    """Every environment variable that holds a secret of the job."""
+    providers = [provider for provider in job.providers.values() if isinstance(provider, OpenAIProvider)]
+    accounts = [account for provider in providers for account in provider.accounts]
+    named = [[account.api_key_env or "", *(account.headers_env or {}).values()] for account in accounts]
+    return frozenset(variable for names in named for variable in names if variable)
+
+
+class _Printed(NamedTuple):
+    """A key that a program has printed, and when."""
+
+    key: str
+    at: float
+
+
+class PrintedKey:
+    """The key of one account, printed by a program; it is run when the key is first needed, and when it has run out.
+
+    Args:
+        command: the program and its arguments; no shell reads them.
+        place: where the job names it, for messages.
+        clock: seconds.
+        secrets: what no message may hold; every key that is printed is added to it.
+    """
+
+    def __init__(self, command: Sequence[str], place: str, clock: Callable[[], float], secrets: list[str]) -> None:
+        self._command = command
+        self._place = place
+        self._clock = clock
+        self.secrets = secrets
+        self._turn = asyncio.Lock()
+        self._now: _Printed | None = None
+        self._works = False
+        self._trouble: str | None = None
+
+    async def value(self) -> str:
+        """The key in use. Whoever asks while the program is running waits for what it prints.
+
+        Raises:
+            ProviderRefusedError: the program failed, now or before.
+        """
+        async with self._turn:
+            return (self._now or await self._renew()).key
+
+    def has_worked(self, key: str) -> None:
+        """A request with `key` was answered."""
+        self._works = self._works or (self._now is not None and self._now.key == key)
+
+    async def renewed(self, refused: str) -> bool:
+        """Whether there is another key than `refused`; one that has worked, or is old, is renewed, once for everyone.
+
+        Raises:
+            ProviderRefusedError: the program failed.
+        """
+        async with self._turn:
+            if self._now is not None and self._now.key == refused:
+                if not self._works and self._clock() - self._now.at <= FRESH_S:
+                    return False
+                await self._renew()
+            return True
+
+    async def _renew(self) -> _Printed:
+        """Run the program. One that has failed is not asked again: the run ends, and many may be waiting their turn."""
+        if self._trouble is None:
+            try:
+                key = await _printed_by(self._command, self._place, self.secrets)
+            except ProviderRefusedError as error:
+                self._trouble = str(error)
+                raise
+            self.secrets.append(key)
+            self._now, self._works = _Printed(key, self._clock()), False
+            return self._now
+        raise ProviderRefusedError(self._trouble)
+
+
+async def _printed_by(command: Sequence[str], place: str, secrets: Collection[str]) -> str:
+    """What a program prints, if it is a key.
+
+    Raises:
+        ProviderRefusedError: it can't be run, fails, takes too long, or prints something else.
+    """
+    program = f"{place}: {command[0]}"
+    try:
+        listener = await _run(command)
+    except TimeoutError:
+        raise ProviderRefusedError(f"{program} printed no key within {LONGEST_S:g} s; run it by hand") from None
+    except OSError as error:
+        raise ProviderRefusedError(f"{program} can't be run: {error.strerror}") from None
+    text = listener.printed[_STDOUT].decode(errors="replace").strip()
+    if listener.is_flooded:
+        raise ProviderRefusedError(f"{program} must print the key alone, and printed without end")
+    if listener.code != 0:
+        words = _last_words(listener.printed[_STDERR].decode(errors="replace"), [*secrets, *text.split()])
+        raise ProviderRefusedError(f"{program} failed ({words or 'it said nothing'}; exit code {listener.code})")
+    if not text:
+        raise ProviderRefusedError(f"{program} printed nothing; it must print the key")
+    if len(text) >= _MOST_BYTES or not _may_be_sent(text):
+        raise ProviderRefusedError(f"{program} must print the key alone, on one line, and printed more than that")
+    return text
+
+
+async def _run(command: Sequence[str]) -> _Listener:
+    """Run a program to its end, with nobody to type anything.
+
+    Raises:
+        TimeoutError: it did not end in time, and has been ended.
+        OSError: it can't be run.
+    """
+    starting = asyncio.ensure_future(
+        asyncio.get_running_loop().subprocess_exec(
+            _Listener,
+            *command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C is for the run; and what the program has started can be ended with it
+        )
+    )
+    try:
+        async with asyncio.timeout(LONGEST_S):
+            _, listener = await asyncio.shield(starting)  # what is half started could not be ended as a whole
+            await listener.enough.wait()
+        with suppress(TimeoutError):  # an agent that it left behind may hold its output open for ever
+            async with asyncio.timeout(_LAST_WORDS_S):
+                await listener.silent.wait()
+    finally:
+        transport, listener = await starting
+        if not listener.exited.is_set():
+            with suppress(ProcessLookupError):
+                os.killpg(transport.get_pid(), signal.SIGKILL)
+            await listener.exited.wait()
+        listener.code = transport.get_returncode()
+        transport.close()
+    return listener
+
+
+class _Listener(asyncio.SubprocessProtocol):
+    """Keeps the last bytes of what a program prints, and notices its end; or that it prints and prints."""
+
+    def __init__(self) -> None:
+        self.printed = {_STDOUT: b"", _STDERR: b""}
+        self.code: int | None = None
+        self.is_flooded = False
+        self.enough = asyncio.Event()
+        self.exited = asyncio.Event()
+        self.silent = asyncio.Event()
+        self._open = set(self.printed)
+        self._left = _FLOOD_BYTES
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        self.printed[fd] = (self.printed[fd] + data)[-_MOST_BYTES:]
+        self._left -= len(data)
+        if self._left < 0:  # reading it would keep the event loop from everything else
+            self.is_flooded = True
+            self.enough.set()
+            self.silent.set()
+
+    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:  # noqa: ARG002 (asyncio's)
+        self._open.discard(fd)
+        if not self._open:
+            self.silent.set()
+
+    def process_exited(self) -> None:
+        self.exited.set()
+        self.enough.set()
+
+
+def _last_words(complaints: str, secrets: Collection[str]) -> str:
+    """The last line that is not empty, without secrets and without anything that a terminal would obey."""
+    lines = ["".join(c if c.isprintable() else " " for c in line).strip() for line in complaints.split("\n")]
+    words = next(filter(None, reversed(lines)), "").split(" ")
+    shown = " ".join(_HIDDEN if _looks_secret(word) else word for word in words)
+    return mask(shown, secrets)[:_LONGEST_WORDS]
+
+
+def _looks_secret(word: str) -> bool:
+    """Whether a word may be a key that nobody has seen yet: long, of letters and digits, and no path."""
+    return (
+        len(word) >= _SECRET_LENGTH
+        and not word.startswith("/")
+        and any(map(str.isdigit, word))
+        and any(map(str.isalpha, word))
+    )

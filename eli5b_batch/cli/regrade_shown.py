@@ -1,0 +1,203 @@
+"""How far a regrade is, and what it found, for people.
+
+Must not know: how answers are graded, where anything is stored.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import IO, TYPE_CHECKING, Any, Final, Self
+
+from rich.box import SIMPLE
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from eli5b_batch.records.grades import FAILED
+from eli5b_batch.regrade.drafts import REGRADED
+from eli5b_batch.report.conditions import CONDITIONS
+from eli5b_batch.report.wording import arm_label, duration, percent, points
+from eli5b_batch.text import clean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from rich.console import Console, RenderableType
+
+    from eli5b_batch.records.grades import Arm
+    from eli5b_batch.regrade.rows import Regraded, Tally
+
+VERDICTS: Final = ("correct", "incorrect", "no_answer", "timeout", "error", FAILED)
+_REDRAW_S: Final = 0.1
+_LINE_S: Final = 5.0
+"""Between two lines off a terminal."""
+_LONGEST: Final = 70
+"""Characters of an answer or a gold answer that are shown."""
+
+
+class Bar:
+    """A bar on a terminal, a line every five seconds elsewhere; see `regrade.Watcher`.
+
+    Args:
+        console: where a bar is drawn, if it is a terminal.
+        lines: where lines go.
+        quiet: show nothing but what came of it.
+    """
+
+    def __init__(self, console: Console, lines: IO[str], *, quiet: bool = False) -> None:
+        columns = (
+            TextColumn("grading again"),
+            BarColumn(24),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[answers]}"),
+        )
+        self._bar = Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
+        self._task = self._bar.add_task("", total=1.0, answers="")
+        self._lines = lines
+        self._draws = console.is_terminal and not quiet
+        self._every_s = _REDRAW_S if self._draws else _LINE_S
+        self._silent = quiet
+        self._told = time.monotonic()
+
+    def __enter__(self) -> Self:
+        self._told = time.monotonic()
+        if self._draws:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._draws:
+            self._bar.stop()
+
+    def tell(self, answers: int, share: float) -> None:
+        """Move the bar, or write a line, unless that was just done."""
+        now = time.monotonic()
+        if self._silent or now - self._told < self._every_s:
+            return
+        self._told = now
+        if self._draws:
+            self._bar.update(self._task, completed=share, answers=_answers(answers))
+        else:
+            self._line(f"grading again: {_answers(answers)}, {percent(share)}")
+
+    def done(self, run_dir: Path, outcome: Regraded) -> None:
+        """Say what came of a regrade that nobody had asked for."""
+        for line in told(run_dir, outcome):
+            self._line(line)
+
+    def _line(self, text: str) -> None:
+        self._lines.write(f"eli5b-batch: {text}\n")
+        self._lines.flush()
+
+
+def told(run_dir: Path, outcome: Regraded) -> Iterator[str]:
+    """What came of a regrade, in a line or two."""
+    others = sorted(name for name in outcome.before if name != outcome.grader)
+    before = f" (before: {', '.join(others)})" if others else ""
+    what = f"{'SIMULATED, ' if outcome.simulated else ''}{_answers(outcome.graded)}"
+    took = duration(outcome.seconds)
+    yield f"{run_dir}: {what} graded again by {outcome.grader}{before} in {took}: {_changes(outcome)}"
+    if outcome.changed:
+        yield f"the changed ones are in {run_dir / REGRADED}"
+
+
+def show(run_dir: Path, outcome: Regraded, console: Console) -> None:
+    """Print what a regrade found: counts, arms, the first changed verdicts."""
+
+    def say(line: RenderableType) -> None:
+        console.print(line, markup=False, highlight=False, soft_wrap=isinstance(line, str))
+
+    first, *_ = told(run_dir, outcome)
+    say(first)
+    if outcome.dropped:
+        say(f"{outcome.dropped:,} verdicts on answers that are not on record are left out")
+    if not outcome.replaced:
+        say("grades.jsonl already says just that and is left as it is")
+    say(_moves(outcome))
+    say(_arms(outcome))
+    for row in outcome.first:
+        say(_change(row))
+    if outcome.changed > len(outcome.first):
+        say(f"  ... and {outcome.changed - len(outcome.first):,} more")
+    if outcome.changed:
+        say(f"\nall changed verdicts  {run_dir / REGRADED}")
+        say(f"one, step by step     eli5b-batch regrade {run_dir} --explain '{outcome.first[0]['key']}'")
+
+
+def _answers(n: int) -> str:
+    return "1 answer" if n == 1 else f"{n:,} answers"
+
+
+def _changes(outcome: Regraded) -> str:
+    n = outcome.changed
+    changed = "1 verdict changed" if n == 1 else f"{n:,} verdicts changed" if n else "no verdict changed"
+    failed = "1 call" if outcome.failed == 1 else f"{outcome.failed:,} calls"
+    parts = (
+        f", {outcome.added:,} are new" if outcome.added else "",
+        f"; {failed} failed" if outcome.failed else "",
+        f"; {outcome.unjudged:,} have still to be judged, by the next run of the job" if outcome.unjudged else "",
+    )
+    return changed + "".join(parts)
+
+
+def _moves(outcome: Regraded) -> Table:
+    """Verdicts before by verdicts now; what changed stands out."""
+    seen = {verdict for pair in outcome.moved for verdict in pair if verdict is not None}
+    verdicts = [verdict for verdict in VERDICTS if verdict in seen]
+    table = _table("before \\ now", *(verdict.replace("_", " ") for verdict in verdicts))
+    for old in (*verdicts, None):
+        counts = [outcome.moved[old, new] for new in verdicts]
+        if any(counts):
+            cells = [
+                Text(f"{n:,}" if n else "-", style="bold yellow" if n and old not in (None, new) else "")
+                for n, new in zip(counts, verdicts, strict=True)
+            ]
+            table.add_row("(none)" if old is None else old.replace("_", " "), *cells)
+    return table
+
+
+def _arms(outcome: Regraded) -> Table:
+    table = _table("accuracy", "answers", "before", "now", "points", "changed")
+    for arm, tally in sorted(outcome.arms.items(), key=lambda item: _place(item[0])):
+        table.add_row(*_arm(arm, tally))
+    return table
+
+
+def _place(arm: Arm) -> tuple[str, int, str]:
+    hint = dict(arm.tags).get("hint")
+    return arm.model, CONDITIONS.index(hint) if hint in CONDITIONS else len(CONDITIONS), str(arm.tags)
+
+
+def _arm(arm: Arm, tally: Tally) -> tuple[str, ...]:
+    before = tally.correct_before / tally.graded_before if tally.graded_before else None
+    now = tally.correct / tally.graded
+    moved = "-" if before is None else points(now - before)
+    label = arm_label({"model": arm.model, "tags": dict(arm.tags)})
+    return label, f"{tally.graded:,}", percent(before), percent(now), moved, f"{tally.changed:,}"
+
+
+def _change(row: dict[str, Any]) -> Text:
+    old = row["earlier"][-1]
+    return Text.assemble(
+        f"{row['key']}\n  ",
+        (f"{old['verdict']} -> {row['verdict']}", "bold yellow"),
+        f"   gold {_short(row['gold'])}\n",
+        f"  was {_short(old['answer'])}   by {old['rule']} ({old['grader']})\n",
+        f"  now {_short(row['answer'])}   by {row['rule']} ({row['grader']})",
+    )
+
+
+def _short(text: str | None) -> str:
+    if text is None:
+        return "-"
+    line = clean(text)
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 3]}..."
+
+
+def _table(*heads: str) -> Table:
+    table = Table(box=SIMPLE, pad_edge=False, collapse_padding=True)
+    table.add_column(heads[0])
+    for head in heads[1:]:
+        table.add_column(head, justify="right", no_wrap=True)
+    return table

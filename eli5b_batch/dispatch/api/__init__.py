@@ -1,0 +1,1 @@
+"""Capacity of accounts at hosts: limits, pace, what 429s teach."""

@@ -1,0 +1,1 @@
+"""Capacity of GPU slots: which model works where, and what happens when one fails."""

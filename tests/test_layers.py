@@ -1,0 +1,102 @@
+"""The rooms of the package: what each may import. Arrows point down only, and none leads in a circle."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+PACKAGE: Final = Path(__file__).parent.parent / "eli5b_batch"
+
+ANYBODY: Final = {"errors", "log", "text", "event_loop", "thoughts", "special_tokens"}
+"""Modules that every room may import, and that import no room."""
+ROOMS: Final = {
+    "job": "",
+    "statistics": "",
+    "backends": "job",
+    "data": "job",
+    "grading": "",
+    "records": "data grading.verdict",
+    "dispatch": "job backends.base",
+    "protocols": "job data records.keys",
+    "simulated": "job data protocols records.keys backends.base",
+    "servers": "job backends records.disk",
+    "progress": "records.disk",
+    "report": "records progress protocols statistics grading",
+    "run": "job data backends grading statistics records dispatch protocols simulated servers progress report",
+    "regrade": "job data grading records run",
+    "forecast": "job data backends grading records dispatch protocols simulated servers progress report regrade run",
+    "cli": (
+        "job data backends grading records dispatch protocols simulated servers progress report regrade run forecast"
+    ),
+}
+"""By room, in an order in which each imports only those before it: the rooms, or single modules of one, that it may
+import."""
+
+
+def module_of(path: Path) -> str:
+    """A file as its importers name it: `records.keys`; a room's own file as the room."""
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES: Final = {module_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def imports_of(path: Path) -> set[str]:
+    """The modules of the package that a file imports, wherever in it."""
+    imported = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.partition(".")[0] == PACKAGE.name:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names if alias.name.partition(".")[0] == PACKAGE.name]
+        for name in names:
+            parts = name.split(".")[1:]
+            while parts and ".".join(parts) not in MODULES:
+                parts.pop()
+            imported.add(".".join(parts))
+    return imported - {""}
+
+
+def may_import(room: str, module: str) -> bool:
+    """Whether a module of `room` may import `module`."""
+    allowed = ROOMS[room].split()
+    inside = module.partition(".")[0] == room
+    return inside or module in ANYBODY or any(module == name or module.startswith(f"{name}.") for name in allowed)
+
+
+def test_every_module_is_in_a_room_or_anybodys() -> None:
+    assert {name for name in MODULES if name.partition(".")[0] not in ROOMS} == ANYBODY | {"__init__", "__main__"}
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_only_what_its_row_names(room: str) -> None:
+    arrows = {name: imports_of(path) for name, path in MODULES.items() if name.partition(".")[0] == room}
+    assert [
+        f"{name} -> {module}"
+        for name, modules in arrows.items()
+        for module in sorted(modules)
+        if not may_import(room, module)
+    ] == []
+
+
+def test_what_anybody_may_import_imports_no_room() -> None:
+    assert [name for name in ANYBODY if not imports_of(MODULES[name]) <= ANYBODY] == []
+
+
+def test_every_row_names_rows_above_it_only() -> None:
+    above: list[str] = []
+    for room, allowed in ROOMS.items():
+        assert {name.partition(".")[0] for name in allowed.split()} <= set(above)
+        above.append(room)
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    arrows = {name: imports_of(path) - {name} for name, path in MODULES.items()}
+    while leaves := [name for name, modules in arrows.items() if not modules & arrows.keys()]:
+        for name in leaves:
+            del arrows[name]
+    assert sorted(arrows) == []
