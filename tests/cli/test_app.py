@@ -126,7 +126,7 @@ def test_the_shell_completes_commands(tmp_path: Path) -> None:
         [*under_bash, "--show-completion"], env=shell, stdout=subprocess.PIPE, cwd=tmp_path, check=True
     )
     assert b"complete -o default -F _eli5b_batch_completion eli5b-batch" in shown.stdout
-    asked = shell | {"_eli5b_batch_COMPLETE": "complete_bash", "COMP_WORDS": "eli5b-batch sta", "COMP_CWORD": "1"}
+    asked = shell | {"_ELI5B_BATCH_COMPLETE": "complete_bash", "COMP_WORDS": "eli5b-batch sta", "COMP_CWORD": "1"}
     completed = subprocess.run(  # noqa: S603 (our own command line)
         under_bash, env=asked, stdout=subprocess.PIPE, cwd=tmp_path, check=True
     )
