@@ -133,5 +133,5 @@ def test_doublings_can_be_left_out(cli: Cli) -> None:
 def test_a_folder_that_says_nothing_is_refused_in_one_sentence(cli: Cli) -> None:
     code, out, err = cli("rehearse", ROOT / "jobs" / "quickstart.yaml", "--from", "nowhere")
     assert (code, out) == (2, "")
-    assert err.startswith("eli5b-batch: --from nowhere: no calls.jsonl can be read there")
+    assert err.startswith("eli5b-batch: --from nowhere: nowhere/calls.jsonl can't be read")
     assert err.count("\n") == 1
