@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from eli5b_batch.cli.app import app
 from eli5b_batch.job.schema import Job
 from eli5b_batch.progress.snapshot import Snapshot
-from eli5b_batch.protocols.eli5b import Params
+from eli5b_batch.protocols.eli5b.protocol import Params
 from eli5b_batch.records import RESERVED
 from eli5b_batch.simulated.quirks import QUIRKS
 

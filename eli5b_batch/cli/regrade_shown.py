@@ -13,9 +13,9 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from eli5b_batch.protocols.eli5b.conditions import CONDITIONS
 from eli5b_batch.records.grades import FAILED
 from eli5b_batch.regrade.drafts import REGRADED
-from eli5b_batch.report.conditions import CONDITIONS
 from eli5b_batch.report.wording import arm_label, duration, percent, points
 from eli5b_batch.text import clean
 

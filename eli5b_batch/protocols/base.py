@@ -14,7 +14,6 @@ of filler. (What a call asks may, and does, hold earlier replies.)
 from __future__ import annotations
 
 import importlib
-import pkgutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol, cast
 
@@ -152,10 +151,10 @@ def load_protocol(name: str) -> ProtocolModule:
     Raises:
         JobError: there is none.
     """
-    known = sorted(m.name for m in pkgutil.iter_modules([str(Path(__file__).parent)]) if m.name != "base")
+    known = sorted(path.parent.name for path in Path(__file__).parent.glob("*/protocol.py"))
     if name not in known:
         raise JobError(f"protocol: no protocol is called {name!r}; {nearest(name, known, 'there are')}")
-    return cast("ProtocolModule", importlib.import_module(f"eli5b_batch.protocols.{name}"))
+    return cast("ProtocolModule", importlib.import_module(f"eli5b_batch.protocols.{name}.protocol"))
 
 
 def load_params(protocol: ProtocolModule, job: Job, where: str) -> ProtocolParams:

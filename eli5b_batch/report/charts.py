@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import altair as alt
 import orjson
 
-from eli5b_batch.report.conditions import CONDITIONS, by_hint, own_size
+from eli5b_batch.protocols.eli5b.conditions import CONDITIONS, by_hint, own_size
 from eli5b_batch.report.wording import arm_label, hint_label, percent, size_of, title
 
 if TYPE_CHECKING:

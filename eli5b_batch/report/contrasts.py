@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from eli5b_batch.report.conditions import own_size
+from eli5b_batch.protocols.eli5b.conditions import own_size
 from eli5b_batch.statistics import intervals as statistics
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, Final
 
-from eli5b_batch.report.conditions import CONDITIONS, own_size
+from eli5b_batch.protocols.eli5b.conditions import CONDITIONS, own_size
 from eli5b_batch.report.contrasts import family
 
 if TYPE_CHECKING:

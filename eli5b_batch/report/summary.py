@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import polars as pl
 
+from eli5b_batch.protocols.eli5b.conditions import CONDITIONS, by_hint
 from eli5b_batch.report.agreement import COLUMNS, agreement
 from eli5b_batch.report.agreement import notes as agreement_notes
-from eli5b_batch.report.conditions import CONDITIONS, by_hint
 from eli5b_batch.report.contrasts import Arm, contrasts, gaps_closed, interaction
 from eli5b_batch.report.ends import SAMPLE
 from eli5b_batch.report.ends import notes as ends_notes

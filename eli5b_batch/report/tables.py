@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from eli5b_batch.progress.snapshot import SLOT_SECONDS
-from eli5b_batch.report.conditions import CONDITIONS, by_hint, own_size
+from eli5b_batch.protocols.eli5b.conditions import CONDITIONS, by_hint, own_size
 from eli5b_batch.report.wording import (
     arm_label,
     decimal,

@@ -10,8 +10,8 @@ import pytest
 from eli5b_batch.data.problems import Problem
 from eli5b_batch.errors import JobError
 from eli5b_batch.job.load import parse_job
-from eli5b_batch.protocols import eli5b
 from eli5b_batch.protocols.base import Context, load_params, load_protocol
+from eli5b_batch.protocols.eli5b import protocol as eli5b
 from eli5b_batch.protocols.prompts import Prompts
 
 if TYPE_CHECKING:

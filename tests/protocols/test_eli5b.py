@@ -1,4 +1,4 @@
-"""protocols/eli5b.py: which calls are made, with which words, and in which order replies feed prompts."""
+"""protocols/eli5b/protocol.py: which calls are made, with which words, and in which order replies feed prompts."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pydantic import ValidationError
 from eli5b_batch.data.problems import Problem
 from eli5b_batch.errors import JobError
 from eli5b_batch.job.schema import Model
-from eli5b_batch.protocols import eli5b
 from eli5b_batch.protocols.base import Context
+from eli5b_batch.protocols.eli5b import protocol as eli5b
+from eli5b_batch.protocols.eli5b.conditions import CONDITIONS
 from eli5b_batch.protocols.prompts import Prompt, Prompts
 from eli5b_batch.report.charts import _COLOURS
-from eli5b_batch.report.conditions import CONDITIONS
 from eli5b_batch.simulated.mind import GAIN
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 
-from eli5b_batch.report.conditions import by_hint, own_size
+from eli5b_batch.protocols.eli5b.conditions import by_hint, own_size
 from eli5b_batch.report.results import build_results
 from eli5b_batch.report.summary import summarize
 

@@ -1,6 +1,6 @@
 """Prompt texts: one file each, found by name, rendered when a call is made.
 
-Must not know: calls, models at work. A protocol's built-in texts stand in the folder of its name beside this
+Must not know: calls, models at work. A protocol's built-in texts stand in `prompts/` of its folder beside this
 file; a job may replace any of them (`prompts:` in the job file) by a folder or by single files.
 
 A file is a Jinja2 template of one user message. Lines `--- system` and `--- user` split it into several messages.
@@ -57,7 +57,7 @@ class Prompts:
     """The texts of one protocol, with the job's own in place of the built-in ones.
 
     Args:
-        protocol: name of the folder beside this file.
+        protocol: name of the folder beside this file that holds `prompts/`.
         own: `prompts:` of the job file: a folder, or prompt name -> file.
 
     Raises:
@@ -65,7 +65,7 @@ class Prompts:
     """
 
     def __init__(self, protocol: str, own: Path | Mapping[str, Path] | None = None) -> None:
-        built_in = {p.stem: p for p in (Path(__file__).parent / protocol).glob(f"*{_SUFFIX}")}
+        built_in = {p.stem: p for p in (Path(__file__).parent / protocol / "prompts").glob(f"*{_SUFFIX}")}
         files = built_in | _own_files(own, sorted(built_in))
         environment = ImmutableSandboxedEnvironment(
             undefined=StrictUndefined,

@@ -1,0 +1,1 @@
+"""ELI5B: the protocol, its prompts, and the names of its conditions. Importing this costs nothing."""
