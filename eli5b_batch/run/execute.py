@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from eli5b_batch.backends.base import ModelFacts
+    from eli5b_batch.data.problems import Problem
     from eli5b_batch.dispatch.dispatcher import Dispatcher
     from eli5b_batch.job.schema import Job
     from eli5b_batch.progress.snapshot import Snapshot
@@ -95,53 +96,46 @@ async def execute(
     Raises:
         Eli5bError: the run could not begin: bad folder, missing key, a provider that refuses.
     """
-    loop = asyncio.get_running_loop()
     manifest = read_manifest(run_dir)
     regraded = None
     if manifest is not None:
         check_same_job(run_dir, manifest, experiment)
         regraded = await regrade(run_dir) if regrade is not None else None
-    fingerprint = Fingerprint(experiment, redo_of(manifest))
     async with AsyncExitStack() as stack:
-        store = await _open(stack, run_dir, experiment, fingerprint) if manifest is not None else None
-        plan = await _plan(experiment, fingerprint, manifest, store)
+        folder = _Folder(stack, run_dir, experiment, redo_of(manifest))
+        if manifest is not None:
+            await folder.opened()
+        plan = await _plan(folder, manifest)
         needed = providers_left(experiment.job, plan)
         experiment = replace(experiment, job=with_slots_found(experiment.job, needed))
-        if store is None and _can_start_servers(experiment.job, needed):  # their logs go into the folder
-            store = await _open(stack, run_dir, experiment, fingerprint)
+        if _can_start_servers(experiment.job, needed):  # their logs go into the folder
+            await folder.opened()
         fleet = await stack.enter_async_context(managed_servers(experiment.job, needed, run_dir / SERVERS))
-        unfinished = [p for p in experiment.everything_asked_about() if store is None or p not in store.finished]
         stop, budget = Stop(), Budget(experiment.job.budget.usd if experiment.job.budget else None)
         dispatchers = await stack.enter_async_context(
             open_dispatchers(
                 fleet.job,
-                unfinished,
+                folder.unfinished(),
                 providers=needed,
                 budget=budget,
                 stop=stop,
-                clock=loop.time,
+                clock=asyncio.get_running_loop().time,
                 give_up_after_s=give_up_after_s,
             )
         )
         facts = await reach_models(experiment, plan, dispatchers)
-        store = store or await _open(stack, run_dir, experiment, fingerprint)
-        for remark in (remark for dispatcher in dispatchers.values() for remark in dispatcher.remarks):
-            log("provider reached", level=logging.WARNING, remark=remark)
-        budget.spent = store.journal.opened.cost_usd
-        if budget.cap is not None:
-            budget.keep(stack.enter_context(closing(Spending(run_dir / SPENDING, budget.spent))))
+        store = await folder.opened()
+        _note_remarks(dispatchers)
+        _keep_books(stack, run_dir, budget, store)
         if plan.models_left:
             stack.enter_context(store.room_for(experiment.job.places))
         on_record = JobOnRecord(run_dir)
         write_manifest(run_dir, experiment, plan, facts, dt.datetime.now(dt.UTC))
-        rules = GRADERS[experiment.job.rules]
-        workers = max(1, cores() - 1)  # the event loop needs one
-        pool = await stack.enter_async_context(GraderPool(workers, decide=rules.decide, grade=rules.grade))
         engine = Engine(
             experiment,
             plan,
             records=store,
-            grader=pool,
+            grader=await stack.enter_async_context(_graders(experiment.job)),
             dispatchers=dispatchers,
             stop=stop,
             budget=budget,
@@ -150,10 +144,9 @@ async def execute(
         )
         stack.enter_context(_signals(engine.interrupt))
         stack.enter_context(_time_limit(stop, stop_after_s))
-        await stack.enter_async_context(
-            ProgressFile(run_dir / PROGRESS, engine.progress.snapshot, on_error=display_failed)
-        )
-        await stack.enter_async_context(display(engine.progress.snapshot))
+        snapshot = engine.progress.snapshot
+        await stack.enter_async_context(ProgressFile(run_dir / PROGRESS, snapshot, on_error=display_failed))
+        await stack.enter_async_context(display(snapshot))
         if regraded is not None:
             log("graded again", by=regraded.grader, before=regraded.before, changed=regraded.changed)
         log("run begins", on_record=len(store.journal), torn_bytes_cut=store.journal.opened.torn_bytes)
@@ -164,20 +157,61 @@ async def execute(
         return ending
 
 
+class _Folder:
+    """The run folder of this start: made and opened once, when the first part of the run needs it.
+
+    Args:
+        stack: what is opened is closed with it.
+        run_dir: where it is.
+        experiment: the job with all it refers to.
+        redo: of the manifest.
+    """
+
+    def __init__(self, stack: AsyncExitStack, run_dir: Path, experiment: Experiment, redo: Mapping[str, int]) -> None:
+        self.experiment = experiment
+        self.fingerprint = Fingerprint(experiment, redo)
+        self.store: Store | None = None
+        self._stack = stack
+        self._run_dir = run_dir
+
+    async def opened(self) -> Store:
+        """Lock the folder, open its records and its log, and end the servers that a killed run has left there."""
+        if self.store is None:
+            self.store = self._stack.enter_context(open_store(self._run_dir, self.experiment, self.fingerprint))
+            self._stack.enter_context(run_log(self._run_dir / LOG))
+            await end_leftovers(self._run_dir / SERVERS)
+        return self.store
+
+    def unfinished(self) -> list[Problem]:
+        """The problems that may still be asked about."""
+        everything = self.experiment.everything_asked_about()
+        return [p for p in everything if self.store is None or p not in self.store.finished]
+
+
+def _note_remarks(dispatchers: Mapping[str, Dispatcher]) -> None:
+    for remark in (remark for dispatcher in dispatchers.values() for remark in dispatcher.remarks):
+        log("provider reached", level=logging.WARNING, remark=remark)
+
+
+def _keep_books(stack: AsyncExitStack, run_dir: Path, budget: Budget, store: Store) -> None:
+    """What was spent before this start counts; with a cap, what is set aside is written down as well."""
+    budget.spent = store.journal.opened.cost_usd
+    if budget.cap is not None:
+        budget.keep(stack.enter_context(closing(Spending(run_dir / SPENDING, budget.spent))))
+
+
+def _graders(job: Job) -> GraderPool:
+    rules = GRADERS[job.rules]
+    workers = max(1, cores() - 1)  # the event loop needs one
+    return GraderPool(workers, decide=rules.decide, grade=rules.grade)
+
+
 def _keep_what_the_manifest_says(run_dir: Path, ending: Ending, stop: Stop, on_record: JobOnRecord) -> None:
     """The run came to its end; or its job turned out to be another, which leaves no trace."""
     if ending.exit_code in COMPLETE:
         mark_complete(run_dir)
     if isinstance(stop.reason, ChangedRequestError):
         on_record.put_back()
-
-
-async def _open(stack: AsyncExitStack, run_dir: Path, experiment: Experiment, fingerprint: Fingerprint) -> Store:
-    """Lock the folder, open its records and its log, and end the servers that a killed run has left there."""
-    store = stack.enter_context(open_store(run_dir, experiment, fingerprint))
-    stack.enter_context(run_log(run_dir / LOG))
-    await end_leftovers(run_dir / SERVERS)
-    return store
 
 
 def _can_start_servers(job: Job, needed: Collection[str]) -> bool:
@@ -194,16 +228,13 @@ def _can_start_servers(job: Job, needed: Collection[str]) -> bool:
     return bool(providers)
 
 
-async def _plan(
-    experiment: Experiment, fingerprint: Fingerprint, manifest: Mapping[str, Any] | None, store: Store | None
-) -> Plan:
+async def _plan(folder: _Folder, manifest: Mapping[str, Any] | None) -> Plan:
     """The calls of the job, counted; finished problems are taken from the count of an earlier start."""
-    now = fingerprint.of_plan()
-    selected = experiment.problems.selected
+    now, store, selected = folder.fingerprint.of_plan(), folder.store, folder.experiment.problems.selected
     known = remembered_plan(manifest or {}, now)
     open_problems = [p for p in selected if p not in store.finished] if known and store else selected
     plan = await count_calls(
-        experiment,
+        folder.experiment,
         open_problems,
         on_record=store.journal.is_answered if store else None,
         outdated=store.journal.is_outdated if store else None,
