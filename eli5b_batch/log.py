@@ -50,7 +50,8 @@ class _JsonLine(logging.Formatter):
 
 @contextmanager
 def run_log(path: Path) -> Iterator[None]:
-    """Send the package's log to `path` while a run goes on."""
+    """Send the package's log to `path` while a run goes on; afterwards it goes where it went before."""
+    before = LOGGER.level, LOGGER.propagate
     handler = _File(path, encoding="utf-8")
     handler.setFormatter(_JsonLine())
     LOGGER.addHandler(handler)
@@ -60,6 +61,8 @@ def run_log(path: Path) -> Iterator[None]:
         yield
     finally:
         LOGGER.removeHandler(handler)
+        level, LOGGER.propagate = before
+        LOGGER.setLevel(level)
         with suppress(OSError):  # what is still buffered for a full disk; `handleError` has said so
             handler.close()
 

@@ -37,3 +37,10 @@ def test_a_log_that_can_not_be_written_is_said_once_and_raises_nothing(capsys: p
         log("one")
         log("two")
     assert capsys.readouterr().err == "eli5b-batch: /dev/full can't be written; 'one' is not logged\n"
+
+
+def test_what_is_logged_after_a_run_goes_where_it_went_before(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with run_log(tmp_path / "run.log"):
+        log("within", level=logging.WARNING)
+    log("after", level=logging.WARNING)
+    assert [record.getMessage() for record in caplog.records] == ["after"]
