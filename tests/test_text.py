@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eli5b_batch.text import amount, clean, count, duration, percent
+from eli5b_batch.text import amount, clean, count, dollars, duration, percent
 
 
 @pytest.mark.parametrize(
@@ -52,3 +52,11 @@ def test_clean_leaves_nothing_a_terminal_would_obey() -> None:
 @given(st.text())
 def test_clean_is_printable(text: str) -> None:
     assert clean(text).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("usd", "text"),
+    [(0, "$0.00"), (0.0049, "<$0.01"), (0.005, "$0.01"), (1.2, "$1.20"), (1234.5, "$1,234.50")],
+)
+def test_a_sum_is_written_in_cents_and_never_reads_as_nothing_when_it_is_not(usd: float, text: str) -> None:
+    assert dollars(usd) == text
