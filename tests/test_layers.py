@@ -8,7 +8,9 @@ from typing import Final
 
 import pytest
 
-PACKAGE: Final = Path(__file__).parent.parent / "eli5b_batch"
+import eli5b_batch
+
+PACKAGE: Final = Path(eli5b_batch.__path__[0])
 
 ANYBODY: Final = {"errors", "log", "text", "event_loop", "thoughts", "special_tokens"}
 """Modules that every room may import, and that import no room."""
