@@ -31,7 +31,7 @@ from rich.console import Console
 from rich.table import Table
 
 from eli5b_batch.forecast.network import ModelledNetwork, ModelledTransport
-from eli5b_batch.forecast.past import Past
+from eli5b_batch.forecast.past import PastRun
 from eli5b_batch.forecast.rehearsal import rehearse
 from eli5b_batch.job.load import parse_job
 from eli5b_batch.run.plan import load_experiment
@@ -136,7 +136,7 @@ def schedule(args: argparse.Namespace) -> list[dict[str, Any]]:
                 job = simulated_job(data, slots, 4, speeds, LOADS_S)
                 books: list[Worked] = []
                 network = type("Network", (_Network,), {"books": books})
-                ran = rehearse(load_experiment(parse_job(job, "bench"), "bench"), Past(), network=network)
+                ran = rehearse(load_experiment(parse_job(job, "bench"), "bench"), PastRun(), network=network)
                 row = {"students": kind, "slots": slots, **_judge(books, ran.seconds, slots, 4)}
                 rows.append(row)
                 table.add_row(

@@ -42,7 +42,7 @@ _DIGITS: Final = 18
 """Digits of a whole number that JSON can carry on; a longer one is read as a float."""
 
 
-class UnreadableError(ValueError):
+class UnreadableBodyError(ValueError):
     """A body that is no JSON; the message says what it is instead."""
 
 
@@ -81,11 +81,11 @@ def read(body: bytes, declared: str = "") -> Any:  # noqa: ANN401 (JSON)
     try:
         return _value(text)
     except RecursionError:
-        raise UnreadableError("JSON nested too deeply to be read") from None
+        raise UnreadableBodyError("JSON nested too deeply to be read") from None
     except json.JSONDecodeError as error:
         whole = _joined(text)
         if whole is None:
-            raise UnreadableError(_what(text, error)) from None
+            raise UnreadableBodyError(_what(text, error)) from None
         return whole
 
 

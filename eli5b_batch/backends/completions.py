@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from eli5b_batch.backends import contents, ends
 from eli5b_batch.backends.base import ChatReply, keepable
-from eli5b_batch.backends.replies import CALLS, apart
+from eli5b_batch.backends.replies import TOOL_CALL_FIELDS, apart
 from eli5b_batch.backends.values import as_count, as_list, as_object, as_text
 
 _THOUGHTS: Final = ("reasoning_content", "reasoning", "thinking", "reasoning_details")
@@ -38,7 +38,9 @@ def read(body: object) -> Completion | None:
     if refusal.strip() or choice.get("stop_reason") == "refusal":  # the latter: Anthropic's word
         finish = "filtered"
     thoughts = [*content.thoughts, *(contents.plain(message.get(name)) for name in _THOUGHTS)]
-    extra = {name: value for name in CALLS if (value := message.get(name))} | content.extra | _sealed(message)
+    extra = (
+        {name: value for name in TOOL_CALL_FIELDS if (value := message.get(name))} | content.extra | _sealed(message)
+    )
     if choice.get("logprobs"):
         extra["logprobs"] = choice["logprobs"]
     usage = _usage(fields.get("usage"))

@@ -57,7 +57,7 @@ class Response(NamedTuple):
         """
         try:
             return bodies.read(self.body, bodies.charset(self._content_type))
-        except bodies.UnreadableError as error:
+        except bodies.UnreadableBodyError as error:
             raise self.unreadable(f"the server answered {self.status} with {error}: {self.excerpt()}") from None
 
     def unreadable(self, reason: str) -> RetryableError:

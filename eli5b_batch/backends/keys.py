@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from eli5b_batch.job.schema import Job, Member
 
-LONGEST_S: Final = 30.0
+PROGRAM_TIMEOUT_S: Final = 30.0
 """A program that has not printed its key by then is ended."""
 FRESH_S: Final = 60.0
 """A key that was refused when younger than this, and has not worked, would be no better if it were printed again."""
@@ -201,7 +201,7 @@ async def _printed_by(command: Sequence[str], place: str, secrets: Collection[st
     try:
         listener = await _run(command)
     except TimeoutError:
-        raise ProviderRefusedError(f"{program} printed no key within {LONGEST_S:g} s; run it by hand") from None
+        raise ProviderRefusedError(f"{program} printed no key within {PROGRAM_TIMEOUT_S:g} s; run it by hand") from None
     except OSError as error:
         raise ProviderRefusedError(f"{program} can't be run: {error.strerror}") from None
     text = listener.printed[_STDOUT].decode(errors="replace").strip()
@@ -235,7 +235,7 @@ async def _run(command: Sequence[str]) -> _Listener:
         )
     )
     try:
-        async with asyncio.timeout(LONGEST_S):
+        async with asyncio.timeout(PROGRAM_TIMEOUT_S):
             _, listener = await asyncio.shield(starting)  # what is half started could not be ended as a whole
             await listener.enough.wait()
         with suppress(TimeoutError):  # an agent that it left behind may hold its output open for ever

@@ -327,7 +327,7 @@ def _reply(response: Response, body: dict[str, Any], message: dict[str, Any], nu
     content = contents.read(message.get("content"))
     word = ends.finish_word(body.get("done_reason"))
     usage = {"input_tokens": as_count(body.get("prompt_eval_count")), "output_tokens": as_count(body.get("eval_count"))}
-    extra = {name: message[name] for name in replies.CALLS if message.get(name)} | content.extra
+    extra = {name: message[name] for name in replies.TOOL_CALL_FIELDS if message.get(name)} | content.extra
     if body.get("logprobs"):
         extra["logprobs"] = body["logprobs"]
     finish = ends.finish_of(word)

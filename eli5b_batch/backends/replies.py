@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from eli5b_batch.backends.base import ChatReply
     from eli5b_batch.backends.http import Response
 
-CALLS: Final = ("tool_calls", "function_call")
+TOOL_CALL_FIELDS: Final = ("tool_calls", "function_call")
 """Calls of tools: with one, a reply is whole without any text."""
 
 
@@ -71,6 +71,6 @@ def answered(reply: ChatReply, response: Response, field: str) -> ChatReply:
     thought = reply.thinking or reply.usage.get("reasoning_tokens")
     spent = reply.finish == "cut" and reply.usage.get("output_tokens")
     declined = reply.finish == "filtered"
-    if reply.text.strip() or thought or spent or declined or any(reply.extra.get(call) for call in CALLS):
+    if reply.text.strip() or thought or spent or declined or any(reply.extra.get(call) for call in TOOL_CALL_FIELDS):
         return reply
     raise BadReplyError("empty_reply", f"the reply has no content ({word})", partial=partial(reply))

@@ -1,7 +1,7 @@
 """How long a text says to wait: numbers, spans of time and moments, as they stand in headers, bodies and sentences.
 
-Must not know: which header or field a text came from. Every result is seconds, 0 to `LONGEST_S`; None for what says
-nothing, or nothing that can be believed.
+Must not know: which header or field a text came from. Every result is seconds, 0 to `LONGEST_WAIT_S`; None for what
+says nothing, or nothing that can be believed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from eli5b_batch.backends.values import as_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-LONGEST_S: Final = 366 * 86400.0
+LONGEST_WAIT_S: Final = 366 * 86400.0
 """No host lets one wait for longer than its quota of a year; a larger figure is a mistake."""
 
 _UNITS: Final = {
@@ -139,4 +139,4 @@ def _from_number(number: float, now: float, unit_s: float) -> float:
 
 
 def _believed(wait_s: float) -> float | None:
-    return max(0.0, wait_s) if -math.inf < wait_s <= LONGEST_S else None
+    return max(0.0, wait_s) if -math.inf < wait_s <= LONGEST_WAIT_S else None

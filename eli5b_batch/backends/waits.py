@@ -33,7 +33,7 @@ _NESTED: Final = "headers"
 def seconds(
     headers: Mapping[str, str], complaint: Complaint, now: float, scope: limits.Scope | None = None
 ) -> float | None:
-    """Seconds to wait, 0 to `spans.LONGEST_S`; None where a refusal does not say.
+    """Seconds to wait, 0 to `spans.LONGEST_WAIT_S`; None where a refusal does not say.
 
     What is asked for goes before when limits are filled again.
 

@@ -19,7 +19,7 @@ from eli5b_batch.progress.causes import Cause, Causes, starts_of
 from eli5b_batch.records import parse_key
 from eli5b_batch.records.folder import CALLS, JOB, read_manifest, redo_of
 from eli5b_batch.records.reader import Redo, read_standing, record_at
-from eli5b_batch.run.calls import STARTS
+from eli5b_batch.run.calls import MOST_STARTS
 from eli5b_batch.text import clean, percent, shortened
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def _count(causes: Causes, record: Mapping[str, Any], job: _JobOnRecord, path: P
             "run the job again with --repair to set such lines aside"
         ) from None
     attempts = 1 if "starts" in error else job.attempts(str(record.get("provider")))
-    given_up = attempts is not None and starts_of(error, attempts) >= STARTS
+    given_up = attempts is not None and starts_of(error, attempts) >= MOST_STARTS
     causes.add(error, key=record["key"], step=name.step, model=name.model, given_up=given_up)
 
 
@@ -168,9 +168,9 @@ def outlook(causes: Sequence[Cause]) -> str:
         return "The same command tries them again."
     with_them = " with what builds on them" if built_on_others else ""
     if given_up >= failed:
-        return f"They failed in {STARTS} starts and are given up{with_them}; --redo STEP asks a whole step again."
+        return f"They failed in {MOST_STARTS} starts and are given up{with_them}; --redo STEP asks a whole step again."
     return (
-        f"{given_up:,} of them failed in {STARTS} starts and are given up{with_them}; "
+        f"{given_up:,} of them failed in {MOST_STARTS} starts and are given up{with_them}; "
         "the same command tries the others again."
     )
 

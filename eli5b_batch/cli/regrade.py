@@ -14,7 +14,7 @@ from eli5b_batch.errors import JobError
 from eli5b_batch.event_loop import run
 from eli5b_batch.grading.graders import GRADERS
 from eli5b_batch.job.explain import nearest
-from eli5b_batch.regrade.by import Grader, grader_of
+from eli5b_batch.regrade.by import JobGrader, grader_of
 from eli5b_batch.regrade.explain import explained
 from eli5b_batch.regrade.on_record import job_on_record, manifest_with_answers
 from eli5b_batch.regrade.regrade import regrade
@@ -51,7 +51,7 @@ def regrade_run(run_dir: Path, console: Console, *, grader: str | None, workers:
         _say(console, f"\nthe job names {own}: its next run grades by that again, unless it is given grader: {grader}")
 
 
-def _graders(run_dir: Path, name: str | None) -> tuple[Grader, str]:
+def _graders(run_dir: Path, name: str | None) -> tuple[JobGrader, str]:
     """Who is to grade, and the name of the job's own grader."""
     manifest_with_answers(run_dir)
     job = job_on_record(run_dir)
@@ -61,7 +61,7 @@ def _graders(run_dir: Path, name: str | None) -> tuple[Grader, str]:
         raise JobError("--grader judge: a judge's verdicts are calls: give the job grader: judge, and run it")
     if name not in GRADERS:
         raise JobError(f"--grader {name}: no such grader; {nearest(name, list(GRADERS), 'there are')}")
-    return Grader(GRADERS[name]), job.grader
+    return JobGrader(GRADERS[name]), job.grader
 
 
 def _say(console: Console, line: str) -> None:

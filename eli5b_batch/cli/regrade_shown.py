@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
     from eli5b_batch.records.grades import Arm
-    from eli5b_batch.regrade.rows import Regraded, Tally
+    from eli5b_batch.regrade.rows import RegradeResult, Tally
 
-VERDICTS: Final = ("correct", "incorrect", "no_answer", "timeout", "error", FAILED)
+VERDICT_ORDER: Final = ("correct", "incorrect", "no_answer", "timeout", "error", FAILED)
 _REDRAW_S: Final = 0.1
 _LINE_S: Final = 5.0
 """Between two lines off a terminal."""
@@ -81,7 +81,7 @@ class Bar:
         else:
             self._line(f"grading again: {_answers(answers)}, {percent(share)}")
 
-    def done(self, run_dir: Path, outcome: Regraded) -> None:
+    def done(self, run_dir: Path, outcome: RegradeResult) -> None:
         """Say what came of a regrade that nobody had asked for."""
         for line in told(run_dir, outcome):
             self._line(line)
@@ -91,7 +91,7 @@ class Bar:
         self._lines.flush()
 
 
-def told(run_dir: Path, outcome: Regraded) -> Iterator[str]:
+def told(run_dir: Path, outcome: RegradeResult) -> Iterator[str]:
     """What came of a regrade, in a line or two."""
     others = sorted(name for name in outcome.before if name != outcome.grader)
     before = f" (before: {', '.join(others)})" if others else ""
@@ -102,7 +102,7 @@ def told(run_dir: Path, outcome: Regraded) -> Iterator[str]:
         yield f"the changed ones are in {run_dir / REGRADED}"
 
 
-def show(run_dir: Path, outcome: Regraded, console: Console) -> None:
+def show(run_dir: Path, outcome: RegradeResult, console: Console) -> None:
     """Print what a regrade found: counts, arms, the first changed verdicts."""
 
     def say(line: RenderableType) -> None:
@@ -129,7 +129,7 @@ def _answers(n: int) -> str:
     return "1 answer" if n == 1 else f"{n:,} answers"
 
 
-def _changes(outcome: Regraded) -> str:
+def _changes(outcome: RegradeResult) -> str:
     n = outcome.changed
     changed = "1 verdict changed" if n == 1 else f"{n:,} verdicts changed" if n else "no verdict changed"
     failed = "1 call" if outcome.failed == 1 else f"{outcome.failed:,} calls"
@@ -141,10 +141,10 @@ def _changes(outcome: Regraded) -> str:
     return changed + "".join(parts)
 
 
-def _moves(outcome: Regraded) -> Table:
+def _moves(outcome: RegradeResult) -> Table:
     """Verdicts before by verdicts now; what changed stands out."""
     seen = {verdict for pair in outcome.moved for verdict in pair if verdict is not None}
-    verdicts = [verdict for verdict in VERDICTS if verdict in seen]
+    verdicts = [verdict for verdict in VERDICT_ORDER if verdict in seen]
     table = _table("before \\ now", *(verdict.replace("_", " ") for verdict in verdicts))
     for old in (*verdicts, None):
         counts = [outcome.moved[old, new] for new in verdicts]
@@ -157,7 +157,7 @@ def _moves(outcome: Regraded) -> Table:
     return table
 
 
-def _arms(outcome: Regraded) -> Table:
+def _arms(outcome: RegradeResult) -> Table:
     table = _table("accuracy", "answers", "before", "now", "points", "changed")
     for arm, tally in sorted(outcome.arms.items(), key=lambda item: _place(item[0])):
         table.add_row(*_arm(arm, tally))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from eli5b_batch.cli.rehearse_shown import Bar, as_json, show
 from eli5b_batch.errors import StorageError
-from eli5b_batch.forecast.past import Past, look_back
+from eli5b_batch.forecast.past import PastRun, look_back
 from eli5b_batch.forecast.predict import predict
 from eli5b_batch.records.disk import write_atomically
 
@@ -38,7 +38,7 @@ def rehearse_job(
         RunFolderError: `records` says nothing.
         StorageError: `figures` can't be written.
     """
-    past = look_back(records) if records else Past()
+    past = look_back(records) if records else PastRun()
     with Bar(console) as bar:
         prediction = predict(experiment, past, doubling=doubling, tell=bar.tell)
     show(prediction, console)

@@ -43,7 +43,7 @@ def worst_cost(price: Price, messages: Sequence[Mapping[str, str]], max_tokens: 
     return (price.input * input_bound(messages) + price.output * max_tokens) / _MILLION
 
 
-class Ledger(Protocol):
+class SpendingLedger(Protocol):
     """What a budget is written down in; sums in USD as `Budget` names them."""
 
     spent: float
@@ -70,13 +70,13 @@ class Budget:
         self.cap = cap
         self.spent = spent
         self.unconfirmed = 0.0
-        self._ledger: Ledger | None = None
+        self._ledger: SpendingLedger | None = None
         self._trouble: StorageError | None = None
         self._reserved = 0.0
         self._reservations = 0
         self._waiters: list[asyncio.Future[None]] = []
 
-    def keep(self, ledger: Ledger) -> None:
+    def keep(self, ledger: SpendingLedger) -> None:
         """Go on from what a ledger holds, and write every paid reservation and settlement to it."""
         self.spent, self.unconfirmed = ledger.spent, ledger.unconfirmed
         self._ledger = ledger

@@ -16,9 +16,9 @@ import orjson
 
 from eli5b_batch.backends.http import CONTROL_TIMEOUT_S, Response, Transport
 from eli5b_batch.errors import RetryableError
-from eli5b_batch.forecast.past import ASSUMED_LOAD_S, PastMind
+from eli5b_batch.forecast.past import ASSUMED_LOAD_S, PastModel
 from eli5b_batch.job.schema import OpenAIProvider, SimulatedProvider, Simulation
-from eli5b_batch.simulated.mind import BookEntry, Mind
+from eli5b_batch.simulated.mind import BookEntry, SimulatedModel
 from eli5b_batch.simulated.ollama_wire import SimulatedOllama
 from eli5b_batch.simulated.openai_wire import SimulatedAPI
 
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-    from eli5b_batch.forecast.past import Past
+    from eli5b_batch.forecast.past import PastRun
     from eli5b_batch.run.plan import Experiment
 
 
-class Sending(NamedTuple):
+class SentRequest(NamedTuple):
     """One request: where to (an account's name, "" for the only one, or a slot's), and when, on the loop's clock.
 
     `status` is 0 where no answer came.
@@ -44,7 +44,7 @@ class Sending(NamedTuple):
     status: int
 
 
-class Server(Protocol):
+class VirtualServer(Protocol):
     """Answers chat requests."""
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
@@ -53,7 +53,7 @@ class Server(Protocol):
 
 
 @runtime_checkable
-class TellingServer(Server, Protocol):
+class VirtualControl(VirtualServer, Protocol):
     """Tells of itself, too."""
 
     async def tell(self, request: web.Request, path: str) -> web.StreamResponse:
@@ -94,7 +94,11 @@ class ModelledTransport(Transport):
     """
 
     def __init__(
-        self, provider: str, servers: Mapping[str, tuple[str, Server]], timeout_s: float, sendings: list[Sending]
+        self,
+        provider: str,
+        servers: Mapping[str, tuple[str, VirtualServer]],
+        timeout_s: float,
+        sendings: list[SentRequest],
     ) -> None:
         # Not the parent's constructor, which opens a session: nothing here has a socket.
         self._provider = provider
@@ -118,17 +122,17 @@ class ModelledTransport(Transport):
             response = await _carry(url, request, server.answer, min(deadline_s, self._timeout_s))
             status = response.status
         finally:
-            self._sendings.append(Sending(self._provider, place, started, loop.time(), status))
+            self._sendings.append(SentRequest(self._provider, place, started, loop.time(), status))
         return response
 
     async def get(self, url: str, deadline_s: float = CONTROL_TIMEOUT_S) -> Response:
         """See `Transport.get`. Only slots tell anything."""
         (_, server), path = self._find(url)
-        if not isinstance(server, TellingServer):
+        if not isinstance(server, VirtualControl):
             return Response(404, {}, url.encode())
         return await _carry(url, _Request(b"", {}), partial(server.tell, path=path), deadline_s)
 
-    def _find(self, url: str) -> tuple[tuple[str, Server], str]:
+    def _find(self, url: str) -> tuple[tuple[str, VirtualServer], str]:
         """The server that a request goes to, with its place, and the path there."""
         address = next(address for address in self._servers if url.startswith(f"{address}/"))
         return self._servers[address], url[len(address) :]
@@ -161,12 +165,12 @@ class ModelledNetwork:
         past: what is known of the models of real providers.
     """
 
-    def __init__(self, experiment: Experiment, past: Past) -> None:
+    def __init__(self, experiment: Experiment, past: PastRun) -> None:
         self._job = experiment.job
         self._past = past
         self._book = {p.id: BookEntry(p.text, p.answer, p.difficulty) for p in experiment.everything_asked_about()}
-        self.sendings: list[Sending] = []
-        self.servers: dict[tuple[str, str], Server] = {}
+        self.sendings: list[SentRequest] = []
+        self.servers: dict[tuple[str, str], VirtualServer] = {}
         """By provider and place."""
         self.urls: dict[str, list[str]] = {}
         """By provider: one per slot, or one for an API that has no address of its own."""
@@ -201,13 +205,13 @@ class ModelledNetwork:
         provider = self._job.providers[name]
         return [member.name for member in provider.accounts] if isinstance(provider, OpenAIProvider) else [""]
 
-    def _mind(self, name: str) -> tuple[Mind, Simulation]:
+    def _mind(self, name: str) -> tuple[SimulatedModel, Simulation]:
         """Who answers at a provider, and with what faults and load time."""
         provider = self._job.providers[name]
         models = {own: model.model for own, model in self._job.models_of(name).items()}
         if isinstance(provider, SimulatedProvider):
-            return Mind(self._book, models, provider.simulation, self._job.seed), provider.simulation
+            return SimulatedModel(self._book, models, provider.simulation, self._job.seed), provider.simulation
         known = any(model in models for _, model in self._past.calls)
         load_s = self._past.load_s.get(name, 0.0) if known else ASSUMED_LOAD_S
         simulation = Simulation(load_s=load_s, shared=not known)  # what calls took tells of sharing already
-        return PastMind(self._past, models, self._job.seed, simulation), simulation
+        return PastModel(self._past, models, self._job.seed, simulation), simulation

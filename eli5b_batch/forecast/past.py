@@ -14,7 +14,7 @@ from eli5b_batch.forecast.recorded import ASSUMED_TOKENS_PER_S, BYTES_PER_TOKEN
 from eli5b_batch.job.schema import Simulation
 from eli5b_batch.records import counting_records
 from eli5b_batch.records.folder import CALLS
-from eli5b_batch.simulated.mind import CHARS_PER_TOKEN, Mind, Reply, fraction_of
+from eli5b_batch.simulated.mind import CHARS_PER_TOKEN, SimulatedModel, SimulatedReply, fraction_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,7 +35,7 @@ _MOST_TOKENS: Final = 1e7
 """What is beyond them was never a call."""
 
 
-class Seen(NamedTuple):
+class PastCall(NamedTuple):
     """One answered call of a finished run; `seconds` is what the model took, without waiting or loading."""
 
     input_tokens: int
@@ -44,21 +44,21 @@ class Seen(NamedTuple):
 
 
 @dataclass
-class Past:
+class PastRun:
     """The answered calls of a finished run by (step, job's model), and the mean load by provider, seconds."""
 
     folder: Path | None = None
-    calls: dict[tuple[str, str], list[Seen]] = field(default_factory=dict)
+    calls: dict[tuple[str, str], list[PastCall]] = field(default_factory=dict)
     load_s: dict[str, float] = field(default_factory=dict)
 
 
-def look_back(run_dir: Path) -> Past:
+def look_back(run_dir: Path) -> PastRun:
     """Read the records of a finished run that count.
 
     Raises:
         RunFolderError: there are none, none tells its tokens, or a line is no record of a call.
     """
-    calls: defaultdict[tuple[str, str], list[Seen]] = defaultdict(list)
+    calls: defaultdict[tuple[str, str], list[PastCall]] = defaultdict(list)
     loads: defaultdict[str, list[float]] = defaultdict(list)
     offset = 0
     try:
@@ -81,17 +81,17 @@ def look_back(run_dir: Path) -> Past:
         raise RunFolderError(
             f"--from {run_dir}: no call has been answered there with its tokens told: it says nothing of the models"
         )
-    return Past(run_dir, dict(calls), {name: sum(found) / len(found) for name, found in loads.items()})
+    return PastRun(run_dir, dict(calls), {name: sum(found) / len(found) for name, found in loads.items()})
 
 
-def _seen(record: dict[str, Any]) -> tuple[Seen, float]:
+def _seen(record: dict[str, Any]) -> tuple[PastCall, float]:
     """One answered call, and the seconds of loading before it; a `ValueError` where a figure can't be one."""
     usage, timing = record["usage"], record["timing"]
     load, work = _figure(timing["load"]), record["reply"].get("durations")
     # An Ollama server tells what it worked; the rest of the latency is waiting for a place or another's load.
     seconds = _figure(work["prompt_eval"]) + _figure(work["eval"]) if work else _figure(timing["latency"]) - load
     tokens_in, tokens_out = (int(_figure(usage[side], _MOST_TOKENS)) for side in ("input_tokens", "output_tokens"))
-    return Seen(tokens_in, tokens_out, max(0.0, seconds)), load
+    return PastCall(tokens_in, tokens_out, max(0.0, seconds)), load
 
 
 def _figure(value: object, most: float = _LONGEST_S) -> float:
@@ -100,7 +100,7 @@ def _figure(value: object, most: float = _LONGEST_S) -> float:
     return float(value)
 
 
-class PastMind(Mind):
+class PastModel(SimulatedModel):
     """The models of one real provider: each reply is one that was recorded for this step and model, drawn by the call.
 
     What was never recorded is assumed: half of max_tokens at 60 tokens a second. Texts are filler of the right length.
@@ -112,7 +112,7 @@ class PastMind(Mind):
         simulation: of its servers.
     """
 
-    def __init__(self, past: Past, models: Mapping[str, str], seed: int, simulation: Simulation = _AS_IT_IS) -> None:
+    def __init__(self, past: PastRun, models: Mapping[str, str], seed: int, simulation: Simulation = _AS_IT_IS) -> None:
         super().__init__({}, models, simulation, seed)
         self._past = past.calls
 
@@ -125,15 +125,15 @@ class PastMind(Mind):
         max_tokens: int | None,
         *,
         thought: str = "",  # noqa: ARG002 (the tokens of a recorded reply hold those of its thoughts)
-    ) -> Reply:
-        """See `Mind.reply`."""
+    ) -> SimulatedReply:
+        """See `SimulatedModel.reply`."""
         seen = self._past.get((call.step, call.model)) if call else None
         if seen:
             drawn = seen[int(fraction_of(fingerprint) * len(seen))]
         else:
             output = max(1, (max_tokens or 1) // 2)
-            drawn = Seen(int(len(prompt) / BYTES_PER_TOKEN) + 1, output, output / ASSUMED_TOKENS_PER_S)
-        return Reply(
+            drawn = PastCall(int(len(prompt) / BYTES_PER_TOKEN) + 1, output, output / ASSUMED_TOKENS_PER_S)
+        return SimulatedReply(
             text="x" * (CHARS_PER_TOKEN * max(1, drawn.output_tokens)),
             thinking="",
             finish_reason="stop",

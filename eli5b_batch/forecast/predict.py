@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from eli5b_batch.forecast.memory import Row
-    from eli5b_batch.forecast.past import Past
+    from eli5b_batch.forecast.past import PastRun
     from eli5b_batch.forecast.rehearsal import Rehearsal
     from eli5b_batch.job.schema import Job
     from eli5b_batch.run.plan import Experiment
 
     Tell = Callable[[str, int, int], None]
 
-SCHEMA: Final = 1
+PREDICTION_SCHEMA: Final = 1
 WHOLE_CALLS: Final = 60_000
 """Calls up to which a job is rehearsed as a whole."""
 LARGE_SAMPLE: Final = 30_000
@@ -44,7 +44,7 @@ moments, and sums of few calls show it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class StepForecast:
     """The calls of one step to one model, of the whole run; tokens are sums, times means in seconds.
 
     `source` is what replies are modelled on: simulation, records or assumptions.
@@ -94,7 +94,7 @@ class Prediction:
     usd: float | None
     budget_usd: float | None
     ends_early: str | None
-    steps: list[Step]
+    steps: list[StepForecast]
     stages: list[Stage]
     uses: list[Use]
     loads: dict[str, int]
@@ -105,12 +105,12 @@ class Prediction:
     records: str | None
     real_s: float
     prediction: bool = True
-    schema: int = SCHEMA
+    schema: int = PREDICTION_SCHEMA
 
 
 def predict(
     experiment: Experiment,
-    past: Past,
+    past: PastRun,
     *,
     doubling: bool = True,
     tell: Tell = lambda _what, _done, _of: None,
@@ -177,7 +177,7 @@ def _times(rehearsal: Rehearsal, problems: int) -> float:
 
 def _prediction(
     experiment: Experiment,
-    past: Past,
+    past: PastRun,
     base: Rehearsal,
     *,
     total: Counter[tuple[str, str]],
@@ -226,7 +226,7 @@ def _prediction(
     )
 
 
-def _step(job: Job, past: Past, key: tuple[str, str], rows: list[Row], calls: int) -> Step:
+def _step(job: Job, past: PastRun, key: tuple[str, str], rows: list[Row], calls: int) -> StepForecast:
     step, model = key
     times = calls / len(rows)
     costs = [row.cost_usd for row in rows]
@@ -234,7 +234,7 @@ def _step(job: Job, past: Past, key: tuple[str, str], rows: list[Row], calls: in
         source = "simulation"
     else:
         source = "records" if key in past.calls else "assumptions"
-    return Step(
+    return StepForecast(
         step=step,
         model=model,
         calls=calls,

@@ -36,7 +36,7 @@ BYTES_PER_TOKEN: Final = 4.0
 ASSUMED_TOKENS_PER_S: Final = 60.0
 
 
-class Seen(NamedTuple):
+class KindMeans(NamedTuple):
     """What a run's records say of one (step, model), per call."""
 
     calls: int
@@ -45,10 +45,10 @@ class Seen(NamedTuple):
     seconds: float
 
 
-class Past(NamedTuple):
+class RunRecords(NamedTuple):
     """What a run has on record: means per answered call, which records count, and money spent."""
 
-    seen: dict[Slot, Seen]
+    seen: dict[Slot, KindMeans]
     standing: Standing
     spent_usd: float
     journal: Path
@@ -103,7 +103,7 @@ class Estimate:
     measured: bool
 
 
-def look_back(run_dir: Path, redo: Mapping[str, int]) -> Past:
+def look_back(run_dir: Path, redo: Mapping[str, int]) -> RunRecords:
     """What the run's records say; nothing where there are none yet.
 
     What calls take is measured by every answer, also by those that do not count any more.
@@ -120,7 +120,7 @@ def look_back(run_dir: Path, redo: Mapping[str, int]) -> Past:
     spent = 0.0
     journal = run_dir / CALLS
     if not journal.exists():
-        return Past({}, Lines(Redo()).standing(), spent, journal)
+        return RunRecords({}, Lines(Redo()).standing(), spent, journal)
     with journal.open("rb", buffering=1 << 20) as file:
         standing = read_standing(file, journal, Redo(redo))
     try:
@@ -136,11 +136,11 @@ def look_back(run_dir: Path, redo: Mapping[str, int]) -> Past:
             total[2] += record["timing"]["latency"]
     except (KeyError, TypeError):
         raise JournalDamagedError(f"{journal}: it holds a line that is no record of a call") from None
-    seen = {slot: Seen(n, *(value / n for value in sums[slot])) for slot, n in calls.items()}
-    return Past(seen, standing, spent, journal)
+    seen = {slot: KindMeans(n, *(value / n for value in sums[slot])) for slot, n in calls.items()}
+    return RunRecords(seen, standing, spent, journal)
 
 
-def reply_lengths(job: Job, seen: dict[Slot, Seen]) -> dict[Slot, int]:
+def reply_lengths(job: Job, seen: dict[Slot, KindMeans]) -> dict[Slot, int]:
     """Bytes that a reply is taken to have, where later prompts quote it: as recorded, else half of max_tokens."""
     lengths = {}
     for (step, model), s in seen.items():
@@ -150,7 +150,7 @@ def reply_lengths(job: Job, seen: dict[Slot, Seen]) -> dict[Slot, int]:
     return lengths
 
 
-def estimate(job: Job, slot: Slot, plan: Plan, seen: Seen | None) -> Estimate:
+def estimate(job: Job, slot: Slot, plan: Plan, seen: KindMeans | None) -> Estimate:
     """What the calls of one (step, model) will take; `seen`: what they took so far, None before any was answered."""
     model, left = job.models[slot[1]], plan.left[slot] + plan.again[slot]
     per_input = seen.input_tokens if seen else plan.input_bytes[slot] / plan.total[slot] / BYTES_PER_TOKEN

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from eli5b_batch.forecast.memory import Row
-    from eli5b_batch.forecast.network import Sending
-    from eli5b_batch.forecast.past import Past
+    from eli5b_batch.forecast.network import SentRequest
+    from eli5b_batch.forecast.past import PastRun
     from eli5b_batch.progress.snapshot import Snapshot
     from eli5b_batch.run.plan import Experiment, Plan
 
@@ -45,7 +45,7 @@ class Rehearsal:
     plan: Plan
     seconds: float
     rows: list[Row]
-    sendings: list[Sending]
+    sendings: list[SentRequest]
     snapshot: Snapshot
     spent_usd: float
     real_s: float
@@ -53,11 +53,11 @@ class Rehearsal:
 
 def rehearse(
     experiment: Experiment,
-    past: Past,
+    past: PastRun,
     *,
     budget_usd: float | None = None,
     tell: Callable[[int], None] = lambda _: None,
-    network: Callable[[Experiment, Past], ModelledNetwork] = ModelledNetwork,
+    network: Callable[[Experiment, PastRun], ModelledNetwork] = ModelledNetwork,
 ) -> Rehearsal:
     """Make every call of a job, from the first to the last; the same arguments always come to the same.
 
@@ -77,10 +77,10 @@ def rehearse(
 
 async def _rehearse(
     experiment: Experiment,
-    past: Past,
+    past: PastRun,
     budget_usd: float | None,
     tell: Callable[[int], None],
-    make_network: Callable[[Experiment, Past], ModelledNetwork],
+    make_network: Callable[[Experiment, PastRun], ModelledNetwork],
 ) -> Rehearsal:
     began, clock = time.perf_counter(), asyncio.get_running_loop().time
     job = experiment.job

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from eli5b_batch.forecast.memory import Row
-    from eli5b_batch.forecast.network import Sending
+    from eli5b_batch.forecast.network import SentRequest
     from eli5b_batch.job.schema import Job
 
     Shares = npt.NDArray[np.float64]
@@ -51,7 +51,9 @@ class Use:
     share: float
 
 
-def shares(job: Job, seconds: float, sendings: Sequence[Sending], rows: Sequence[Row]) -> dict[tuple[str, str], Shares]:
+def shares(
+    job: Job, seconds: float, sendings: Sequence[SentRequest], rows: Sequence[Row]
+) -> dict[tuple[str, str], Shares]:
     """By (provider, resource): the share of it in use, in each of `WINDOWS` equal parts of the run.
 
     The places of a slot are a resource of the slot's name.
@@ -108,7 +110,7 @@ def uses(job: Job, found: Mapping[tuple[str, str], Shares]) -> list[Use]:
     return result
 
 
-def _in_flight(sent: Sequence[Sending], edges: Shares) -> Shares:
+def _in_flight(sent: Sequence[SentRequest], edges: Shares) -> Shares:
     """The mean number of requests in flight in each window."""
     starts, ends = np.array([s.started for s in sent]), np.array([s.ended for s in sent])
     # Up to a moment t, a request has been in flight for clip(t - start, 0, end - start).

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 JUDGE: Final = "judge/1"
 """Name and version of how replies are read, written beside every verdict. What was asked stands in calls.jsonl."""
 
-FAILED: Final = "judge/failed"
+CALL_FAILED: Final = "judge/failed"
 UNREADABLE: Final = "judge/unreadable"
 DISAGREE: Final = "judge/orders_disagree"
 
@@ -69,7 +69,7 @@ def decide(replies: Sequence[str | None]) -> tuple[Outcome, str]:
     """The outcome and the rule of `verdict_of`."""
     opinions = {None if reply is None else read(reply) for reply in replies}
     if None in replies:
-        return "error", FAILED
+        return "error", CALL_FAILED
     if None in opinions:
         return "error", UNREADABLE
     if len(opinions) > 1:

@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from eli5b_batch.grading.extract import LONGEST, Answer, extract
-from eli5b_batch.grading.formulas.work import OutOfTimeError, TooBigError, Work
+from eli5b_batch.grading.formulas.work import OutOfTimeError, TooBigError, WorkBudget
 from eli5b_batch.grading.notation import canonical, formula, gold_readings
 from eli5b_batch.grading.rules import RULES, by_value, readings
 from eli5b_batch.grading.verdict import Outcome, Verdict
@@ -53,7 +53,7 @@ def grade(text: str, gold: str) -> Verdict:
     """
     started = time.perf_counter()
     answer = extract(text)
-    return _verdict(_settle(answer, gold, Work()) or _by_libraries(answer, gold), answer, started)
+    return _verdict(_settle(answer, gold, WorkBudget()) or _by_libraries(answer, gold), answer, started)
 
 
 def decide(text: str, gold: str) -> Verdict | None:
@@ -61,7 +61,7 @@ def decide(text: str, gold: str) -> Verdict | None:
     started = time.perf_counter()
     answer = extract(text)
     try:
-        settled = _settle(answer, gold, Work(seconds=_AT_ONCE_S))
+        settled = _settle(answer, gold, WorkBudget(seconds=_AT_ONCE_S))
     except OutOfTimeError:  # a worker has more
         return None
     return None if settled is None else _verdict(settled, answer, started)
@@ -84,7 +84,7 @@ def explain(text: str, gold: str) -> list[str]:
             lines.append("  text: the same but for spaces: correct")
             continue
         lines += [f"  {line}" for line in _asked(said, reading)]
-    settled = _settle(answer, gold, Work())
+    settled = _settle(answer, gold, WorkBudget())
     return [*lines, f"verdict: {settled[0]}, by {settled[1]}" if settled else "verdict: left to sympy and math-verify"]
 
 
@@ -93,7 +93,7 @@ def _asked(said: str, gold: str) -> Iterator[str]:
         if rule is by_value:
             yield from readings(said, gold)
         try:
-            outcome = rule(said, gold, Work())
+            outcome = rule(said, gold, WorkBudget())
         except TooBigError:
             yield f"{name}: more work than an answer is worth: incorrect"
             return
@@ -116,7 +116,7 @@ def too_big(answer: str) -> bool:
     return deepest > _MAX_NESTING
 
 
-def _settle(answer: Answer | None, gold: str, work: Work) -> _Result | None:
+def _settle(answer: Answer | None, gold: str, work: WorkBudget) -> _Result | None:
     if answer is None:
         return "no_answer", "none"
     if len(answer.text) > LONGEST:
@@ -131,7 +131,7 @@ def _settle_integers(said: str, gold: str) -> _Result | None:
     return ("correct", "text") if said == gold else ("incorrect", "rational")
 
 
-def _settle_formulas(text: str, gold: str, work: Work) -> _Result | None:
+def _settle_formulas(text: str, gold: str, work: WorkBudget) -> _Result | None:
     if len(gold) > _LONGEST_GOLD:
         return ("correct", "text") if text == gold.strip() else ("incorrect", "guard")
     said, meant = formula(text), gold_readings(gold)
@@ -145,7 +145,7 @@ def _settle_formulas(text: str, gold: str, work: Work) -> _Result | None:
     return None if None in results else results[0]
 
 
-def _settle_reading(said: str, gold: str, work: Work) -> _Result | None:
+def _settle_reading(said: str, gold: str, work: WorkBudget) -> _Result | None:
     """One reading of the gold answer; None where the libraries may know more."""
     for name, rule in RULES:
         try:

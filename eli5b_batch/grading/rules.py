@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final
 import mpmath  # type: ignore[import-untyped]
 
 from eli5b_batch.grading.formulas import structure, values
-from eli5b_batch.grading.formulas.reader import UnreadableError, read
+from eli5b_batch.grading.formulas.reader import UnreadableFormulaError, read
 from eli5b_batch.grading.formulas.words import plain
-from eli5b_batch.grading.formulas.work import TooBigError, Work
+from eli5b_batch.grading.formulas.work import TooBigError, WorkBudget
 from eli5b_batch.grading.notation import plain_number
 
 if TYPE_CHECKING:
@@ -50,13 +50,13 @@ _ANSWER_WORD: Final = re.compile(
 _LAST_SIDE: Final = re.compile(r"(?<![<>!:\\])=")
 
 
-def by_number(said: str, gold: str, _: Work) -> Outcome | None:
+def by_number(said: str, gold: str, _: WorkBudget) -> Outcome | None:
     """Both are nothing but numbers: exact fractions."""
     ours, theirs = plain_number(said), plain_number(gold)
     return _outcome(equal=ours.same(theirs)) if ours and theirs else None
 
 
-def by_choice(said: str, gold: str, _: Work) -> Outcome | None:
+def by_choice(said: str, gold: str, _: WorkBudget) -> Outcome | None:
     """The gold is the letter of an option."""
     choice = _CHOICE.fullmatch(gold)
     if choice is None:
@@ -65,12 +65,12 @@ def by_choice(said: str, gold: str, _: Work) -> Outcome | None:
     return _outcome(equal=bool(chosen and chosen[1] == choice[1]))
 
 
-def by_letters(said: str, gold: str, _: Work) -> Outcome | None:
+def by_letters(said: str, gold: str, _: WorkBudget) -> Outcome | None:
     """The gold is a row of capitals, such as a segment or a code: their order matters."""
     return "incorrect" if _CAPITALS.fullmatch(gold) and not _EQUALS.search(_COMMAND.sub("", said)) else None
 
 
-def by_word(said: str, gold: str, _: Work) -> Outcome | None:
+def by_word(said: str, gold: str, _: WorkBudget) -> Outcome | None:
     """The gold is yes, no, true or false; what else an answer says is its reason."""
     meant, answered = _ANSWER_WORD.match(gold), _ANSWER_WORD.match(said)
     if not (meant and answered and gold[meant.end() :][:1] in ("", "}", ".", ",")):
@@ -78,14 +78,14 @@ def by_word(said: str, gold: str, _: Work) -> Outcome | None:
     return _outcome(equal=answered[1].casefold() == meant[1].casefold())
 
 
-def by_date(said: str, gold: str, _: Work) -> Outcome | None:
+def by_date(said: str, gold: str, _: WorkBudget) -> Outcome | None:
     """The gold is a day of a month: words, not the number in them."""
     if not _DATED.fullmatch(gold):
         return None
     return _outcome(equal=plain(re.sub(_UPRIGHT, "", said)) == plain(re.sub(_UPRIGHT, "", gold)))
 
 
-def by_value(said: str, gold: str, work: Work) -> Outcome | None:
+def by_value(said: str, gold: str, work: WorkBudget) -> Outcome | None:
     """What both say as formulas: commas between digits are thousands marks on both sides, then they are commas.
 
     Raises:
@@ -96,7 +96,7 @@ def by_value(said: str, gold: str, work: Work) -> Outcome | None:
     for thousands in (True, False):
         try:
             equal = structure.equal(readable(said, thousands=thousands), read(gold, thousands=thousands), work)
-        except UnreadableError:
+        except UnreadableFormulaError:
             equal = None
         except RecursionError:  # the caller has left few frames
             raise TooBigError from None
@@ -109,7 +109,7 @@ def by_value(said: str, gold: str, work: Work) -> Outcome | None:
     return first
 
 
-RULES: Final[tuple[tuple[str, Callable[[str, str, Work], Outcome | None]], ...]] = (
+RULES: Final[tuple[tuple[str, Callable[[str, str, WorkBudget], Outcome | None]], ...]] = (
     ("rational", by_number),
     ("choice", by_choice),
     ("letters", by_letters),
@@ -133,11 +133,11 @@ def readable(said: str, *, thousands: bool) -> Node:
     """An answer as a tree; of an equation of which not all can be read, its last side.
 
     Raises:
-        UnreadableError: not even that can be read.
+        UnreadableFormulaError: not even that can be read.
     """
     try:
         return read(said, thousands=thousands)
-    except UnreadableError:
+    except UnreadableFormulaError:
         *before, last = _LAST_SIDE.split(said)
         if not before:
             raise
@@ -150,10 +150,10 @@ def readings(said: str, gold: str) -> list[str]:
     for who, text, reader in (("answer", answer_alone(said), readable), ("gold", gold, read)):
         try:
             tree = reader(text, thousands=True)
-        except UnreadableError:
+        except UnreadableFormulaError:
             lines.append(f"{who}: not read as a formula")
             continue
-        number = values.real(tree, Work())
+        number = values.real(tree, WorkBudget())
         lines.append(f"{who}: {tree}" + (f" = {mpmath.nstr(number, 20)}" if number is not None else ""))
     return lines
 

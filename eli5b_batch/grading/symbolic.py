@@ -2,7 +2,7 @@ r"""Whether two formulas are equal, by sympy and math-verify; the only module th
 
 Must not know: texts, golds as data sets write them, pools.
 
-Formulas become expressions through latex2sympy's grammar, with numbers read by `_Reader`: math-verify's
+Formulas become expressions through latex2sympy's grammar, with numbers read by `_TreeWalker`: math-verify's
 reader of plain expressions and latex2sympy's of numbers both end in sympy's `parse_expr`, which is `eval`.
 Expressions are built unevaluated, so that reading is cheap; evaluating is what can hang.
 
@@ -63,7 +63,7 @@ class _TooBigError(Exception):
     """An exact value would need more than `_MAX_BITS`."""
 
 
-class _Reader(_Latex2Sympy):  # type: ignore[misc]  # sympy and its kin have no types
+class _TreeWalker(_Latex2Sympy):  # type: ignore[misc]  # sympy and its kin have no types
     """latex2sympy's tree walker, except that no text of a number is handed to `sympify`."""
 
     def parse_number(self, text: str) -> Any:  # noqa: ANN401 - sympy has no types
@@ -109,7 +109,7 @@ def _read(text: str, *, real: bool, lowercase: bool) -> Any:  # noqa: ANN401 - s
         text = pattern.sub(spelling, text)
     latex = normalize_latex(text, _NORMALIZATION)
     try:
-        return _Reader(is_real=real, config=ConversionConfig(lowercase_symbols=lowercase)).parse(latex)
+        return _TreeWalker(is_real=real, config=ConversionConfig(lowercase_symbols=lowercase)).parse(latex)
     except (MemoryError, RecursionError):
         raise
     except Exception:  # noqa: BLE001 - the grammar's way of saying no is a bare Exception

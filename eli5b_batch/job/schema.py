@@ -338,7 +338,7 @@ class Judge(Section):
     )
 
 
-class Budget(Section):
+class BudgetSettings(Section):
     """What the run may cost."""
 
     usd: float = Field(gt=0)
@@ -360,7 +360,7 @@ class Job(Section):
         "math", description="math: formulas; number: the final number, as GSM8K asks; judge: a model, see `judge`."
     )
     judge: Judge | None = Field(None, description="Who judges, where grader is judge.")
-    budget: Budget | None = None
+    budget: BudgetSettings | None = None
     seed: Seed = 0
     window: Count | Literal["auto"] = Field("auto", description="Problems in flight.")
 

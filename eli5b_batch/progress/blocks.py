@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-    from eli5b_batch.progress.snapshot import Arm, Provider, Snapshot, Step
+    from eli5b_batch.progress.snapshot import ArmProgress, ProviderProgress, Snapshot, StepProgress
 
 _LABEL_WIDTH: Final = 28
 
@@ -51,7 +51,7 @@ def _alarm(number: int, style: str) -> Text:
 # Steps
 
 
-def _steps(steps: Sequence[Step]) -> Block:
+def _steps(steps: Sequence[StepProgress]) -> Block:
     def build(lines: int) -> RenderableType:
         table = grid(
             column("step", LEFT),
@@ -74,7 +74,7 @@ def _steps(steps: Sequence[Step]) -> Block:
     return Block("calls", len(steps) + 1, build)
 
 
-def _add_step(table: Table, step: Step) -> None:
+def _add_step(table: Table, step: StepProgress) -> None:
     finished = step["done"] >= step["total"]
     table.add_row(
         Text(clean(step["step"])),
@@ -89,7 +89,7 @@ def _add_step(table: Table, step: Step) -> None:
     )
 
 
-def _sum_of_steps(steps: Sequence[Step]) -> Step:
+def _sum_of_steps(steps: Sequence[StepProgress]) -> StepProgress:
     etas = [step["eta_s"] for step in steps if step["done"] < step["total"]]
     known = [eta for eta in etas if eta is not None]
     return {
@@ -109,7 +109,7 @@ def _sum_of_steps(steps: Sequence[Step]) -> Step:
 # Providers
 
 
-def _providers(providers: Sequence[Provider], width: int) -> Block:
+def _providers(providers: Sequence[ProviderProgress], width: int) -> Block:
     remarks = [_wait(p) for p in providers if p["waiting_for"]]
     remarks += [line for p in providers if p["last_error"] for line in _last_failure(p, width)]
 
@@ -136,12 +136,12 @@ def _providers(providers: Sequence[Provider], width: int) -> Block:
     return Block("providers", len(providers) + len(remarks) + 1, build)
 
 
-def _wait(provider: Provider) -> Text:
+def _wait(provider: ProviderProgress) -> Text:
     name = clean(provider["provider"])
     return _one_line(Text.assemble((f"{name} waits for ", "yellow"), clean(provider["waiting_for"] or "")))
 
 
-def _last_failure(provider: Provider, width: int) -> list[Text]:
+def _last_failure(provider: ProviderProgress, width: int) -> list[Text]:
     """The last failure in the host's words, in two lines where one of `width` columns is too short for them."""
     ago = "" if provider["last_error_s"] is None else f" {duration(provider['last_error_s'])} ago"
     down = provider["down_s"] and not provider["waiting_for"]
@@ -166,7 +166,7 @@ def _one_line(text: Text) -> Text:
     return text
 
 
-def _add_provider(table: Table, provider: Provider) -> None:
+def _add_provider(table: Table, provider: ProviderProgress) -> None:
     limit = provider["requests_limit"]
     retries = Text(count(provider["retries"]), style="" if provider["retries"] else "dim")
     if provider["retry_waiting"]:
@@ -187,7 +187,7 @@ def _against(rate: float, limit: float | None) -> Text:
     return Text(amount(rate) if limit is None else f"{amount(rate)}/{amount(limit)}")
 
 
-def _sum_of_providers(providers: Sequence[Provider]) -> Provider:
+def _sum_of_providers(providers: Sequence[ProviderProgress]) -> ProviderProgress:
     # Limits of different accounts are no common limit, so the sum shows none.
     return {
         "provider": f"+{len(providers)} more",
@@ -212,7 +212,7 @@ def _sum_of_providers(providers: Sequence[Provider]) -> Provider:
 # Accuracy
 
 
-def arm_label(arm: Arm) -> str:
+def arm_label(arm: ArmProgress) -> str:
     """The tags in words: texts as they are, numbers with their tag's name.
 
     `any` says nothing and is left out; the answering model's own name is `own`, so that "a hint written
@@ -227,7 +227,7 @@ def arm_label(arm: Arm) -> str:
     return clean(" ".join(words)) or "all"
 
 
-def _accuracy(arms: Sequence[Arm], width: int) -> Block:
+def _accuracy(arms: Sequence[ArmProgress], width: int) -> Block:
     cells: dict[str, dict[str, tuple[int, int]]] = {}
     models = list(dict.fromkeys(arm["model"] for arm in arms))
     for arm in arms:

@@ -12,7 +12,14 @@ import orjson
 
 from eli5b_batch.errors import RunFolderError
 from eli5b_batch.progress.periodic import Periodic
-from eli5b_batch.progress.snapshot import SCHEMA, SLOT_SECONDS, Provider, Slot, Snapshot, Step
+from eli5b_batch.progress.snapshot import (
+    SLOT_SECONDS,
+    SNAPSHOT_SCHEMA,
+    ProviderProgress,
+    SlotProgress,
+    Snapshot,
+    StepProgress,
+)
 from eli5b_batch.records.disk import write_atomically
 
 if TYPE_CHECKING:
@@ -30,10 +37,10 @@ _SLOT_SINCE: Final[dict[str, Any]] = {
     **dict.fromkeys(SLOT_SECONDS, 0.0),
 }
 _ROWS: Final[dict[str, tuple[Any, dict[str, Any]]]] = {
-    "steps": (Step, {"began_s": None, "ended_s": None}),
-    "providers": (Provider, {"waiting_for": None, "last_error_s": None, "down_s": None, "limit_history": []}),
-    "slots": (Slot, _SLOT_SINCE),
-    "earlier_slots": (Slot, _SLOT_SINCE),
+    "steps": (StepProgress, {"began_s": None, "ended_s": None}),
+    "providers": (ProviderProgress, {"waiting_for": None, "last_error_s": None, "down_s": None, "limit_history": []}),
+    "slots": (SlotProgress, _SLOT_SINCE),
+    "earlier_slots": (SlotProgress, _SLOT_SINCE),
 }
 """By part that is a list: the type of its rows, and fields of them that earlier versions of the same schema did not
 write, with what they are taken to be."""
@@ -63,7 +70,7 @@ class ProgressFile(Periodic):
         super().__init__(interval_s, on_error)
         self._path = path
         self._snapshot = snapshot
-        self._earlier_slots: list[Slot] = []
+        self._earlier_slots: list[SlotProgress] = []
 
     def _open(self) -> None:
         try:
@@ -106,9 +113,9 @@ def _parsed(path: Path, data: bytes) -> Snapshot:
         snapshot = orjson.loads(data)
     except orjson.JSONDecodeError as error:
         raise RunFolderError(f"{path}: not JSON ({error}); resume the run to rewrite it") from error
-    if not isinstance(snapshot, dict) or snapshot.get("schema") != SCHEMA:
+    if not isinstance(snapshot, dict) or snapshot.get("schema") != SNAPSHOT_SCHEMA:
         raise RunFolderError(
-            f"{path}: not progress of schema {SCHEMA}: another version of eli5b_batch wrote it;"
+            f"{path}: not progress of schema {SNAPSHOT_SCHEMA}: another version of eli5b_batch wrote it;"
             " resume the run to rewrite it"
         )
     snapshot.setdefault("earlier_slots", [])  # as the fields of rows
@@ -127,7 +134,7 @@ def _parsed(path: Path, data: bytes) -> Snapshot:
     return cast("Snapshot", snapshot)
 
 
-def slots_used_last(snapshot: Snapshot) -> list[Slot]:
+def slots_used_last(snapshot: Snapshot) -> list[SlotProgress]:
     """The slots of the last start that had any."""
     return snapshot["slots"] or snapshot["earlier_slots"]
 

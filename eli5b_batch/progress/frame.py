@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
-    from eli5b_batch.progress.snapshot import Cost, Snapshot, State
+    from eli5b_batch.progress.snapshot import CostProgress, Snapshot, State
 
 _BOXED_FROM: Final = 34
 """Height from which every block gets a frame, which costs two lines each."""
@@ -163,7 +163,7 @@ def _money_and_grading(snapshot: Snapshot) -> Text:
     return _line(text)
 
 
-def _cost(cost: Cost) -> Text:
+def _cost(cost: CostProgress) -> Text:
     text = Text("cost      ").append(dollars(cost["spent_usd"]), style="bold")
     projected, budget = cost["projected_usd"], cost["budget_usd"]
     if projected is not None:

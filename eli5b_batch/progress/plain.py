@@ -15,7 +15,7 @@ from eli5b_batch.text import clean, count, dollars, duration, percent, shortened
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from eli5b_batch.progress.snapshot import Cost, Provider, Slot, Snapshot, Step
+    from eli5b_batch.progress.snapshot import CostProgress, ProviderProgress, SlotProgress, Snapshot, StepProgress
 
 _AGAIN_S: Final = 55.0
 """What is waited for, and the last failure, are said again after so long: each minute, with lines every few seconds."""
@@ -90,7 +90,7 @@ class Trouble:
         return [*lines, f"+{len(troubled) - _PROVIDERS} more"] if len(troubled) > _PROVIDERS else lines
 
 
-def _trouble(provider: Provider) -> str:
+def _trouble(provider: ProviderProgress) -> str:
     parts = []
     if provider["waiting_for"]:
         parts.append(f"waits for {shortened(_ascii(provider['waiting_for']), _LONGEST_WAIT)}")
@@ -130,7 +130,7 @@ def _of(done: int, total: int) -> str:
     return f"{count(done)}/{count(total)} ({percent(done, total)})"
 
 
-def _steps(steps: list[Step], *, ended: bool) -> list[str]:
+def _steps(steps: list[StepProgress], *, ended: bool) -> list[str]:
     """One text per step, over all its models: a line must not grow with the number of models."""
     texts = []
     for name in dict.fromkeys(step["step"] for step in steps):
@@ -146,7 +146,7 @@ def _steps(steps: list[Step], *, ended: bool) -> list[str]:
     return texts
 
 
-def _slots(slots: list[Slot]) -> list[str]:
+def _slots(slots: list[SlotProgress]) -> list[str]:
     """What the slots' time goes into, over all of them; nothing where there are none."""
     if not slots:
         return []
@@ -157,7 +157,7 @@ def _slots(slots: list[Slot]) -> list[str]:
     return [f"{text}, down: {' '.join(down)}" if down else text]
 
 
-def _cost(cost: Cost) -> str:
+def _cost(cost: CostProgress) -> str:
     text = dollars(cost["spent_usd"])
     if cost["budget_usd"] is not None:
         text += f" of {dollars(cost['budget_usd'])}"

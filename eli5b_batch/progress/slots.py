@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from eli5b_batch.progress.snapshot import Slot
+    from eli5b_batch.progress.snapshot import SlotProgress
 
 _ROOMY: Final = 94
 """Width from which slots show every figure."""
@@ -33,7 +33,7 @@ _FULLY: Final = 0.995
 """A share from here on is shown as 100%."""
 
 
-def slots_block(slots: Sequence[Slot], width: int) -> Block:
+def slots_block(slots: Sequence[SlotProgress], width: int) -> Block:
     """The GPU slots, for `width` columns."""
     several = len({slot["provider"] for slot in slots}) > 1
     roomy, with_bar = width >= _ROOMY, width >= _WITH_BAR
@@ -64,7 +64,7 @@ def slots_block(slots: Sequence[Slot], width: int) -> Block:
     return Block("GPU slots", len(slots) + 1, build)
 
 
-def _loaded(slot: Slot) -> Text:
+def _loaded(slot: SlotProgress) -> Text:
     """What is wrong with a slot, the model it works on, and how many more it has in memory."""
     if slot["down"]:
         return Text("down", style="bold red")
@@ -76,7 +76,7 @@ def _loaded(slot: Slot) -> Text:
     return text.append(f" +{others}" if slot["model"] and others else "", style="dim")
 
 
-def _worst(slots: Sequence[Slot]) -> Text:
+def _worst(slots: Sequence[SlotProgress]) -> Text:
     """What is worth knowing of slots that are not shown one by one."""
     if down := sum(slot["down"] for slot in slots):
         return Text(f"{down} down", style="bold red")
@@ -84,7 +84,7 @@ def _worst(slots: Sequence[Slot]) -> Text:
     return Text(f"idlest {clean(idlest['slot'])} {percent(idlest['busy_share'], 1)}", style="dim")
 
 
-def _add_slot(table: Table, name: str, loaded: Text, slot: Slot, *, roomy: bool, with_bar: bool) -> None:
+def _add_slot(table: Table, name: str, loaded: Text, slot: SlotProgress, *, roomy: bool, with_bar: bool) -> None:
     share, in_all = slot["busy_share"], slot_seconds(slot)
     table.add_row(
         Text(clean(name), style="bold red" if slot["down"] else "bold"),
@@ -101,7 +101,7 @@ def _add_slot(table: Table, name: str, loaded: Text, slot: Slot, *, roomy: bool,
     )
 
 
-def _sum_of_slots(slots: Sequence[Slot]) -> Slot:
+def _sum_of_slots(slots: Sequence[SlotProgress]) -> SlotProgress:
     return {
         "provider": "",
         "slot": "",

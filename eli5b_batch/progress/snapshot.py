@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final, Literal, TypedDict
 
-SCHEMA: Final = 1
+SNAPSHOT_SCHEMA: Final = 1
 """Version of a snapshot; written as `schema`."""
 
 State = Literal["running", "draining", "done", "stopped", "failed"]
@@ -20,7 +20,7 @@ ENDED: Final[frozenset[State]] = frozenset({"done", "stopped", "failed"})
 """States after which nothing changes any more."""
 
 
-class Problems(TypedDict):
+class ProblemCounts(TypedDict):
     """Problems of the run; `active` of at most `window` are in flight."""
 
     total: int
@@ -29,7 +29,7 @@ class Problems(TypedDict):
     window: int
 
 
-class Step(TypedDict):
+class StepProgress(TypedDict):
     """Calls of one step to one model. `done` includes `failed` and `replayed` (answered by the journal).
 
     `began_s` and `ended_s`: seconds since the start at which the first of the calls that this start sent went out, and
@@ -48,7 +48,7 @@ class Step(TypedDict):
     ended_s: float | None
 
 
-class Provider(TypedDict):
+class ProviderProgress(TypedDict):
     """One account or group of servers. `queued` calls wait for capacity, `retry_waiting` for their next try.
 
     Limits are per minute, as they are used now, None where nothing bounds them; `rate_limited` counts the 429s.
@@ -77,7 +77,7 @@ class Provider(TypedDict):
     limit_history: list[list[float]]
 
 
-class Slot(TypedDict):
+class SlotProgress(TypedDict):
     """One Ollama server.
 
     `model` is the one it works on, `resident` are those in its memory, `on_gpu` is the share (0..1) of them that is in
@@ -110,12 +110,12 @@ SLOT_SECONDS: Final = ("busy_s", "loading_s", "idle_s", "down_s")
 """What a slot's time goes into; all 0 where it was not measured."""
 
 
-def slot_seconds(slot: Slot) -> float:
+def slot_seconds(slot: SlotProgress) -> float:
     """A slot's time so far, seconds."""
     return sum(slot[part] for part in SLOT_SECONDS)
 
 
-class Arm(TypedDict):
+class ArmProgress(TypedDict):
     """Graded answers of one model under one setting of the protocol's tags."""
 
     model: str
@@ -124,7 +124,7 @@ class Arm(TypedDict):
     correct: int
 
 
-class Cost(TypedDict):
+class CostProgress(TypedDict):
     """Money; `projected_usd` is the estimate for the whole run, None while there is none."""
 
     spent_usd: float
@@ -132,7 +132,7 @@ class Cost(TypedDict):
     budget_usd: float | None
 
 
-class Grading(TypedDict):
+class GradingProgress(TypedDict):
     """Answers that wait for a verdict, and verdicts given."""
 
     waiting: int
@@ -156,12 +156,12 @@ class Snapshot(TypedDict):
     updated_at: str
     elapsed_s: float
     eta_s: float | None
-    problems: Problems
-    steps: list[Step]
-    providers: list[Provider]
-    slots: list[Slot]
-    earlier_slots: list[Slot]
-    accuracy: list[Arm]
-    cost: Cost
+    problems: ProblemCounts
+    steps: list[StepProgress]
+    providers: list[ProviderProgress]
+    slots: list[SlotProgress]
+    earlier_slots: list[SlotProgress]
+    accuracy: list[ArmProgress]
+    cost: CostProgress
     failures: dict[str, int]
-    grading: Grading
+    grading: GradingProgress

@@ -5,8 +5,8 @@ Must not know: how calls are made. Whoever imports this loads neither numpy nor 
 
 from eli5b_batch.records.frame import read_calls
 from eli5b_batch.records.keys import (
+    RECORD_SCHEMA,
     RESERVED,
-    SCHEMA,
     CallName,
     derive_seed,
     make_key,
@@ -16,8 +16,8 @@ from eli5b_batch.records.keys import (
 from eli5b_batch.records.reader import counting_records
 
 __all__ = (
+    "RECORD_SCHEMA",
     "RESERVED",
-    "SCHEMA",
     "CallName",
     "counting_records",
     "derive_seed",

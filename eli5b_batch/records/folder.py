@@ -51,7 +51,7 @@ class _Data(_Part):
     sha256: str
 
 
-class _Model(_Part):
+class _ModelEntry(_Part):
     digest: str
     quantization: str = ""
 
@@ -68,7 +68,7 @@ class _Manifest(_Part):
     teacher: str | None
     students: list[str] | None
     data: _Data
-    models: dict[str, _Model]
+    models: dict[str, _ModelEntry]
     providers: dict[str, str] = {}
     redo: dict[str, NonNegativeInt] = {}
     complete_at: NonNegativeInt = 0

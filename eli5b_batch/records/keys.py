@@ -15,7 +15,7 @@ import orjson
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SCHEMA: Final = 1
+RECORD_SCHEMA: Final = 1
 """Version of a journal line; written to every line as `schema`."""
 
 RESERVED: Final = frozenset(

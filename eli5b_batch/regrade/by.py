@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from eli5b_batch.records.journal import Journal
 
 
-class Grader(NamedTuple):
+class JobGrader(NamedTuple):
     """A grader that goes by rules, and the judge whose verdict counts in place of theirs, if any."""
 
     rules: RuleGrader
@@ -33,9 +33,9 @@ class Grader(NamedTuple):
         return self.name, self.rules.name if self.judge else None
 
 
-def grader_of(job: Job) -> Grader:
+def grader_of(job: Job) -> JobGrader:
     """The grader that a job names."""
-    return Grader(GRADERS[job.rules], job.judge if job.grader == "judge" else None)
+    return JobGrader(GRADERS[job.rules], job.judge if job.grader == "judge" else None)
 
 
 def judgements(journal: Journal, judge: Judge, key: str, text: str) -> list[str | None] | None:

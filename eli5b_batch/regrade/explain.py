@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from eli5b_batch.grading.verdict import Verdict
     from eli5b_batch.job.schema import Judge
     from eli5b_batch.records.reader import Standing
-    from eli5b_batch.regrade.by import Grader
+    from eli5b_batch.regrade.by import JobGrader
 
 _NAMED: Final = 5
 """So many keys are named where several fit, or none."""
@@ -40,7 +40,7 @@ _LAST_LINES: Final = 12
 _LAST_CHARACTERS: Final = 1_000
 
 
-async def explained(run_dir: Path, asked: str, grader: Grader) -> list[str]:
+async def explained(run_dir: Path, asked: str, grader: JobGrader) -> list[str]:
     """How the verdict on one answer is reached, line by line.
 
     Args:

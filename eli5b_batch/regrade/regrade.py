@@ -23,15 +23,15 @@ from eli5b_batch.regrade.by import judgements
 from eli5b_batch.regrade.drafts import Drafts, remove_leftovers
 from eli5b_batch.regrade.on_record import Golds, OldGrades, first_signature, manifest_with_answers
 from eli5b_batch.regrade.replies import replies
-from eli5b_batch.regrade.rows import Regraded, Rows
+from eli5b_batch.regrade.rows import RegradeResult, Rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from eli5b_batch.grading.verdict import Verdict
-    from eli5b_batch.regrade.by import Grader
-    from eli5b_batch.regrade.replies import Reply
+    from eli5b_batch.regrade.by import JobGrader
+    from eli5b_batch.regrade.replies import AnswerOnRecord
 
 _IN_HAND: Final = 2_000
 """Answers that may wait for their turn in the file, behind one that takes a worker its full time: some MB."""
@@ -48,14 +48,14 @@ class Watcher(Protocol):
         """So many answers are graded, and this share (0..1) of the journal is read."""
         ...
 
-    def done(self, run_dir: Path, outcome: Regraded) -> None:
+    def done(self, run_dir: Path, outcome: RegradeResult) -> None:
         """A regrade that nobody had asked for came to its end."""
         ...
 
 
 async def regrade(
-    run_dir: Path, grader: Grader, *, workers: int | None = None, watcher: Watcher | None = None
-) -> Regraded:
+    run_dir: Path, grader: JobGrader, *, workers: int | None = None, watcher: Watcher | None = None
+) -> RegradeResult:
     """Grade every answer on record again and replace grades.jsonl, at once or not at all; no model is asked.
 
     Args:
@@ -81,7 +81,7 @@ async def regrade(
         drafts = stack.enter_context(Drafts(run_dir))
         rules = grader.rules
         pool = await stack.enter_async_context(GraderPool(workers, decide=rules.decide, grade=rules.grade))
-        outcome = Regraded(grader.name, manifest["simulated"], old.graders)
+        outcome = RegradeResult(grader.name, manifest["simulated"], old.graders)
         rows = Rows(old, drafts, outcome)
         found = _watched(replies(journal, manifest["graded_steps"]), watcher)
         golds = Golds(run_dir, manifest, old.golds)
@@ -97,7 +97,7 @@ async def regrade(
     return outcome
 
 
-async def bring_up_to_date(run_dir: Path, grader: Grader, *, watcher: Watcher | None = None) -> Regraded | None:
+async def bring_up_to_date(run_dir: Path, grader: JobGrader, *, watcher: Watcher | None = None) -> RegradeResult | None:
     """Grade again if the verdicts on record are not by `grader`, so that no run mixes two graders' verdicts.
 
     A file is of one grader throughout, because every start of a run comes by here: its first line tells.
@@ -118,7 +118,7 @@ async def bring_up_to_date(run_dir: Path, grader: Grader, *, watcher: Watcher | 
     return outcome
 
 
-def _is_same_judge(run_dir: Path, grader: Grader) -> bool:
+def _is_same_judge(run_dir: Path, grader: JobGrader) -> bool:
     """Whether the verdicts on record are of the same model, asked in the same orders."""
     before = (read_manifest(run_dir) or {}).get("judge")
     return grader.judge is None or before == grader.judge.model_dump()
@@ -136,7 +136,7 @@ class _InHand(NamedTuple):
 class _Work:
     """Grading itself: what can be decided at once is, the rest goes to the workers, and rows are written in order."""
 
-    def __init__(self, grader: Grader, journal: Journal, golds: Golds, pool: GraderPool, rows: Rows, /) -> None:
+    def __init__(self, grader: JobGrader, journal: Journal, golds: Golds, pool: GraderPool, rows: Rows, /) -> None:
         self._grader = grader
         self._journal = journal
         self._golds = golds
@@ -144,7 +144,7 @@ class _Work:
         self._rows = rows
         self._hand: deque[_InHand] = deque()
 
-    async def to_the_end(self, found: Iterable[Reply], most: int) -> None:
+    async def to_the_end(self, found: Iterable[AnswerOnRecord], most: int) -> None:
         """Grade reply after reply, with at most `most` in hand."""
         try:
             for reply in found:
@@ -160,7 +160,7 @@ class _Work:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _take(self, reply: Reply) -> None:
+    def _take(self, reply: AnswerOnRecord) -> None:
         if reply.text is None:
             self._hand.append(_InHand(reply.key, self._golds.of(reply.key), None, ()))
             return
@@ -194,7 +194,7 @@ class _Work:
         return row_of(key, gold, None, self._grader.name, beside)
 
 
-def _watched(found: Iterable[Reply], watcher: Watcher | None) -> Iterator[Reply]:
+def _watched(found: Iterable[AnswerOnRecord], watcher: Watcher | None) -> Iterator[AnswerOnRecord]:
     """The same, with somebody told of each."""
     for n, reply in enumerate(found, 1):
         yield reply

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _KEY: Final = b'{"key":"'
 
 
-class Reply(NamedTuple):
+class AnswerOnRecord(NamedTuple):
     """One answer on record: its text, None where the call failed, and where in calls.jsonl it ends (share, 0..1)."""
 
     key: str
@@ -38,7 +38,7 @@ class Line(NamedTuple):
     bytes: bytes
 
 
-def replies(journal: Journal, steps: Collection[str]) -> Iterator[Reply]:
+def replies(journal: Journal, steps: Collection[str]) -> Iterator[AnswerOnRecord]:
     """Every answer on record, once, by the line that counts, in the order of the file.
 
     Args:
@@ -53,7 +53,7 @@ def replies(journal: Journal, steps: Collection[str]) -> Iterator[Reply]:
         entry = journal.find(line.key)
         if entry is not None and entry.offset == line.offset:
             text = reply_of(line, journal.path) if entry.ok else None
-            yield Reply(line.key, text, (line.offset + len(line.bytes)) / size)
+            yield AnswerOnRecord(line.key, text, (line.offset + len(line.bytes)) / size)
 
 
 def answer_lines(path: Path, steps: Collection[str]) -> Iterator[Line]:

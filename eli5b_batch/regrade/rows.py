@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from eli5b_batch.regrade.drafts import Drafts
     from eli5b_batch.regrade.on_record import OldGrades
 
-SHOWN: Final = 10
+FIRST_SHOWN: Final = 10
 """So many changed verdicts are kept to be shown; the file has them all."""
 _GAVE_UP: Final = frozenset({"timeout", "error"})
 
@@ -35,7 +35,7 @@ class Tally:
 
 
 @dataclass(slots=True)
-class Regraded:
+class RegradeResult:
     """What a regrade found.
 
     Attributes:
@@ -92,7 +92,7 @@ class Rows:
         outcome: filled in.
     """
 
-    def __init__(self, old: OldGrades, drafts: Drafts, outcome: Regraded) -> None:
+    def __init__(self, old: OldGrades, drafts: Drafts, outcome: RegradeResult) -> None:
         self.written = 0
         self._old = old
         self._drafts = drafts
@@ -144,7 +144,7 @@ class Rows:
         tally.graded_before += before is not None
         tally.correct_before += before == "correct"
         tally.changed += changed
-        if changed and len(outcome.first) < SHOWN:
+        if changed and len(outcome.first) < FIRST_SHOWN:
             outcome.first.append(row)
 
 

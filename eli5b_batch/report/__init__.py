@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from eli5b_batch.errors import RunFolderError, StorageError
-from eli5b_batch.report.wording import SCHEMA
+from eli5b_batch.report.wording import SUMMARY_SCHEMA
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,7 +48,7 @@ def latest_report(run_dir: Path) -> Report:
     try:
         summary = orjson.loads((folder / "summary.json").read_bytes())
         made_from = summary.pop("made_from")
-        unchanged = summary["schema"] == SCHEMA and made_from == _made_from(run_dir, summary)
+        unchanged = summary["schema"] == SUMMARY_SCHEMA and made_from == _made_from(run_dir, summary)
         figures = _FIGURES if summary["arms"] else ()
     except (OSError, orjson.JSONDecodeError, KeyError, TypeError):
         return build_report(run_dir)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
-from eli5b_batch.grading.judge import DISAGREE, FAILED, UNREADABLE
+from eli5b_batch.grading.judge import CALL_FAILED, DISAGREE, UNREADABLE
 from eli5b_batch.report.wording import count_and_share, decimal, percent
 from eli5b_batch.statistics.intervals import cohen_kappa
 
@@ -67,7 +67,7 @@ def _figures(rows: pl.DataFrame) -> dict[str, Any]:
         "kappa": cohen_kappa(both, judge_only, rules_only, neither),
         "orders_disagree": int((rows["rule"] == DISAGREE).sum()),
         "unreadable": int((rows["rule"] == UNREADABLE).sum()),
-        "calls_failed": int((rows["rule"] == FAILED).sum()),
+        "calls_failed": int((rows["rule"] == CALL_FAILED).sum()),
     }
 
 

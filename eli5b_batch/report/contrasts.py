@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from eli5b_batch.statistics.intervals import Comparison, Floats
 
-    Hinted = Mapping[tuple[Any, ...], "Arm"]
+    Hinted = Mapping[tuple[Any, ...], "ArmAnswers"]
 
 CONTRASTS: Final = (
     ("tailored", "generic"),
@@ -33,7 +33,7 @@ CONTRASTS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Arm:
+class ArmAnswers:
     """All answers of one model under one setting of every tag but `sample`.
 
     `answered` and `correct` count per problem, in one order of problems shared by all arms.
@@ -47,7 +47,7 @@ class Arm:
     correct: Floats
 
 
-def family(pairs: Iterable[tuple[dict[str, Any], Arm | None, Arm | None]]) -> list[dict[str, Any]]:
+def family(pairs: Iterable[tuple[dict[str, Any], ArmAnswers | None, ArmAnswers | None]]) -> list[dict[str, Any]]:
     """The difference of each pair, first minus second, with Holm's correction over all of them.
 
     Args:
@@ -81,13 +81,13 @@ def contrasts(arms: Hinted, students: Sequence[str]) -> list[dict[str, Any]]:
     return found
 
 
-def _per_problem(*arms: Arm) -> tuple[Floats, ...]:
+def _per_problem(*arms: ArmAnswers) -> tuple[Floats, ...]:
     """Each arm's accuracy per problem, over the problems that all of them have answers to."""
     has = np.logical_and.reduce([arm.answered > 0 for arm in arms])
     return tuple(arm.correct[has] / arm.answered[has] for arm in arms)
 
 
-def _single(*arms: Arm) -> bool:
+def _single(*arms: ArmAnswers) -> bool:
     return all(arm.answered.max() <= 1 for arm in arms)
 
 

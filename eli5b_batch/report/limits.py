@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from eli5b_batch.progress.snapshot import Provider
+    from eli5b_batch.progress.snapshot import ProviderProgress
 
 
-def limit_row(provider: Provider) -> dict[str, Any]:
+def limit_row(provider: ProviderProgress) -> dict[str, Any]:
     """One provider's 429s, and the requests per minute decided on; it must have a `limit_history`.
 
     Returns:

@@ -14,7 +14,7 @@ from eli5b_batch.report.contrasts import family
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from eli5b_batch.report.contrasts import Arm, Hinted
+    from eli5b_batch.report.contrasts import ArmAnswers, Hinted
 
 _LEVELS: Final = ("off", "low", "medium", "on", "high", "max")
 """From less to more."""
@@ -84,5 +84,5 @@ def _labels(hint: str, more: tuple[str, Mapping[str, Any]], less: tuple[str, Map
     }
 
 
-def _mean_tokens(arm: Arm | None) -> Any:  # noqa: ANN401 - a number, or None where no reply tells its tokens
+def _mean_tokens(arm: ArmAnswers | None) -> Any:  # noqa: ANN401 - a number, or None where no reply tells its tokens
     return None if arm is None else arm.rows["output_tokens"].mean()

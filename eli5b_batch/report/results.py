@@ -25,7 +25,7 @@ from eli5b_batch.records.reader import Redo, supersedes
 from eli5b_batch.report.ends import BuiltOn, Ends, finish_of, is_at_limit, is_wordless, worst
 from eli5b_batch.report.members import CallsByPlace, PlaceCalls
 from eli5b_batch.report.thinking import Thinking, holds_thoughts
-from eli5b_batch.report.totals import Pace, Spending
+from eli5b_batch.report.totals import Pace, StepSpending
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -78,7 +78,7 @@ class Results(NamedTuple):
     frame: pl.DataFrame
     tags: tuple[str, ...]
     built_on: list[BuiltOn]
-    spending: list[Spending]
+    spending: list[StepSpending]
     places: list[PlaceCalls]
     pace: dict[str, Pace]
     thinking: dict[str, tuple[int, int]]
@@ -126,7 +126,7 @@ class _Journal:
         """By provider whose places have names: hosts may have gone on alone after the last start with slots."""
         self.answers: dict[str, _Answer] = {}
         self.succeeded: dict[str, bool] = {}
-        self.spending: dict[tuple[str, str], Spending] = {}
+        self.spending: dict[tuple[str, str], StepSpending] = {}
         self.places = CallsByPlace()
         self.simulated = False
         self.judged = False
@@ -144,7 +144,7 @@ class _Journal:
         key, ok = record["key"], record["status"] == "ok"
         usage = record.get("usage") or {}
         cost = record.get("cost_usd")
-        spent = self.spending.setdefault((name.step, name.model), Spending(name.step, name.model))
+        spent = self.spending.setdefault((name.step, name.model), StepSpending(name.step, name.model))
         spent.input_tokens += usage.get("input_tokens") or 0
         spent.output_tokens += usage.get("output_tokens") or 0
         spent.cost_usd += cost or 0.0

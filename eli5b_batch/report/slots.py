@@ -12,10 +12,10 @@ from eli5b_batch.progress.snapshot import SLOT_SECONDS, slot_seconds
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from eli5b_batch.progress.snapshot import Slot
+    from eli5b_batch.progress.snapshot import SlotProgress
 
 
-def slot_row(slot: Slot, tokens: Mapping[tuple[str, str], int]) -> dict[str, Any]:
+def slot_row(slot: SlotProgress, tokens: Mapping[tuple[str, str], int]) -> dict[str, Any]:
     """One slot's calls, models loaded, and what its time went into.
 
     Args:

@@ -17,14 +17,14 @@ import polars as pl
 from eli5b_batch.protocols.eli5b.conditions import CONDITIONS, by_hint
 from eli5b_batch.report.agreement import COLUMNS, agreement
 from eli5b_batch.report.agreement import notes as agreement_notes
-from eli5b_batch.report.contrasts import Arm, contrasts, gaps_closed, interaction
+from eli5b_batch.report.contrasts import ArmAnswers, contrasts, gaps_closed, interaction
 from eli5b_batch.report.ends import SAMPLE
 from eli5b_batch.report.ends import notes as ends_notes
 from eli5b_batch.report.members import by_member
 from eli5b_batch.report.modes import modes
 from eli5b_batch.report.thinking import notes as thinking_notes
 from eli5b_batch.report.thinking import thinking
-from eli5b_batch.report.wording import SCHEMA, arm_label, how_lost, named
+from eli5b_batch.report.wording import SUMMARY_SCHEMA, arm_label, how_lost, named
 from eli5b_batch.statistics import intervals as statistics
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def summarize(results: Results, manifest: dict[str, Any]) -> dict[str, Any]:
         "verdicts_without_a_call": results.orphans,
     }
     summary: dict[str, Any] = {
-        "schema": SCHEMA,
+        "schema": SUMMARY_SCHEMA,
         "name": manifest["name"],
         "protocol": manifest["protocol"],
         "simulated": manifest["simulated"] or results.simulated,
@@ -93,7 +93,7 @@ def summarize(results: Results, manifest: dict[str, Any]) -> dict[str, Any]:
     return _rounded(summary)  # type: ignore[no-any-return]
 
 
-def _arms(results: Results, manifest: dict[str, Any]) -> list[Arm]:
+def _arms(results: Results, manifest: dict[str, Any]) -> list[ArmAnswers]:
     """The arms in the order of a report: students as in the manifest, conditions as in `CONDITIONS`."""
     if results.frame.is_empty():
         return []
@@ -121,7 +121,7 @@ def _arms(results: Results, manifest: dict[str, Any]) -> list[Arm]:
         rows = part.filter(pl.col("verdict").is_not_null())
         at = rows["problem"].to_numpy()
         arms.append(
-            Arm(
+            ArmAnswers(
                 model=values[0],
                 tags=tags,
                 rows=rows,
@@ -132,7 +132,7 @@ def _arms(results: Results, manifest: dict[str, Any]) -> list[Arm]:
         )
     students = manifest["students"] or []
 
-    def place(arm: Arm) -> tuple[int, int, str, str]:
+    def place(arm: ArmAnswers) -> tuple[int, int, str, str]:
         hint = arm.tags.get("hint")
         student = students.index(arm.model) if arm.model in students else len(students)
         condition = CONDITIONS.index(hint) if hint in CONDITIONS else len(CONDITIONS)
@@ -141,13 +141,13 @@ def _arms(results: Results, manifest: dict[str, Any]) -> list[Arm]:
     return sorted(arms, key=place)
 
 
-def _students(arms: Sequence[Arm], manifest: dict[str, Any]) -> list[str]:
+def _students(arms: Sequence[ArmAnswers], manifest: dict[str, Any]) -> list[str]:
     if manifest["students"]:
         return list(manifest["students"])
     return sorted({arm.model for arm in arms} - {manifest["teacher"]})
 
 
-def _describe(arm: Arm) -> dict[str, Any]:
+def _describe(arm: ArmAnswers) -> dict[str, Any]:
     """One arm's row of the report."""
     answered, rows = int(arm.answered.sum()), arm.rows
     has = arm.answered > 0
@@ -192,7 +192,7 @@ def _by_class(errors: pl.Series) -> dict[str, int]:
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
-def _pass_at(arm: Arm) -> dict[str, Any] | None:
+def _pass_at(arm: ArmAnswers) -> dict[str, Any] | None:
     """Mean pass@k at the arm's k, over the problems that have all k answers; None for single answers."""
     k = int(arm.answered.max())
     if k < 2:  # noqa: PLR2004 - pass@1 is the accuracy

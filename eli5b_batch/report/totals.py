@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(slots=True)
-class Spending:
+class StepSpending:
     """What one step took of one model, over every line of the journal: calls asked again were paid too."""
 
     step: str

@@ -12,7 +12,7 @@ from eli5b_batch.text import dollars
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-SCHEMA: Final = 5
+SUMMARY_SCHEMA: Final = 5
 """Version of summary.json; written as `schema`. A report of another version is made anew."""
 
 _SMALLEST_P = 0.001

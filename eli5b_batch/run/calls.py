@@ -17,7 +17,7 @@ from eli5b_batch.errors import ChangedRequestError, Eli5bError, ProviderRefusedE
 from eli5b_batch.job.members import charges_of
 from eli5b_batch.progress.causes import starts_of
 from eli5b_batch.protocols.prompts import Prompt
-from eli5b_batch.records import RESERVED, SCHEMA, derive_seed, make_key, parse_key, request_hash
+from eli5b_batch.records import RECORD_SCHEMA, RESERVED, derive_seed, make_key, parse_key, request_hash
 from eli5b_batch.report.ends import is_wordless
 from eli5b_batch.run.futility import WORDLESS, Futility
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from eli5b_batch.records.index import Entry
 
 
-STARTS: Final = 3
+MOST_STARTS: Final = 3
 """A call that has failed in so many starts is given up for good: it stays a failed record, and the run ends."""
 
 _UPSTREAM: Final = "upstream"
@@ -265,7 +265,7 @@ class RunCalls:
             error = self._journal.read(call.key, entry)["error"]
             attempts = self._job.provider_of(call.model).attempts
             earlier = _Earlier(error["attempts"], starts_of(error, attempts)) if same else _Earlier()
-            if earlier.starts < STARTS:
+            if earlier.starts < MOST_STARTS:
                 return None, earlier
         return self._recall(call, entry, error), _Earlier()
 
@@ -361,7 +361,7 @@ class RunCalls:
             "timing": None,
             "error": None,
             **({"built_on": [reply.key for reply in built_on]} if built_on else {}),
-            "schema": SCHEMA,
+            "schema": RECORD_SCHEMA,
         }
         if isinstance(outcome, UpstreamError):
             record["error"] = {"class": _UPSTREAM, "message": str(outcome), "status": None, "attempts": 0}

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from eli5b_batch.dispatch.capacity import RateMeter
 from eli5b_batch.progress.causes import Causes, starts_of
-from eli5b_batch.progress.snapshot import ENDED, SCHEMA, Provider, Slot
-from eli5b_batch.run.calls import STARTS
+from eli5b_batch.progress.snapshot import ENDED, SNAPSHOT_SCHEMA, ProviderProgress, SlotProgress
+from eli5b_batch.run.calls import MOST_STARTS
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
     from eli5b_batch.dispatch.budget import Budget
     from eli5b_batch.dispatch.dispatcher import Dispatcher
-    from eli5b_batch.progress.snapshot import Arm as ArmShown
-    from eli5b_batch.progress.snapshot import Snapshot, State, Step
+    from eli5b_batch.progress.snapshot import ArmProgress, Snapshot, State, StepProgress
     from eli5b_batch.records.grades import Arm
     from eli5b_batch.run.calls import Answered
     from eli5b_batch.run.plan import Plan
@@ -123,7 +122,7 @@ class Progress:
         if done.error is not None:
             self._failed[key] += 1
             self.failures[done.error["class"]] += 1
-            given_up = starts_of(done.error, self._attempts[done.call.model]) >= STARTS
+            given_up = starts_of(done.error, self._attempts[done.call.model]) >= MOST_STARTS
             self.causes.add(
                 done.error, key=done.call.key, step=done.call.step, model=done.call.model, given_up=given_up
             )
@@ -141,7 +140,7 @@ class Progress:
         steps = [self._step(*key, done[key]) for key in self._plan.total]
         etas = [s["eta_s"] for s in steps]
         return {
-            "schema": SCHEMA,
+            "schema": SNAPSHOT_SCHEMA,
             "run": self._name,
             "simulated": self._simulated,
             "state": self.state,
@@ -172,7 +171,7 @@ class Progress:
             "grading": {"waiting": self.grades_waiting, "done": sum(n for n, _ in arms.values())},
         }
 
-    def _step(self, step: str, model: str, done: int) -> Step:
+    def _step(self, step: str, model: str, done: int) -> StepProgress:
         key = (step, model)
         total = self._plan.total[key]
         rate = self._rates[key].rate()
@@ -204,18 +203,18 @@ def _iso(moment: dt.datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _provider(told: Mapping[str, Any], began: float, *, ended: bool) -> Provider:
+def _provider(told: Mapping[str, Any], began: float, *, ended: bool) -> ProviderProgress:
     figures = {**_UNTOLD, **told}
     if ended:
         figures["waiting_for"] = None
     figures["limit_history"] = [[round(at - began, 1), round(limit, 1)] for at, limit in figures["limit_history"]]
-    return cast("Provider", {name: figures[name] for name in Provider.__annotations__})
+    return cast("ProviderProgress", {name: figures[name] for name in ProviderProgress.__annotations__})
 
 
-def _slot(provider: str, told: Mapping[str, Any]) -> Slot:
+def _slot(provider: str, told: Mapping[str, Any]) -> SlotProgress:
     figures = {"provider": provider, **told}
-    return cast("Slot", {name: figures[name] for name in Slot.__annotations__})
+    return cast("SlotProgress", {name: figures[name] for name in SlotProgress.__annotations__})
 
 
-def _arm(arm: Arm, n: int, correct: int) -> ArmShown:
+def _arm(arm: Arm, n: int, correct: int) -> ArmProgress:
     return {"model": arm.model, "tags": dict(arm.tags), "n": n, "correct": correct}

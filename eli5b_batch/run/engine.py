@@ -27,7 +27,7 @@ from eli5b_batch.records.grades import FAILED
 from eli5b_batch.run.calls import Answered, RunCalls
 from eli5b_batch.run.counters import Progress
 from eli5b_batch.run.plan import Plan, first_of
-from eli5b_batch.run.problem_window import Window
+from eli5b_batch.run.problem_window import ProblemWindow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -177,7 +177,7 @@ class Engine:
         self._producers = [d for d in dispatchers.values() if d.capacity not in self._slots]
         self._gates = [d.capacity for d in dispatchers.values() if isinstance(d.capacity, Gate)]
         self._least, self._most = window_of(job, on_slots=bool(self._slots))
-        self._window = Window(self._least, self._most_problems, self._wants_more)
+        self._window = ProblemWindow(self._least, self._most_problems, self._wants_more)
         self._leads_to = _leads_to(job, plan)
         self._leave = asyncio.Event()
         self._grading: dict[str, list[asyncio.Task[None]]] = {}

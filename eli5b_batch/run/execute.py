@@ -49,10 +49,10 @@ if TYPE_CHECKING:
     from eli5b_batch.run.store import Store
 
     Display = Callable[[Callable[[], Snapshot]], AbstractAsyncContextManager[object]]
-    Regrade = Callable[[Path], Awaitable["Regraded | None"]]
+    Regrade = Callable[[Path], Awaitable["RegradeSummary | None"]]
 
 
-class Regraded(Protocol):
+class RegradeSummary(Protocol):
     """What came of grading a run's answers again: by whom, by whom before, and how many verdicts changed."""
 
     @property

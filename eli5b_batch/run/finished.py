@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from eli5b_batch.data.problems import READING
-from eli5b_batch.records import SCHEMA
+from eli5b_batch.records import RECORD_SCHEMA
 from eli5b_batch.records.lines import JsonLines
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Fingerprint:
     def __init__(self, experiment: Experiment, redo: Mapping[str, int] | None = None) -> None:
         job = experiment.job
         asked = {
-            "schema": SCHEMA,
+            "schema": RECORD_SCHEMA,
             "data": (experiment.problems.sha256, job.data.reader, READING),
             "protocol": inspect.getsource(inspect.getmodule(experiment.protocol.run) or experiment.protocol.run),
             "params": experiment.params.model_dump(mode="json"),

@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 STEP: Final = "judge"
 
-SHOWN: Final = 4_000
+LONGEST_SHOWN: Final = 4_000
 """Characters of a reply's end that the judge is shown: final answers stand there."""
 
 _FIRST: Final = {"both": ("reference", "candidate"), "one": ("reference",)}
 """By `orders`: what stands first in each question."""
 
-TAGS: Final = frozenset({"judged", "judged_step", "first"})
+JUDGE_TAGS: Final = frozenset({"judged", "judged_step", "first"})
 """Tags of a judgement beside those of the answer: whose it is, of which step, and what stands first."""
 
 
@@ -51,7 +51,7 @@ class Judging:
     @property
     def asked(self) -> dict[str, object]:
         """All that decides what is asked, but for the model's id and sampling."""
-        return {**self._judge.model_dump(), "shown": SHOWN, "texts": self._prompts.texts}
+        return {**self._judge.model_dump(), "shown": LONGEST_SHOWN, "texts": self._prompts.texts}
 
     @property
     def texts(self) -> dict[str, str]:
@@ -74,10 +74,15 @@ class Judging:
         Raises:
             ValueError: the protocol has a tag of this name.
         """
-        if not TAGS.isdisjoint(tags):
-            raise ValueError(f"a tag of a judged answer may not be called {', '.join(TAGS & set(tags))}")
+        if not JUDGE_TAGS.isdisjoint(tags):
+            raise ValueError(f"a tag of a judged answer may not be called {', '.join(JUDGE_TAGS & set(tags))}")
         return [
-            (self._prompts(STEP, problem=problem, reply=reply, first=own["first"], shown=SHOWN, quoted=quoted), own)
+            (
+                self._prompts(
+                    STEP, problem=problem, reply=reply, first=own["first"], shown=LONGEST_SHOWN, quoted=quoted
+                ),
+                own,
+            )
             for own in _tags(self._judge, step, model, tags)
         ]
 
@@ -95,7 +100,7 @@ def judgements_of(answer: str, judge: Judge) -> list[str]:
 
 def is_about(judgement: Mapping[str, Any], reply: str) -> bool:
     """Whether a judgement on record is about this very reply, and not about one that was there before a redo."""
-    return f":\n{quoted(reply[-SHOWN:])}\n\n" in judgement["request"]["messages"][-1]["content"]
+    return f":\n{quoted(reply[-LONGEST_SHOWN:])}\n\n" in judgement["request"]["messages"][-1]["content"]
 
 
 def _tags(judge: Judge, step: str, model: str, tags: Mapping[str, str | int]) -> list[dict[str, str | int]]:

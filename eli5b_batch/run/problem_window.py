@@ -18,7 +18,7 @@ _TURNS: Final = 4
 """Turns of the loop after which a new problem's first calls are in their queues."""
 
 
-class Window:
+class ProblemWindow:
     """Lets problems in, one at a time, in order.
 
     Args:

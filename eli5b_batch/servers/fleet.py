@@ -22,7 +22,7 @@ from eli5b_batch.job.schema import OllamaProvider
 from eli5b_batch.log import log
 from eli5b_batch.records.disk import write_atomically
 from eli5b_batch.servers import sessions
-from eli5b_batch.servers.managed import Patience, Server
+from eli5b_batch.servers.managed import Patience, ServerProcess
 from eli5b_batch.servers.ports import free_ports
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Fleet:
         servers: all of them.
     """
 
-    def __init__(self, job: Job, servers: list[Server]) -> None:
+    def __init__(self, job: Job, servers: list[ServerProcess]) -> None:
         self.job = job
         self._servers = servers
 
@@ -140,7 +140,9 @@ async def servers_for_a_look(job: Job, name: str) -> AsyncIterator[Fleet]:
         yield fleet
 
 
-def _servers(job: Job, providers: Mapping[str, OllamaProvider], folder: Path, patience: Patience) -> list[Server]:
+def _servers(
+    job: Job, providers: Mapping[str, OllamaProvider], folder: Path, patience: Patience
+) -> list[ServerProcess]:
     """A server for every slot, not yet started, and the folder for their logs."""
     programs = {name: find_program(name, provider) for name, provider in providers.items()}
     places = [(name, slot) for name, provider in providers.items() for slot in provider.shape[1]]
@@ -149,7 +151,7 @@ def _servers(job: Job, providers: Mapping[str, OllamaProvider], folder: Path, pa
         ports = free_ports(len(places))
     except OSError as error:
         raise StorageError(f"{folder}: servers can't be started: {error.strerror or error}") from None
-    servers: list[Server] = []
+    servers: list[ServerProcess] = []
 
     def record() -> None:
         rows = [row for server in servers if (row := server.record())]
@@ -161,7 +163,7 @@ def _servers(job: Job, providers: Mapping[str, OllamaProvider], folder: Path, pa
     for (name, slot), port in zip(places, ports, strict=True):
         log_name = f"{slot.name}.log" if len(providers) == 1 else f"{name}-{slot.name}.log"
         servers.append(
-            Server(
+            ServerProcess(
                 name,
                 providers[name],
                 slot,
@@ -176,7 +178,7 @@ def _servers(job: Job, providers: Mapping[str, OllamaProvider], folder: Path, pa
     return servers
 
 
-async def _start(servers: Sequence[Server], folder: Path) -> None:
+async def _start(servers: Sequence[ServerProcess], folder: Path) -> None:
     """Start all of them at once, and wait for all; the first that failed is the one that is told."""
     for outcome in await asyncio.gather(*(server.start() for server in servers), return_exceptions=True):
         if isinstance(outcome, OSError):
@@ -222,7 +224,7 @@ def _of_row(row: Any) -> list[Any]:  # noqa: ANN401 (JSON; psutil has no types)
     return []
 
 
-def _with_addresses(job: Job, servers: list[Server]) -> Job:
+def _with_addresses(job: Job, servers: list[ServerProcess]) -> Job:
     urls = {(server.provider, server.slot.name): server.url for server in servers}
     providers = dict(job.providers)
     for name in {server.provider for server in servers}:

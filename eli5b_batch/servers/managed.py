@@ -55,7 +55,7 @@ class Patience(NamedTuple):
         return min(self.first_pause_s * 2.0**restarts, self.longest_pause_s)
 
 
-class Server:
+class ServerProcess:
     """The server of one slot.
 
     Args:

@@ -22,7 +22,7 @@ from eli5b_batch.event_loop import run as run_loop
 from eli5b_batch.job.schema import Limits, Simulation
 from eli5b_batch.job.values import Section
 from eli5b_batch.simulated.ledger import Ledger
-from eli5b_batch.simulated.mind import BookEntry, Mind
+from eli5b_batch.simulated.mind import BookEntry, SimulatedModel
 from eli5b_batch.simulated.ollama_wire import SimulatedOllama
 from eli5b_batch.simulated.openai_wire import SimulatedAPI
 from eli5b_batch.simulated.service import listen
@@ -70,7 +70,7 @@ def read_book(path: Path) -> dict[str, BookEntry]:
 
 def apps(server: ServerConfig, book: dict[str, BookEntry], seed: int) -> dict[str, web.Application]:
     """The applications of one provider by name: one, or one per slot in their order."""
-    mind = Mind(book, server.models, server.simulation, seed)
+    mind = SimulatedModel(book, server.models, server.simulation, seed)
     if server.wire == "openai":
         return {server.name: SimulatedAPI(mind, server.simulation, server.limits, api_key=server.api_key).app()}
     return {

@@ -36,19 +36,19 @@ _ESTABLISHED: Final = 1
 
 
 @dataclass(slots=True)
-class Work:
+class RequestWork:
     """What a server did for the request at hand; it writes it down here as it goes along."""
 
     tokens: int = 0
     fault: str | None = None
 
 
-_at_hand: ContextVar[Work] = ContextVar("work")
+_at_hand: ContextVar[RequestWork] = ContextVar("work")
 
 
-def work_at_hand() -> Work:
+def work_at_hand() -> RequestWork:
     """Of the request that the current task serves; where no books are kept, a page that is thrown away."""
-    return _at_hand.get(None) or Work()
+    return _at_hand.get(None) or RequestWork()
 
 
 class Ledger:
@@ -68,7 +68,7 @@ class Ledger:
         async def keep(request: web.Request, handler: Handler) -> web.StreamResponse:
             if request.path not in _CHATS:
                 return await handler(request)
-            _at_hand.set(work := Work())
+            _at_hand.set(work := RequestWork())
             peer = request.transport.get_extra_info("peername")[1] if request.transport else 0
             status, delivered = _CLIENT_LEFT, False
             try:
@@ -84,7 +84,9 @@ class Ledger:
 
         return keep
 
-    def _add(self, server: str, request: web.Request, peer: int, status: int, work: Work, *, delivered: bool) -> None:
+    def _add(
+        self, server: str, request: web.Request, peer: int, status: int, work: RequestWork, *, delivered: bool
+    ) -> None:
         line = {
             "t": time.time(),
             "server": server,

@@ -80,7 +80,7 @@ class BookEntry(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class SimulatedReply:
     """One simulated reply; times in seconds. What it thought before its first word is among its output tokens."""
 
     text: str
@@ -92,7 +92,7 @@ class Reply:
     generation_s: float
 
 
-class Mind:
+class SimulatedModel:
     """The models of one provider.
 
     Args:
@@ -134,7 +134,7 @@ class Mind:
         max_tokens: int | None,
         *,
         thought: str = "",
-    ) -> Reply:
+    ) -> SimulatedReply:
         """The reply to one request; the same arguments always give the same reply.
 
         Args:
@@ -230,10 +230,10 @@ class Mind:
 
     def _timed(
         self, fingerprint: bytes, text: str, thinking: str, prompt: str, tokens_per_s: float, *, cut: bool
-    ) -> Reply:
+    ) -> SimulatedReply:
         output = count_tokens(text) + count_tokens(thinking)
         pace = 1 + _PACE * (fingerprint[-2] / 127.5 - 1)
-        return Reply(
+        return SimulatedReply(
             text=text,
             thinking=thinking,
             finish_reason="length" if cut else "stop",

@@ -37,7 +37,7 @@ from eli5b_batch.simulated.service import (
     json_reply,
     text_reply,
 )
-from eli5b_batch.simulated.slot import Loaded, Slot
+from eli5b_batch.simulated.slot import Loaded, SimulatedSlot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
 
     from eli5b_batch.job.schema import Simulation
-    from eli5b_batch.simulated.mind import Mind, Reply
+    from eli5b_batch.simulated.mind import SimulatedModel, SimulatedReply
 
 VERSION: Final = "0.33.0-SIMULATED"
 
@@ -71,7 +71,7 @@ class SimulatedOllama:
 
     def __init__(
         self,
-        mind: Mind,
+        mind: SimulatedModel,
         simulation: Simulation,
         models: Iterable[str],
         parallel: int,
@@ -85,7 +85,7 @@ class SimulatedOllama:
         self._fates = Fates(simulation.quirks, "ollama", mind.fingerprint("quirks", b""), clock)
         self._outages = Outages(simulation.freezes.get(name, ()), simulation.refuses.get(name, ()), clock)
         self._models = {full_name(model): model for model in models}
-        self._slot = Slot(
+        self._slot = SimulatedSlot(
             parallel,
             mind.load_s,
             most=loaded or 1,
@@ -268,7 +268,7 @@ async def _stream(request: web.Request, lines: Sequence[dict[str, Any]]) -> web.
     return response
 
 
-def _metrics(reply: Reply, slowdown: float, load_s: float, total_s: float, *, empty: bool) -> dict[str, int]:
+def _metrics(reply: SimulatedReply, slowdown: float, load_s: float, total_s: float, *, empty: bool) -> dict[str, int]:
     """Tokens and nanoseconds; never 0, because a real server leaves a 0 out."""
     return {
         "total_duration": _nanoseconds(total_s),

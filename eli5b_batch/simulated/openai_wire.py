@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
 
     from eli5b_batch.job.schema import Limits, Simulation
-    from eli5b_batch.simulated.mind import Mind, Reply
+    from eli5b_batch.simulated.mind import SimulatedModel, SimulatedReply
 
 
 class SimulatedAPI:
@@ -50,7 +50,7 @@ class SimulatedAPI:
 
     def __init__(
         self,
-        mind: Mind,
+        mind: SimulatedModel,
         simulation: Simulation,
         limits: Limits | None = None,
         *,
@@ -129,7 +129,7 @@ class SimulatedAPI:
         if self._authorization is not None and request.headers.get("Authorization") != self._authorization:
             raise _refused(401, "No valid API key was sent.", code="invalid_api_key")
 
-    def _count(self, reply: Reply) -> None:
+    def _count(self, reply: SimulatedReply) -> None:
         for meter, kind in (
             (self._requests, "dynamic_request_limited"),
             (self._tokens, "dynamic_token_limited"),
@@ -203,7 +203,7 @@ def _thinks(body: dict[str, Any]) -> bool:
     return isinstance(reasoning, dict) and reasoning.get("effort") != "off"
 
 
-def _completion(request_id: str, model: str, reply: Reply, *, empty: bool) -> dict[str, Any]:
+def _completion(request_id: str, model: str, reply: SimulatedReply, *, empty: bool) -> dict[str, Any]:
     output_tokens = 0 if empty else reply.output_tokens
     thought = not empty and reply.thinking
     details = {"completion_tokens_details": {"reasoning_tokens": count_tokens(reply.thinking)}} if thought else {}

@@ -38,7 +38,7 @@ class _Resident:
     ready: bool = False
 
 
-class Slot:
+class SimulatedSlot:
     """First come, first served: at most `parallel` calls at once of each model in memory.
 
     A model that is not in memory is loaded once there is room, one at a time in the order of arrival. Room is made by

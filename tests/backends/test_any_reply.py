@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from eli5b_batch.backends.base import Backend, ChatReply, ChatRequest, ModelFacts
 from eli5b_batch.backends.ollama import OllamaBackend
 from eli5b_batch.backends.openai import OpenAIBackend
-from eli5b_batch.backends.replies import CALLS
+from eli5b_batch.backends.replies import TOOL_CALL_FIELDS
 from eli5b_batch.errors import CallError, ProviderError, ProviderRefusedError, RateLimitedError
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ async def is_sound(client: Backend, url: str) -> None:
     """Whatever becomes of a chat can be written down, counted and shown on one line."""
     result = await outcome(client.chat(REQUEST, url))
     if isinstance(result, ChatReply):
-        excused = result.finish in {"filtered", "cut"} or result.extra.keys() & {*CALLS, "left_out"}
+        excused = result.finish in {"filtered", "cut"} or result.extra.keys() & {*TOOL_CALL_FIELDS, "left_out"}
         assert result.text.strip() or excused or result.thinking or result.usage.get("reasoning_tokens")
         assert result.load_s >= 0
         assert all(value is None or value > 0 for value in result.advice or ())

@@ -93,7 +93,7 @@ def test_a_declared_charset_is_honoured_where_the_body_is_no_utf_8(raw: bytes, c
     ],
 )
 def test_what_can_not_be_read_is_said_for_what_it_is(body: bytes, reason: str) -> None:
-    with pytest.raises(bodies.UnreadableError) as caught:
+    with pytest.raises(bodies.UnreadableBodyError) as caught:
         bodies.read(body)
     assert str(caught.value) == reason
 
@@ -111,7 +111,7 @@ def test_what_the_standard_library_writes_is_read(value: Any) -> None:  # noqa: 
 def test_whatever_a_body_holds_it_is_json_or_unreadable(body: bytes, declared: str) -> None:
     try:
         value = bodies.read(body, declared)
-    except bodies.UnreadableError:
+    except bodies.UnreadableBodyError:
         return
     orjson.dumps(value)
 

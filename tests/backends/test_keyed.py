@@ -14,7 +14,7 @@ from eli5b_batch.backends.keys import FRESH_S, PrintedKey
 from eli5b_batch.backends.openai import OpenAIBackend
 from eli5b_batch.errors import CallError, KeyRefusedError, ProviderRefusedError
 from eli5b_batch.job.schema import Simulation
-from eli5b_batch.simulated.mind import Mind
+from eli5b_batch.simulated.mind import SimulatedModel
 from eli5b_batch.simulated.openai_wire import SimulatedAPI
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Desk:
         self.text, self._runs = folder / "key.txt", folder / "runs.txt"
         self._runs.touch()
         self.prints("key-1")
-        self.api = SimulatedAPI(Mind({}, {"m": MODEL}, FAST, seed=0), FAST, api_key="key-1")
+        self.api = SimulatedAPI(SimulatedModel({}, {"m": MODEL}, FAST, seed=0), FAST, api_key="key-1")
         self.refusals = 0
         command = ["sh", "-c", f"echo ran >> {self._runs}; cat {self.text}"]
         self.secrets = ["seven"]

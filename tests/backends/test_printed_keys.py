@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from eli5b_batch.job.schema import Simulation
-from eli5b_batch.simulated.mind import Mind
+from eli5b_batch.simulated.mind import SimulatedModel
 from eli5b_batch.simulated.openai_wire import SimulatedAPI
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class Host:
     """A simulated API whose key changes after every few calls, and a program that prints the one that counts."""
 
     def __init__(self, folder: Path, lasts: int) -> None:
-        self.api = SimulatedAPI(Mind({}, MODELS, FAST, seed=0), FAST, api_key="")
+        self.api = SimulatedAPI(SimulatedModel({}, MODELS, FAST, seed=0), FAST, api_key="")
         self.refused = 0
         self._lasts = lasts
         self._answered = self._number = 0

@@ -11,7 +11,7 @@ import pytest
 from eli5b_batch.dispatch import dispatcher
 from eli5b_batch.errors import RetryableError
 from eli5b_batch.forecast.network import ModelledNetwork
-from eli5b_batch.forecast.past import Past
+from eli5b_batch.forecast.past import PastRun
 from eli5b_batch.forecast.rehearsal import rehearse
 from eli5b_batch.forecast.virtual_clock import run_virtual
 from eli5b_batch.records.journal import read_records
@@ -46,7 +46,7 @@ async def test_a_run_on_simulated_servers_has_the_tokens_and_costs_that_were_reh
 
 async def in_thread(experiment: Experiment) -> list[tuple[str, int, int, float, str | None]]:
     """A rehearsal has a loop of its own, which no other may run around."""
-    rehearsal = await asyncio.to_thread(rehearse, experiment, Past())
+    rehearsal = await asyncio.to_thread(rehearse, experiment, PastRun())
     return [(r.key, r.input_tokens, r.output_tokens, r.cost_usd or 0.0, r.error) for r in rehearsal.rows]
 
 
@@ -58,7 +58,7 @@ def test_slots_tell_what_they_hold_and_a_frozen_one_does_not_answer_in_time(
 
     async def visit() -> None:
         loop = asyncio.get_running_loop()
-        network = ModelledNetwork(experiment, Past())
+        network = ModelledNetwork(experiment, PastRun())
         transport = network.transport("gpus", "")
         first, second = network.urls["gpus"][:2]
         assert (await transport.get(f"{first}/api/ps")).json() == {"models": []}
@@ -84,7 +84,7 @@ def test_a_refusing_slot_drops_connections(quickstart: Callable[..., Experiment]
     experiment = quickstart("providers.gpus.simulation={refuses: {gpu0: [[0, 9]]}}", limit=1)
 
     async def visit() -> None:
-        network = ModelledNetwork(experiment, Past())
+        network = ModelledNetwork(experiment, PastRun())
         url = f"{network.urls['gpus'][0]}/api/version"
         transport = network.transport("gpus", "")
         assert (await transport.get(url)).status == 503

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from eli5b_batch.errors import JournalDamagedError, RunFolderError
-from eli5b_batch.forecast.past import Past, PastMind, Seen, look_back
+from eli5b_batch.forecast.past import PastCall, PastModel, PastRun, look_back
 from eli5b_batch.records import make_key, parse_key
 
 if TYPE_CHECKING:
@@ -53,23 +53,23 @@ def test_a_run_tells_tokens_seconds_without_loading_and_the_mean_load(tmp_path: 
         record(status="error", usage=None, timing=None),
     )
     past = look_back(run)
-    assert past.calls == {("answer", "1b"): [Seen(100, 50, 4.0)] * 4}
+    assert past.calls == {("answer", "1b"): [PastCall(100, 50, 4.0)] * 4}
     assert past.load_s == {"gpus": 6.0}
 
 
 def test_only_records_that_count_are_drawn_from(tmp_path: Path) -> None:
     twice, newer = make_key("p", "answer", "1b", {}), {"usage": {"input_tokens": 7, "output_tokens": 5}}
     run = write(tmp_path, record(key=twice), record(), record(key=twice, **newer), record(key=twice, status="error"))
-    assert look_back(run).calls == {("answer", "1b"): [Seen(100, 50, 4.0), Seen(7, 5, 4.0)]}
+    assert look_back(run).calls == {("answer", "1b"): [PastCall(100, 50, 4.0), PastCall(7, 5, 4.0)]}
     first = len((run / "calls.jsonl").read_bytes().split(b"\n")[0]) + 1
     second = len((run / "calls.jsonl").read_bytes().split(b"\n")[1]) + 1
     (run / "manifest.json").write_bytes(orjson.dumps({**MANIFEST, "redo": {"answer": first + second}}))
-    assert look_back(run).calls == {("answer", "1b"): [Seen(7, 5, 4.0)]}
+    assert look_back(run).calls == {("answer", "1b"): [PastCall(7, 5, 4.0)]}
 
 
 def test_each_call_draws_a_recorded_one_and_always_the_same() -> None:
-    seen = [Seen(10, n, float(n)) for n in range(1, 101)]
-    mind = PastMind(Past(calls={("answer", "1b"): seen}), {"1b": "llama3.2:1b"}, seed=0)
+    seen = [PastCall(10, n, float(n)) for n in range(1, 101)]
+    mind = PastModel(PastRun(calls={("answer", "1b"): seen}), {"1b": "llama3.2:1b"}, seed=0)
     drawn = [mind.reply(mind.fingerprint("k", b"%d" % n), CALL, "llama3.2:1b", "hello", 9) for n in range(300)]
     again = [mind.reply(mind.fingerprint("k", b"%d" % n), CALL, "llama3.2:1b", "hello", 9) for n in range(300)]
     assert drawn == again
@@ -78,7 +78,7 @@ def test_each_call_draws_a_recorded_one_and_always_the_same() -> None:
 
 
 def test_what_was_never_recorded_is_assumed_as_check_does() -> None:
-    mind = PastMind(Past(), {"1b": "llama3.2:1b"}, seed=0)
+    mind = PastModel(PastRun(), {"1b": "llama3.2:1b"}, seed=0)
     reply = mind.reply(mind.fingerprint("k", b""), CALL, "llama3.2:1b", "x" * 400, 600)
     assert (reply.input_tokens, reply.output_tokens, reply.generation_s) == (101, 300, 5.0)
 
@@ -96,7 +96,7 @@ def test_a_run_whose_host_tells_no_tokens_says_nothing(tmp_path: Path) -> None:
     silent = record(usage={"input_tokens": 0, "output_tokens": 0})
     with pytest.raises(RunFolderError, match="no call has been answered there with its tokens told"):
         look_back(write(tmp_path, silent))
-    assert look_back(write(tmp_path, silent, record())).calls == {("answer", "1b"): [Seen(100, 50, 4.0)]}
+    assert look_back(write(tmp_path, silent, record())).calls == {("answer", "1b"): [PastCall(100, 50, 4.0)]}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from eli5b_batch.forecast import predict as module
-from eli5b_batch.forecast.past import Past, Seen
+from eli5b_batch.forecast.past import PastCall, PastRun
 from eli5b_batch.forecast.predict import predict
 from eli5b_batch.forecast.raised_limits import doublings, sampled
 
@@ -27,7 +27,7 @@ SLOW_API = "providers.api.limits={requests_per_minute: 30, concurrency: 8}"
 
 
 def test_the_limit_that_binds_is_named_and_doubling_it_buys_most(quickstart: Load) -> None:
-    prediction = predict(quickstart(SLOW_API, limit=12), Past())
+    prediction = predict(quickstart(SLOW_API, limit=12), PastRun())
     assert prediction.stages[0].bottleneck == "api requests_per_minute"
     assert prediction.seconds == pytest.approx((12 * 5 - 1) / 30 * 60, rel=0.1)
     seconds = {(d.provider, d.limit): d.seconds for d in prediction.doubled}
@@ -36,7 +36,7 @@ def test_the_limit_that_binds_is_named_and_doubling_it_buys_most(quickstart: Loa
 
 
 def test_slots_that_bind_are_named_and_more_of_them_help(quickstart: Load) -> None:
-    prediction = predict(quickstart(SLOW_GPUS, limit=12), Past())
+    prediction = predict(quickstart(SLOW_GPUS, limit=12), PastRun())
     assert max(prediction.uses, key=lambda use: use.share).provider == "gpus"
     seconds = {d.limit: d.seconds for d in prediction.doubled}
     assert seconds["parallel"] < 0.75 * prediction.seconds
@@ -45,7 +45,7 @@ def test_slots_that_bind_are_named_and_more_of_them_help(quickstart: Load) -> No
 
 
 def test_counts_and_costs_are_the_runs(quickstart: Load) -> None:
-    prediction = predict(quickstart(limit=3), Past(), doubling=False)
+    prediction = predict(quickstart(limit=3), PastRun(), doubling=False)
     assert (prediction.calls, prediction.problems, prediction.rehearsed) == (42, 3, 3)
     assert prediction.doubled == []
     assert prediction.usd == pytest.approx(sum(step.usd or 0 for step in prediction.steps))
@@ -55,10 +55,10 @@ def test_counts_and_costs_are_the_runs(quickstart: Load) -> None:
 
 def test_a_large_job_is_scaled_from_a_sample(quickstart: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     experiment = quickstart(SLOW_GPUS, "window=4", limit=36)
-    whole = predict(experiment, Past(), doubling=False)
+    whole = predict(experiment, PastRun(), doubling=False)
     monkeypatch.setattr(module, "WHOLE_CALLS", 100)
     monkeypatch.setattr(module, "LARGE_SAMPLE", 250)
-    part = predict(experiment, Past(), doubling=False)
+    part = predict(experiment, PastRun(), doubling=False)
     assert part.rehearsed == 18
     assert part.calls == whole.calls
     assert part.seconds == pytest.approx(whole.seconds, rel=0.1)
@@ -97,17 +97,17 @@ def test_a_real_job_needs_no_key_and_is_rehearsed_from_assumptions_or_records() 
 
     data = "data={reader: quickstart}"
     experiment = load_experiment(load_job(ROOT / "jobs" / "omni_full.yaml", overrides=[data], limit=10), "job")
-    assumed = predict(experiment, Past(), doubling=False)
+    assumed = predict(experiment, PastRun(), doubling=False)
     assert {step.source for step in assumed.steps} == {"assumptions"}
     assert next(step.latency_s for step in assumed.steps if step.model == "1b") > 1024 / 60  # and some loads
-    calls = {("answer", model): [Seen(200, 100, 1.0)] for model in ("1b", "3b", "8b", "maverick")}
-    recorded = predict(experiment, Past(Path("run"), calls), doubling=False)
+    calls = {("answer", model): [PastCall(200, 100, 1.0)] for model in ("1b", "3b", "8b", "maverick")}
+    recorded = predict(experiment, PastRun(Path("run"), calls), doubling=False)
     assert {(step.step, step.source) for step in recorded.steps} == {("hint", "assumptions"), ("answer", "records")}
     assert recorded.seconds < assumed.seconds / 2
 
 
 def test_a_cost_above_the_budget_is_said(quickstart: Load) -> None:
-    prediction = predict(quickstart("budget={usd: 0.003}"), Past(), doubling=False)
+    prediction = predict(quickstart("budget={usd: 0.003}"), PastRun(), doubling=False)
     assert "the budget of $0.003 is used up" in str(prediction.ends_early)
     assert prediction.calls < 84
 

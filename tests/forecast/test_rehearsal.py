@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from eli5b_batch.errors import RetryableError
-from eli5b_batch.forecast.network import ModelledNetwork, Server, TellingServer
-from eli5b_batch.forecast.past import Past
+from eli5b_batch.forecast.network import ModelledNetwork, VirtualControl, VirtualServer
+from eli5b_batch.forecast.past import PastRun
 from eli5b_batch.forecast.rehearsal import Rehearsal, rehearse
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def test_with_faults_every_call_is_answered_once_and_no_schedule_beats_its_bound
         "providers.gpus.attempts=20",
         "providers.api.attempts=20",
     )
-    rehearsal = rehearse(experiment, Past())
+    rehearsal = rehearse(experiment, PastRun())
     assert_each_call_is_answered_once(rehearsal)
     assert not rehearsal.ending.failures
     assert rehearsal.seconds >= least_seconds(experiment.job, rehearsal)
@@ -76,7 +76,7 @@ def test_a_server_that_hangs_is_left_when_its_time_is_over(quickstart: Load, see
         "providers.gpus.timeout_s=90",
         "providers.gpus.attempts=20",
     )
-    rehearsal = rehearse(experiment, Past())
+    rehearsal = rehearse(experiment, PastRun())
     assert_each_call_is_answered_once(rehearsal)
     assert rehearsal.seconds >= 60
     assert max(s.ended - s.started for s in rehearsal.sendings) <= 90.001
@@ -87,14 +87,14 @@ class Outage(ModelledNetwork):
 
     FROM, TO = 5.0, 65.0
 
-    def __init__(self, experiment: Experiment, past: Past) -> None:
+    def __init__(self, experiment: Experiment, past: PastRun) -> None:
         super().__init__(experiment, past)
         for place, server in self.servers.items():
             if place[0] == "gpus":
                 self.servers[place] = self.Down(server)
 
     class Down:
-        def __init__(self, server: Server) -> None:
+        def __init__(self, server: VirtualServer) -> None:
             self._server = server
 
         async def answer(self, request: web.Request) -> web.StreamResponse:
@@ -103,7 +103,7 @@ class Outage(ModelledNetwork):
 
         async def tell(self, request: web.Request, path: str) -> web.StreamResponse:
             self._refuse()
-            assert isinstance(self._server, TellingServer)
+            assert isinstance(self._server, VirtualControl)
             return await self._server.tell(request, path)
 
         @staticmethod
@@ -115,8 +115,8 @@ class Outage(ModelledNetwork):
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_minute_without_servers_costs_a_minute_and_no_call(quickstart: Load, seed: int) -> None:
     experiment = quickstart(f"seed={seed}", SLOW_GPUS)
-    undisturbed = rehearse(experiment, Past())
-    rehearsal = rehearse(experiment, Past(), network=Outage)
+    undisturbed = rehearse(experiment, PastRun())
+    rehearsal = rehearse(experiment, PastRun(), network=Outage)
     assert_each_call_is_answered_once(rehearsal)
     assert not rehearsal.ending.failures
     assert undisturbed.seconds + 40 <= rehearsal.seconds <= undisturbed.seconds + 120
@@ -125,7 +125,7 @@ def test_a_minute_without_servers_costs_a_minute_and_no_call(quickstart: Load, s
 @pytest.mark.parametrize("outage", ["freezes", "refuses"])
 def test_a_slot_that_is_away_for_a_while_costs_no_call(quickstart: Load, outage: str) -> None:
     experiment = quickstart(SLOW_GPUS, f"providers.gpus.simulation.{outage}={{gpu0: [[10, 70]]}}")
-    rehearsal = rehearse(experiment, Past())
+    rehearsal = rehearse(experiment, PastRun())
     assert_each_call_is_answered_once(rehearsal)
     assert not rehearsal.ending.failures
     sent = [s for s in rehearsal.sendings if s.place == "gpu0"]
@@ -136,7 +136,7 @@ def test_a_slot_that_is_away_for_a_while_costs_no_call(quickstart: Load, outage:
 class Stingy(ModelledNetwork):
     """The account allows half of what the job says."""
 
-    def __init__(self, experiment: Experiment, past: Past) -> None:
+    def __init__(self, experiment: Experiment, past: PastRun) -> None:
         job = experiment.job
         limits, _ = job.providers["api"].shape
         assert limits is not None
@@ -150,7 +150,7 @@ class Stingy(ModelledNetwork):
 def test_an_account_that_answers_429_slows_the_run_and_fails_no_call(quickstart: Load, seed: int) -> None:
     limits = "{requests_per_minute: 240, concurrency: 8, adaptive: false}"
     experiment = quickstart(f"seed={seed}", f"providers.api.limits={limits}", limit=12)
-    rehearsal = rehearse(experiment, Past(), network=Stingy)
+    rehearsal = rehearse(experiment, PastRun(), network=Stingy)
     assert_each_call_is_answered_once(rehearsal)
     assert not rehearsal.ending.failures
     refused = sum(s.status == 429 for s in rehearsal.sendings)
@@ -161,16 +161,16 @@ def test_an_account_that_answers_429_slows_the_run_and_fails_no_call(quickstart:
 
 def test_the_same_arguments_come_to_the_same_to_the_last_bit(quickstart: Load) -> None:
     experiment = quickstart("providers.gpus.simulation.error_rate=0.2", limit=4)
-    first, second = rehearse(experiment, Past()), rehearse(experiment, Past())
+    first, second = rehearse(experiment, PastRun()), rehearse(experiment, PastRun())
     assert (first.seconds, first.rows, first.sendings) == (second.seconds, second.rows, second.sendings)
 
 
 def test_a_budget_that_is_used_up_ends_the_rehearsal_as_it_would_the_run(quickstart: Load) -> None:
-    rehearsal = rehearse(quickstart(), Past(), budget_usd=0.003)
+    rehearsal = rehearse(quickstart(), PastRun(), budget_usd=0.003)
     assert rehearsal.ending.exit_code == 4
     assert 0 < rehearsal.spent_usd <= 0.003
 
 
 def test_servers_that_never_work_end_it(quickstart: Load) -> None:
-    rehearsal = rehearse(quickstart("providers.gpus.simulation.drop_rate=1.0", limit=2), Past())
+    rehearsal = rehearse(quickstart("providers.gpus.simulation.drop_rate=1.0", limit=2), PastRun())
     assert rehearsal.ending.failures or rehearsal.ending.exit_code == 5

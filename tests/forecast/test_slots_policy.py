@@ -8,11 +8,11 @@ import orjson
 import pytest
 
 from eli5b_batch.dispatch.slots.policy import ROUND
-from eli5b_batch.forecast.past import Past
+from eli5b_batch.forecast.past import PastRun
 from eli5b_batch.forecast.rehearsal import Rehearsal, rehearse
 from eli5b_batch.job.load import parse_job
 from eli5b_batch.run.plan import Experiment, load_experiment
-from eli5b_batch.run.problem_window import Window
+from eli5b_batch.run.problem_window import ProblemWindow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -101,7 +101,7 @@ def assert_complete(rehearsal: Rehearsal) -> None:
 def test_a_job_takes_little_longer_than_its_work_divided_by_its_places(
     make: Make, slots: int, most_loads: int, speeds: Mapping[str, float]
 ) -> None:
-    rehearsal = rehearse(make(75 * slots, [{}] * slots, speeds=speeds), Past())
+    rehearsal = rehearse(make(75 * slots, [{}] * slots, speeds=speeds), PastRun())
     assert_complete(rehearsal)
     bound = (work_s(rehearsal, speeds) / PARALLEL + sum(LOADS.values())) / slots
     assert bound <= rehearsal.seconds <= 1.05 * bound
@@ -112,7 +112,7 @@ def test_a_job_takes_little_longer_than_its_work_divided_by_its_places(
 def test_models_share_one_slot_in_rounds_and_none_waits_for_ever(make: Make) -> None:
     """Calls of a third of a second and loads of half a one: a round is short, and the job many of them long."""
     speeds, loads = dict.fromkeys(SPEEDS, 240.0), dict.fromkeys(SPEEDS, 0.5)
-    rehearsal = rehearse(make(500, [{}], speeds=speeds, loads=loads, tokens=40), Past())
+    rehearsal = rehearse(make(500, [{}], speeds=speeds, loads=loads, tokens=40), PastRun())
     assert_complete(rehearsal)
     a_round = ROUND * 3 * (0.5 + LATENCY_S + 40 / 240)
     assert max(r.queued for r in rehearsal.rows) <= 2 * a_round
@@ -120,7 +120,7 @@ def test_models_share_one_slot_in_rounds_and_none_waits_for_ever(make: Make) -> 
     assert rehearsal.seconds <= 1.05 * (work_s(rehearsal, speeds) / PARALLEL)
 
 
-class Seen(Window):
+class Seen(ProblemWindow):
     """Remembers how many problems were in flight at most."""
 
     peak = 0
@@ -146,7 +146,7 @@ def test_slots_that_run_dry_begin_no_problems_that_only_wait_for_the_slowest(
     slow: dict[str, Any] = {"models": ["llama:8b"], "parallel": 1}
     others: list[dict[str, Any]] = [{"models": ["llama:1b", "llama:3b"]}] * 3
     rehearsal = rehearse(
-        make(200, [slow, *others], speeds=speeds, loads=dict.fromkeys(speeds, load_s), tokens=50), Past()
+        make(200, [slow, *others], speeds=speeds, loads=dict.fromkeys(speeds, load_s), tokens=50), PastRun()
     )
     assert_complete(rehearsal)
     call_s = {name: LATENCY_S + 50 / speed for name, speed in speeds.items()}
@@ -160,7 +160,7 @@ def test_slots_that_run_dry_begin_no_problems_that_only_wait_for_the_slowest(
 def test_a_teacher_that_is_the_slow_one_works_at_its_limit(
     make: Make, limits: Mapping[str, float], peak: Callable[[], int]
 ) -> None:
-    rehearsal = rehearse(make(100, [{}] * 2, limits=limits, tokens=100), Past())
+    rehearsal = rehearse(make(100, [{}] * 2, limits=limits, tokens=100), PastRun())
     assert_complete(rehearsal)
     sent = [s for s in rehearsal.sendings if s.provider == "api"]
     at_once_s = sum(s.ended - s.started for s in sent) / limits["concurrency"]
@@ -173,7 +173,7 @@ def test_a_teacher_that_is_the_slow_one_works_at_its_limit(
 @pytest.mark.parametrize("load_s", [1.0, 20.0])
 def test_a_single_student_has_all_slots(make: Make, load_s: float) -> None:
     speeds = {"1b": 240.0}
-    rehearsal = rehearse(make(400, [{}] * 4, speeds=speeds, loads={"1b": load_s}), Past())
+    rehearsal = rehearse(make(400, [{}] * 4, speeds=speeds, loads={"1b": load_s}), PastRun())
     assert_complete(rehearsal)
     assert rehearsal.seconds <= 1.05 * (work_s(rehearsal, speeds) / PARALLEL / 4 + load_s)
     assert loads_of(rehearsal) == 4
@@ -181,7 +181,7 @@ def test_a_single_student_has_all_slots(make: Make, load_s: float) -> None:
 
 def test_a_teacher_on_the_slots_shares_them_with_its_student(make: Make) -> None:
     speeds = {"teacher": 120.0, "1b": 240.0}
-    rehearsal = rehearse(make(200, [{}] * 4, speeds=speeds, loads=dict.fromkeys(speeds, 5.0), limits=None), Past())
+    rehearsal = rehearse(make(200, [{}] * 4, speeds=speeds, loads=dict.fromkeys(speeds, 5.0), limits=None), PastRun())
     assert_complete(rehearsal)
     assert rehearsal.seconds <= 1.1 * (work_s(rehearsal, speeds) / PARALLEL / 4 + 10.0)
     assert loads_of(rehearsal) <= 10

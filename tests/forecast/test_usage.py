@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from eli5b_batch.forecast.network import Sending
+from eli5b_batch.forecast.network import SentRequest
 from eli5b_batch.forecast.usage import WINDOWS, Stage, shares, stages, uses
 
 if TYPE_CHECKING:
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 def test_shares_are_place_seconds_and_starts_of_what_there_was(quickstart: Callable[..., Experiment]) -> None:
     job = quickstart("providers.api.limits={requests_per_minute: 60, concurrency: 4}").job
     # gpu0 has four places: two are in use all the time, one in the first half. The API is asked twice a second.
-    sent = [Sending("gpus", "gpu0", 0, 40, 200), Sending("gpus", "gpu0", 0, 40, 200)]
-    sent += [Sending("gpus", "gpu0", 0, 20, 200)]
-    sent += [Sending("api", "", n / 2, n / 2 + 1, 200) for n in range(80)]
+    sent = [SentRequest("gpus", "gpu0", 0, 40, 200), SentRequest("gpus", "gpu0", 0, 40, 200)]
+    sent += [SentRequest("gpus", "gpu0", 0, 20, 200)]
+    sent += [SentRequest("api", "", n / 2, n / 2 + 1, 200) for n in range(80)]
     found = shares(job, 40.0, sent, [])
     assert found["gpus", "gpu0"] == pytest.approx([0.75] * (WINDOWS // 2) + [0.5] * (WINDOWS // 2))
     assert found["gpus", "gpu1"] == pytest.approx(np.zeros(WINDOWS))

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from eli5b_batch.grading import rules
-from eli5b_batch.grading.formulas.reader import UnreadableError, read
-from eli5b_batch.grading.formulas.work import TooBigError, Work
+from eli5b_batch.grading.formulas.reader import UnreadableFormulaError, read
+from eli5b_batch.grading.formulas.work import TooBigError, WorkBudget
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,9 +89,9 @@ VALUE = [
     ],
 )
 def test_rules(
-    rule: Callable[[str, str, Work], Outcome | None], said: str, gold: str, outcome: Outcome | None, why: str
+    rule: Callable[[str, str, WorkBudget], Outcome | None], said: str, gold: str, outcome: Outcome | None, why: str
 ) -> None:
-    assert rule(said, gold, Work()) == outcome, why
+    assert rule(said, gold, WorkBudget()) == outcome, why
 
 
 def test_every_rule_has_a_name_of_its_own_and_values_come_last() -> None:
@@ -123,7 +123,7 @@ def test_of_an_equation_that_cannot_be_read_whole_the_last_side_is_read() -> Non
     assert rules.readable(r"\weird = 5", thousands=True) == read("5")
     assert rules.readable("x = 5", thousands=True) == read("x = 5")
     for text in (r"5 = \weird", r"\weird", r"\weird := 5"):
-        with pytest.raises(UnreadableError):
+        with pytest.raises(UnreadableFormulaError):
             rules.readable(text, thousands=True)
 
 
@@ -141,12 +141,12 @@ def test_readings_keep_the_size_of_a_number() -> None:
 
 def test_what_is_too_big_is_refused() -> None:
     with pytest.raises(TooBigError):
-        rules.by_value("(10^9)!", "5", Work())
+        rules.by_value("(10^9)!", "5", WorkBudget())
 
 
 def test_a_caller_that_has_left_few_frames_gets_the_same_refusal() -> None:
     def deep(frames: int) -> Outcome | None:
-        return deep(frames - 1) if frames else rules.by_value("1" + "/2" * 80, "2", Work())
+        return deep(frames - 1) if frames else rules.by_value("1" + "/2" * 80, "2", WorkBudget())
 
     depth, frame = 0, sys._getframe()
     while frame.f_back:

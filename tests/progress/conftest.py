@@ -8,7 +8,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from eli5b_batch.progress.snapshot import Arm, Provider, Slot, Snapshot, Step
+    from eli5b_batch.progress.snapshot import ArmProgress, ProviderProgress, SlotProgress, Snapshot, StepProgress
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +58,7 @@ def _snapshot(**changes: object) -> Snapshot:
     return cast("Snapshot", {**made, **changes})
 
 
-def _step(name: str = "answer", model: str = "1b", total: int = 8463, done: int = 2821) -> Step:
+def _step(name: str = "answer", model: str = "1b", total: int = 8463, done: int = 2821) -> StepProgress:
     return {
         "step": name,
         "model": model,
@@ -73,7 +73,7 @@ def _step(name: str = "answer", model: str = "1b", total: int = 8463, done: int 
     }
 
 
-def _provider(name: str = "together", limit: float | None = 600.0, error: str | None = None) -> Provider:
+def _provider(name: str = "together", limit: float | None = 600.0, error: str | None = None) -> ProviderProgress:
     return {
         "provider": name,
         "in_flight": 60,
@@ -94,7 +94,7 @@ def _provider(name: str = "together", limit: float | None = 600.0, error: str | 
     }
 
 
-def _slot(number: int = 0, busy: float = 0.97) -> Slot:
+def _slot(number: int = 0, busy: float = 0.97) -> SlotProgress:
     return {
         "provider": "gpus",
         "slot": f"gpu{number}",
@@ -117,5 +117,5 @@ def _slot(number: int = 0, busy: float = 0.97) -> Slot:
     }
 
 
-def _arm(model: str, hint: str, hint_for: str = "any", n: int = 2821, correct: int = 1187) -> Arm:
+def _arm(model: str, hint: str, hint_for: str = "any", n: int = 2821, correct: int = 1187) -> ArmProgress:
     return {"model": model, "tags": {"hint": hint, "hint_for": hint_for}, "n": n, "correct": correct}

@@ -12,7 +12,7 @@ import pytest
 
 from eli5b_batch.errors import RunFolderError, StorageError
 from eli5b_batch.progress.file import ProgressFile, is_alive, read_progress, slots_used_last
-from eli5b_batch.progress.snapshot import SLOT_SECONDS, Provider, Slot, Step, slot_seconds
+from eli5b_batch.progress.snapshot import SLOT_SECONDS, ProviderProgress, SlotProgress, StepProgress, slot_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -179,7 +179,8 @@ def test_what_an_earlier_version_did_not_write_is_filled_in(tmp_path: Path) -> N
     later = {"began_s", "ended_s", "down_s", "limit_history", "resident", "on_gpu", "down", "loads", *SLOT_SECONDS}
     later |= {"waiting_for", "last_error_s"}
     step, provider, slot = (
-        {key: 0.5 for key in kind.__required_keys__ if key not in later} for kind in (Step, Provider, Slot)
+        {key: 0.5 for key in kind.__required_keys__ if key not in later}
+        for kind in (StepProgress, ProviderProgress, SlotProgress)
     )
     rows = {"steps": [step], "providers": [provider], "slots": [slot]}
     (tmp_path / "progress.json").write_bytes(orjson.dumps({**old, **rows}))
@@ -193,9 +194,9 @@ def test_what_an_earlier_version_did_not_write_is_filled_in(tmp_path: Path) -> N
 
 async def test_what_the_last_start_with_slots_left_of_them_outlives_starts_without(tmp_path: Path) -> None:
     path = tmp_path / "progress.json"
-    slot = cast("Slot", dict.fromkeys(Slot.__required_keys__, 0.5))
+    slot = cast("SlotProgress", dict.fromkeys(SlotProgress.__required_keys__, 0.5))
 
-    async def start(*slots: Slot) -> Snapshot:
+    async def start(*slots: SlotProgress) -> Snapshot:
         async with ProgressFile(path, lambda: snapshot(slots=list(slots)), on_error=unexpected):
             return read_progress(tmp_path)
 
@@ -205,7 +206,7 @@ async def test_what_the_last_start_with_slots_left_of_them_outlives_starts_witho
         now = await start()
         assert now["slots"] == []
         assert slots_used_last(now) == [slot]
-    other: Slot = {**slot, "calls": 7}
+    other: SlotProgress = {**slot, "calls": 7}
     now = await start(other)
     assert slots_used_last(now) == [other]
     assert now["earlier_slots"] == []

@@ -17,18 +17,18 @@ from eli5b_batch.progress.frame import share
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from eli5b_batch.progress.snapshot import Arm, Slot, Snapshot
+    from eli5b_batch.progress.snapshot import ArmProgress, SlotProgress, Snapshot
 
     Make = Callable[..., Snapshot]
 
 MODELS = [f"model-with-a-long-name-{i}" for i in range(40)]
 
 
-def arm(model: str, hint: str, hint_for: str = "any", n: int = 2821, correct: int = 1187) -> Arm:
+def arm(model: str, hint: str, hint_for: str = "any", n: int = 2821, correct: int = 1187) -> ArmProgress:
     return {"model": model, "tags": {"hint": hint, "hint_for": hint_for}, "n": n, "correct": correct}
 
 
-def slots(one: Slot, number: int) -> list[Slot]:
+def slots(one: SlotProgress, number: int) -> list[SlotProgress]:
     """As many slots like `one`, number 37 of which is idle."""
     return [{**one, "slot": f"gpu{i}", "busy_share": 0.03 if i == 37 else 0.97} for i in range(number)]
 
@@ -141,8 +141,16 @@ def test_slots_that_do_not_fit_are_summed_and_the_idlest_is_named(snapshot: Make
 def test_slots_say_what_their_time_goes_into_and_what_is_wrong(snapshot: Make, width: int) -> None:
     one = snapshot()["slots"][0]
     both = ["llama3.2:1b", "llama3.2:3b"]
-    lost: Slot = {**one, "slot": "gpu2", "down": True, "busy_share": 0.25, "busy_s": 300, "idle_s": 582, "down_s": 300}
-    shown: list[Slot] = [
+    lost: SlotProgress = {
+        **one,
+        "slot": "gpu2",
+        "down": True,
+        "busy_share": 0.25,
+        "busy_s": 300,
+        "idle_s": 582,
+        "down_s": 300,
+    }
+    shown: list[SlotProgress] = [
         {**one, "slot": "gpu0", "resident": both},
         {**one, "slot": "gpu1", "on_gpu": 0.63, "model": "hf.co/somebody/a-model-with-a-long-name-GGUF:Q8_0"},
         lost,

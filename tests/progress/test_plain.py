@@ -14,7 +14,7 @@ from eli5b_batch.progress.plain import Trouble
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from eli5b_batch.progress.snapshot import Slot, Snapshot
+    from eli5b_batch.progress.snapshot import SlotProgress, Snapshot
 
     Make = Callable[..., Snapshot]
 
@@ -57,7 +57,7 @@ def test_a_plain_line_names_the_slots_that_are_down_and_says_nothing_of_slots_wh
     snapshot: Make,
 ) -> None:
     one, other = snapshot()["slots"]
-    down: Slot = {**other, "down": True, "busy_share": 0.37, "busy_s": 444.0, "down_s": 720.0}
+    down: SlotProgress = {**other, "down": True, "busy_share": 0.37, "busy_s": 444.0, "down_s": 720.0}
     assert "| slots busy 67.0%, loading 1.5%, down: gpu1 |" in plain_line(snapshot(slots=[one, down]))
     assert "slots" not in plain_line(snapshot(slots=[]))
 

@@ -18,14 +18,14 @@ import pytest
 from eli5b_batch.errors import FolderBusyError, JournalDamagedError, RunFolderError, StorageError
 from eli5b_batch.grading.graders import GRADERS
 from eli5b_batch.records.folder import locked
-from eli5b_batch.regrade.by import Grader
+from eli5b_batch.regrade.by import JobGrader
 from eli5b_batch.regrade.regrade import bring_up_to_date, regrade
 
 if TYPE_CHECKING:
-    from eli5b_batch.regrade.rows import Regraded
+    from eli5b_batch.regrade.rows import RegradeResult
     from tests.regrade.conftest import Folder
 
-MATH, NUMBER = Grader(GRADERS["math"]), Grader(GRADERS["number"])
+MATH, NUMBER = JobGrader(GRADERS["math"]), JobGrader(GRADERS["number"])
 
 
 def without_times(rows: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -362,7 +362,7 @@ class Watch:
 
     def __init__(self) -> None:
         self.told: list[tuple[int, float]] = []
-        self.outcomes: list[Regraded] = []
+        self.outcomes: list[RegradeResult] = []
         self.entered = Counter[str]()
 
     def __enter__(self) -> None:
@@ -374,7 +374,7 @@ class Watch:
     def tell(self, answers: int, share: float) -> None:
         self.told.append((answers, share))
 
-    def done(self, run_dir: Path, outcome: Regraded) -> None:
+    def done(self, run_dir: Path, outcome: RegradeResult) -> None:
         assert run_dir.is_dir()
         self.outcomes.append(outcome)
 

@@ -16,7 +16,7 @@ import pytest
 from eli5b_batch.errors import RunFolderError
 from eli5b_batch.grading.graders import GRADERS
 from eli5b_batch.job.load import load_job
-from eli5b_batch.regrade.by import Grader, grader_of
+from eli5b_batch.regrade.by import JobGrader, grader_of
 from eli5b_batch.regrade.explain import explained
 from eli5b_batch.regrade.regrade import bring_up_to_date, regrade
 from eli5b_batch.report.results import build_results
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from eli5b_batch.run.engine import Ending
 
 QUICKSTART = Path(__file__).parent.parent.parent / "jobs" / "quickstart.yaml"
-MATH, NUMBER = Grader(GRADERS["math"]), Grader(GRADERS["number"])
+MATH, NUMBER = JobGrader(GRADERS["math"]), JobGrader(GRADERS["number"])
 JUDGED = ("grader=judge", "judge.model=maverick")
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 
-from eli5b_batch.progress.snapshot import Provider, Slot, Snapshot, Step
+from eli5b_batch.progress.snapshot import ProviderProgress, SlotProgress, Snapshot, StepProgress
 from eli5b_batch.records import make_key
 
 if TYPE_CHECKING:
@@ -126,7 +126,12 @@ class RunFolder:
     def progress(self, **parts: Any) -> None:  # noqa: ANN401 - any JSON value
         """What the newest start wrote of itself; rows of slots and providers need only what matters to the test."""
         usual: dict[str, Any] = dict.fromkeys(Snapshot.__required_keys__, 0)
-        kinds = {"steps": Step, "providers": Provider, "slots": Slot, "earlier_slots": Slot}
+        kinds = {
+            "steps": StepProgress,
+            "providers": ProviderProgress,
+            "slots": SlotProgress,
+            "earlier_slots": SlotProgress,
+        }
         rows = {
             part: [{**dict.fromkeys(kinds[part].__annotations__, 0), "limit_history": [], **row} for row in found]
             for part, found in (dict.fromkeys(kinds, ()) | parts).items()

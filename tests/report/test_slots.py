@@ -8,7 +8,7 @@ from eli5b_batch.progress.snapshot import SLOT_SECONDS
 from eli5b_batch.report.slots import slot_row
 
 if TYPE_CHECKING:
-    from eli5b_batch.progress.snapshot import Slot
+    from eli5b_batch.progress.snapshot import SlotProgress
 
 SLOT: dict[str, Any] = {
     "provider": "gpus",
@@ -23,8 +23,8 @@ SLOT: dict[str, Any] = {
 }
 
 
-def slot(**changes: object) -> Slot:
-    return cast("Slot", {**SLOT, "url": "http://x", **changes})
+def slot(**changes: object) -> SlotProgress:
+    return cast("SlotProgress", {**SLOT, "url": "http://x", **changes})
 
 
 def test_the_time_of_a_slot_is_told_in_its_parts() -> None:

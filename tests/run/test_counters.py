@@ -10,7 +10,7 @@ import pytest
 
 from eli5b_batch.data.problems import Problem
 from eli5b_batch.dispatch.budget import Budget
-from eli5b_batch.progress.snapshot import Provider, Slot, slot_seconds
+from eli5b_batch.progress.snapshot import ProviderProgress, SlotProgress, slot_seconds
 from eli5b_batch.records.grades import Arm
 from eli5b_batch.run.calls import Answered, Asked, Recorded
 from eli5b_batch.run.counters import Progress
@@ -163,11 +163,11 @@ def test_a_slots_figures_are_shown_as_they_are_told() -> None:
     told = {"resident": ["llama3.2:1b", "llama3.2:3b"], "on_gpu": 0.9, "down": True, "loads": 2}
     shown = progress(Clock(), dispatchers=[Gpus(**told)]).snapshot()
     [slot], [provider] = shown["slots"], shown["providers"]
-    assert set(provider) == Provider.__required_keys__
+    assert set(provider) == ProviderProgress.__required_keys__
     assert (provider["requests_limit"], provider["rate_limited"], provider["limit_history"]) == (None, 0, [])
     assert (provider["waiting_for"], provider["last_error_s"]) == (None, None)
     assert told.items() <= slot.items()
-    assert set(slot) == Slot.__required_keys__
+    assert set(slot) == SlotProgress.__required_keys__
     assert slot_seconds(slot) == 100.0
 
 

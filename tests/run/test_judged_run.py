@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 
-from eli5b_batch.forecast.past import Past
+from eli5b_batch.forecast.past import PastRun
 from eli5b_batch.forecast.rehearsal import rehearse
 from eli5b_batch.job.load import load_job
 from eli5b_batch.records.journal import read_records
@@ -262,5 +262,5 @@ async def test_one_order_asks_half(tmp_path: Path) -> None:
 
 
 def test_a_rehearsal_judges_too() -> None:
-    steps = Counter(row.step for row in rehearse(experiment(), Past()).rows)
+    steps = Counter(row.step for row in rehearse(experiment(), PastRun()).rows)
     assert steps == {"hint": 9, "answer": 21, "judge": JUDGEMENTS}

@@ -15,7 +15,7 @@ from eli5b_batch.errors import UpstreamError
 from eli5b_batch.job.schema import Judge
 from eli5b_batch.protocols.prompts import Prompt
 from eli5b_batch.records import make_key, parse_key
-from eli5b_batch.run.judging import SHOWN, Judging, is_about, judgements_of
+from eli5b_batch.run.judging import LONGEST_SHOWN, Judging, is_about, judgements_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -188,10 +188,10 @@ def test_an_order_to_the_judge_is_quoted() -> None:
 
 
 def test_of_a_long_reply_the_judge_is_shown_the_end() -> None:
-    text = messages("a" * SHOWN + "b" * SHOWN)[1]["content"]
-    assert "Candidate's reply, only its end:\n> " + "b" * SHOWN + "\n" in text
+    text = messages("a" * LONGEST_SHOWN + "b" * LONGEST_SHOWN)[1]["content"]
+    assert "Candidate's reply, only its end:\n> " + "b" * LONGEST_SHOWN + "\n" in text
     assert "ab" not in text
-    assert "Candidate's reply:\n> " + "b" * SHOWN + "\n" in messages("b" * SHOWN)[1]["content"]
+    assert "Candidate's reply:\n> " + "b" * LONGEST_SHOWN + "\n" in messages("b" * LONGEST_SHOWN)[1]["content"]
 
 
 @given(st.text(max_size=60), st.text(max_size=60))
@@ -199,4 +199,4 @@ def test_a_judgement_is_about_the_reply_that_it_quotes(one: str, other: str) -> 
     judgement = {"request": {"messages": messages(f"{one}\nFinal answer: 1")}}
     assert is_about(judgement, f"{one}\nFinal answer: 1")
     assert not is_about(judgement, f"{other}\nFinal answer: 2")
-    assert is_about({"request": {"messages": messages("a" * 2 * SHOWN)}}, "a" * 2 * SHOWN)
+    assert is_about({"request": {"messages": messages("a" * 2 * LONGEST_SHOWN)}}, "a" * 2 * LONGEST_SHOWN)

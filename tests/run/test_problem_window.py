@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eli5b_batch.run.problem_window import PAUSE_S, Window
+from eli5b_batch.run.problem_window import PAUSE_S, ProblemWindow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +26,7 @@ class Bench:
         """More problems than are in flight are wanted up to so many."""
         self.asked = 0
         self.begun: list[int] = []
-        self.window = Window(least, lambda: most, self.wants_more)
+        self.window = ProblemWindow(least, lambda: most, self.wants_more)
         self.entering = asyncio.create_task(self._enter(problems))
 
     def wants_more(self) -> bool:
@@ -135,7 +135,7 @@ async def test_the_calls_of_one_problem_are_counted_before_the_next_is_begun() -
             await asyncio.sleep(0)
         queued += 3
 
-    window = Window(1, lambda: 100, lambda: queued < 9)
+    window = ProblemWindow(1, lambda: 100, lambda: queued < 9)
     async with asyncio.TaskGroup() as group:
 
         async def begin() -> None:

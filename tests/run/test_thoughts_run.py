@@ -14,7 +14,7 @@ from eli5b_batch.records.journal import read_records
 from eli5b_batch.run.execute import execute
 from eli5b_batch.run.plan import load_experiment
 from eli5b_batch.simulated.quirks import QUIRKS
-from eli5b_batch.simulated.quirks.thoughts import ENDS, HEADER, MARK, TAGS, THOUGHTS
+from eli5b_batch.simulated.quirks.thoughts import ENDS, HEADER, MARK, TAG_PAIRS, THOUGHTS
 from tests.run.test_execute import QUICK, Watch
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 QUICKSTART = Path(__file__).parent.parent.parent / "jobs" / "quickstart.yaml"
 WORDLESS = ("thinks_unclosed", "thinks_only", "thinks_only_whole", "thinks_hidden")
 WITH_WORDS = sorted({*THOUGHTS, "content_parts", "run_on"} - {*WORDLESS})
-MARKS = {part.strip() for tag in TAGS for part in re.split(r"\{thought\}|\{text\}", tag) if part.strip()}
+MARKS = {part.strip() for tag in TAG_PAIRS for part in re.split(r"\{thought\}|\{text\}", tag) if part.strip()}
 SIGNS = [MARK, HEADER.strip(), *ENDS, "<|channel|>", "assistantfinal", *MARKS]
 
 

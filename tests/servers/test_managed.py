@@ -17,7 +17,7 @@ from eli5b_batch.errors import JobError, ProviderRefusedError
 from eli5b_batch.job.schema import OllamaProvider
 from eli5b_batch.servers import managed, sessions
 from eli5b_batch.servers.fleet import managed_servers
-from eli5b_batch.servers.managed import Patience, Server
+from eli5b_batch.servers.managed import Patience, ServerProcess
 from eli5b_batch.servers.ports import HOST, free_ports, is_free
 
 if TYPE_CHECKING:
@@ -32,10 +32,10 @@ QUICK = Patience(start_s=60, stop_s=60, first_pause_s=0.01, longest_pause_s=0.02
 """Long waits for what must come, also where every core is busy; short ones for what nothing ends."""
 
 
-def server(job: Job, program: Path, folder: Path, *, port: int, patience: Patience = QUICK) -> Server:
+def server(job: Job, program: Path, folder: Path, *, port: int, patience: Patience = QUICK) -> ServerProcess:
     settings = job.providers["gpus"]
     assert isinstance(settings, OllamaProvider)
-    return Server(
+    return ServerProcess(
         "gpus",
         settings,
         settings.shape[1][0],

@@ -17,7 +17,7 @@ from eli5b_batch.job.schema import Job, Simulation
 from eli5b_batch.records import make_key
 from eli5b_batch.simulated.launch import simulated_servers
 from eli5b_batch.simulated.ledger import Ledger
-from eli5b_batch.simulated.mind import BookEntry, Mind
+from eli5b_batch.simulated.mind import BookEntry, SimulatedModel
 from eli5b_batch.simulated.ollama_wire import SimulatedOllama
 from eli5b_batch.simulated.openai_wire import SimulatedAPI
 
@@ -38,7 +38,7 @@ def simulation(**fields: object) -> Simulation:
 async def serving(wire: str, ledger: Ledger, **faults: object) -> AsyncIterator[str]:
     """A server that keeps books; gives the address of its chats."""
     how = simulation(**faults)
-    mind = Mind({"p": BookEntry("6 times 7?", "42", 1.0)}, {"m": "m"}, how, seed=0)
+    mind = SimulatedModel({"p": BookEntry("6 times 7?", "42", 1.0)}, {"m": "m"}, how, seed=0)
     app = SimulatedAPI(mind, how).app() if wire == "openai" else SimulatedOllama(mind, how, ["m"], 2).app()
     app.middlewares.insert(0, ledger.middleware("api"))
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
@@ -140,13 +140,13 @@ async def test_what_is_sent_to_a_client_that_has_closed_is_not_delivered(
     path = tmp_path / "ledger.jsonl"
     async with serving(wire, Ledger(path)) as url:
         _, writer = await asyncio.open_connection("127.0.0.1", int(url.split(":")[2].split("/")[0]))
-        real = Mind.reply
+        real = SimulatedModel.reply
 
         def close_first(*args: Any) -> Any:  # noqa: ANN401 (passed on)
             writer.get_extra_info("socket")._sock.close()
             return real(*args)
 
-        monkeypatch.setattr(Mind, "reply", close_first)
+        monkeypatch.setattr(SimulatedModel, "reply", close_first)
         body = orjson.dumps(BODY)
         head = f"POST {PATHS[wire]} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\nx-eli5b-call: {KEY}\r\n\r\n"
         writer.write(head.encode() + body)

@@ -16,8 +16,8 @@ from eli5b_batch.run.judging import Judging
 from eli5b_batch.simulated.mind import (
     GAIN_OF_THINKING,
     BookEntry,
-    Mind,
-    Reply,
+    SimulatedModel,
+    SimulatedReply,
     chance_of,
     count_tokens,
     digest_of,
@@ -37,8 +37,8 @@ JUDGING_BY_TEACHER = Judging(Judge(model="teacher"), ["answer"])
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 
 
-def make_mind(book: dict[str, BookEntry] | None = None, **simulation: object) -> Mind:
-    return Mind(book or BOOK, MODELS, Simulation.model_validate(simulation), seed=7)
+def make_mind(book: dict[str, BookEntry] | None = None, **simulation: object) -> SimulatedModel:
+    return SimulatedModel(book or BOOK, MODELS, Simulation.model_validate(simulation), seed=7)
 
 
 def marker(kind: str, reader: str, problem: str) -> str:
@@ -46,7 +46,7 @@ def marker(kind: str, reader: str, problem: str) -> str:
 
 
 def answer(
-    mind: Mind,
+    mind: SimulatedModel,
     problem: str,
     student: str = "1b",
     hint: str = "",
@@ -54,18 +54,18 @@ def answer(
     sample: int = 0,
     limit: int | None = None,
     thought: str = "",
-) -> Reply:
+) -> SimulatedReply:
     call = CallName(problem, "answer", student, {"hint": "not looked at", "hint_for": "any", "sample": sample})
     prompt = f"Solve:\n{BOOK[problem].text}\n{hint}\nReason step by step."
     fingerprint = mind.fingerprint(str(call), prompt.encode())
     return mind.reply(fingerprint, call, MODELS[student], prompt, limit, thought=thought)
 
 
-def is_right(reply: Reply, problem: str) -> bool:
+def is_right(reply: SimulatedReply, problem: str) -> bool:
     return reply.text.endswith(f"\\boxed{{{BOOK[problem].answer}}}")
 
 
-def share_right(mind: Mind, student: str, kind: str, reader: str) -> float:
+def share_right(mind: SimulatedModel, student: str, kind: str, reader: str) -> float:
     hits = [is_right(answer(mind, p, student, marker(kind, reader, p) if kind else ""), p) for p in BOOK]
     return sum(hits) / len(hits)
 
@@ -284,7 +284,7 @@ def test_the_phrases_hold_nothing_that_reads_like_an_answer() -> None:
         assert not re.search(r"[0-9=~\n]|boxed|answer is", sentence)
 
 
-def judgement(mind: Mind, problem: str, said: str, first: str = "reference", *, shown: bool = True) -> str:
+def judgement(mind: SimulatedModel, problem: str, said: str, first: str = "reference", *, shown: bool = True) -> str:
     """What the simulated judge says about a reply, as a whole; the prompt is the real one."""
     entry = BOOK[problem]
     asked = JUDGING_BY_TEACHER.questions(

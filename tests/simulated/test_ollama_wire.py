@@ -11,7 +11,7 @@ import pytest
 from eli5b_batch.job.schema import Simulation
 from eli5b_batch.records import make_key
 from eli5b_batch.simulated.library import describe, thinks
-from eli5b_batch.simulated.mind import BookEntry, Mind, count_tokens
+from eli5b_batch.simulated.mind import BookEntry, SimulatedModel, count_tokens
 from eli5b_batch.simulated.ollama_wire import SimulatedOllama
 from eli5b_batch.simulated.quirks.thoughts import THOUGHT
 
@@ -46,8 +46,8 @@ def fast(**fields: object) -> Simulation:
     return Simulation.model_validate({"latency_s": 0, "tokens_per_s": 1e9, **fields})
 
 
-def mind(**fields: object) -> Mind:
-    return Mind({PROBLEM: BookEntry(TEXT, "5050", 4.5)}, MODELS, fast(**fields), seed=0)
+def mind(**fields: object) -> SimulatedModel:
+    return SimulatedModel({PROBLEM: BookEntry(TEXT, "5050", 4.5)}, MODELS, fast(**fields), seed=0)
 
 
 def key(model: str, sample: int = 0) -> str:
@@ -369,7 +369,7 @@ class Asked:
 async def test_models_have_speeds_and_loads_of_their_own() -> None:
     how = fast(tokens_per_s={"1b": 240, "3b": 120}, load_s={"3b": 10})
     server = SimulatedOllama(
-        Mind({}, {**MODELS, "8b": "llama3.1:8b"}, how, seed=0), how, [*MODELS.values(), "llama3.1:8b"], 1
+        SimulatedModel({}, {**MODELS, "8b": "llama3.1:8b"}, how, seed=0), how, [*MODELS.values(), "llama3.1:8b"], 1
     )
     one, three, eight = [await told(server, m) for m in (ONE_B, "llama3.2:3b", "llama3.1:8b")]
     assert [round(reply["load_duration"], 3) for reply in (one, three, eight)] == [0, 10, 0]
@@ -384,7 +384,7 @@ async def test_models_at_work_on_one_gpu_slow_each_other() -> None:
 
     async def both(*, shared: bool) -> list[float]:
         settings = how.model_copy(update={"shared": shared})
-        server = SimulatedOllama(Mind({}, MODELS, settings, seed=0), settings, MODELS.values(), 2, loaded=2)
+        server = SimulatedOllama(SimulatedModel({}, MODELS, settings, seed=0), settings, MODELS.values(), 2, loaded=2)
         replies = await asyncio.gather(*(told(server, model) for model in MODELS.values()))
         return [reply["eval_duration"] for reply in replies]
 
@@ -396,7 +396,9 @@ async def test_models_at_work_on_one_gpu_slow_each_other() -> None:
 async def test_a_model_larger_than_the_memory_is_slow() -> None:
     async def takes(memory_gb: float | None) -> float:
         how = fast(tokens_per_s=100, memory_gb=memory_gb)
-        return (await told(SimulatedOllama(Mind({}, MODELS, how, seed=0), how, [ONE_B], 2), ONE_B))["eval_duration"]
+        return (await told(SimulatedOllama(SimulatedModel({}, MODELS, how, seed=0), how, [ONE_B], 2), ONE_B))[
+            "eval_duration"
+        ]
 
     assert await takes(1) == pytest.approx(5 * await takes(None))
 

@@ -10,7 +10,7 @@ import pytest
 
 from eli5b_batch.job.schema import Limits, Simulation
 from eli5b_batch.records import make_key
-from eli5b_batch.simulated.mind import BookEntry, Mind, count_tokens
+from eli5b_batch.simulated.mind import BookEntry, SimulatedModel, count_tokens
 from eli5b_batch.simulated.openai_wire import SimulatedAPI
 from eli5b_batch.simulated.quirks.thoughts import THOUGHT
 
@@ -35,8 +35,8 @@ def fast(**fields: object) -> Simulation:
     return Simulation.model_validate({"latency_s": 0, "tokens_per_s": 1e9, **fields})
 
 
-def mind(**fields: object) -> Mind:
-    return Mind({PROBLEM: BookEntry(TEXT, ANSWER, 4.5)}, MODELS, fast(**fields), seed=0)
+def mind(**fields: object) -> SimulatedModel:
+    return SimulatedModel({PROBLEM: BookEntry(TEXT, ANSWER, 4.5)}, MODELS, fast(**fields), seed=0)
 
 
 def key(model: str, sample: int = 0) -> str:

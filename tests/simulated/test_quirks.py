@@ -16,7 +16,7 @@ from aiohttp.test_utils import TestServer
 from eli5b_batch.job.schema import Limits, Simulation
 from eli5b_batch.records import make_key
 from eli5b_batch.simulated.ledger import Ledger
-from eli5b_batch.simulated.mind import BookEntry, Mind
+from eli5b_batch.simulated.mind import BookEntry, SimulatedModel
 from eli5b_batch.simulated.ollama_wire import SimulatedOllama
 from eli5b_batch.simulated.openai_wire import SimulatedAPI
 from eli5b_batch.simulated.quirks import QUIRKS
@@ -176,7 +176,7 @@ async def serving(
     **fields: object,
 ) -> AsyncIterator[Asker]:
     how = Simulation.model_validate({"latency_s": 0, "tokens_per_s": 1e9, "quirks": quirks, **fields})
-    mind = Mind({f"p{n}": BookEntry(TEXT, "42", 1.0) for n in range(400)}, MODELS, how, seed=0)
+    mind = SimulatedModel({f"p{n}": BookEntry(TEXT, "42", 1.0) for n in range(400)}, MODELS, how, seed=0)
     if wire == "openai":
         app = SimulatedAPI(mind, how, limits, clock=clock).app()
     else:
@@ -425,7 +425,7 @@ async def test_what_asks_nothing_and_what_is_streamed_meets_no_change() -> None:
 
 async def test_a_wrong_key_is_refused_before_any_quirk() -> None:
     how = Simulation(quirks={"unknown_403": 1.0})
-    mind = Mind({}, MODELS, how, seed=0)
+    mind = SimulatedModel({}, MODELS, how, seed=0)
     async with TestServer(SimulatedAPI(mind, how, api_key="sk-1").app()) as server, aiohttp.ClientSession() as session:
         statuses = []
         for key in ("sk-1", "sk-2"):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from eli5b_batch.simulated.library import describe
-from eli5b_batch.simulated.slot import ON_CPU, Loaded, Slot
+from eli5b_batch.simulated.slot import ON_CPU, Loaded, SimulatedSlot
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +21,7 @@ def takes(seconds: float) -> Callable[[str], float]:
     return lambda _: seconds
 
 
-async def hold(slot: Slot, wanted: Loaded, seconds: float) -> tuple[float, float, float]:
+async def hold(slot: SimulatedSlot, wanted: Loaded, seconds: float) -> tuple[float, float, float]:
     """When the call began and ended, in seconds, and how long it loaded."""
     loop = asyncio.get_running_loop()
     async with slot.turn(wanted) as load_s:
@@ -32,7 +32,7 @@ async def hold(slot: Slot, wanted: Loaded, seconds: float) -> tuple[float, float
 
 @pytest.mark.looptime
 async def test_at_most_parallel_calls_run_and_the_first_one_loads() -> None:
-    slot = Slot(2, takes(3))
+    slot = SimulatedSlot(2, takes(3))
     calls = await asyncio.gather(*(hold(slot, A, 1) for _ in range(5)))
     assert calls == [(3, 4, 3), (3, 4, 0), (4, 5, 0), (4, 5, 0), (5, 6, 0)]
     assert slot.residents == [A]
@@ -40,7 +40,7 @@ async def test_at_most_parallel_calls_run_and_the_first_one_loads() -> None:
 
 @pytest.mark.looptime
 async def test_another_model_or_window_waits_for_the_running_calls_and_loads() -> None:
-    slot = Slot(4, takes(3))
+    slot = SimulatedSlot(4, takes(3))
     wider = A._replace(num_ctx=8192)
     calls = await asyncio.gather(*(hold(slot, wanted, 1) for wanted in (A, B, A, A, wider)))
     assert calls == [(3, 4, 3), (7, 8, 3), (11, 12, 3), (11, 12, 0), (15, 16, 3)]
@@ -48,7 +48,7 @@ async def test_another_model_or_window_waits_for_the_running_calls_and_loads() -
 
 @pytest.mark.looptime
 async def test_a_caller_that_leaves_gives_up_its_place() -> None:
-    slot = Slot(1, takes(3))
+    slot = SimulatedSlot(1, takes(3))
     loading, waiting, staying = (asyncio.create_task(hold(slot, A, 1)) for _ in range(3))
     await asyncio.sleep(1)
     waiting.cancel()
@@ -63,7 +63,7 @@ async def test_a_caller_that_leaves_gives_up_its_place() -> None:
 
 @pytest.mark.looptime
 async def test_a_place_given_in_the_moment_of_leaving_is_not_lost() -> None:
-    slot = Slot(1, takes(0))
+    slot = SimulatedSlot(1, takes(0))
     first = asyncio.create_task(hold(slot, A, 1))
     second = asyncio.create_task(hold(slot, A, 1))
     first.add_done_callback(lambda _: second.cancel())
@@ -74,7 +74,7 @@ async def test_a_place_given_in_the_moment_of_leaving_is_not_lost() -> None:
 
 @pytest.mark.looptime
 async def test_unloading_frees_an_idle_slot_only() -> None:
-    slot = Slot(1, takes(1))
+    slot = SimulatedSlot(1, takes(1))
     running = asyncio.create_task(hold(slot, A, 5))
     await asyncio.sleep(2)
     slot.unload("a")
@@ -86,14 +86,14 @@ async def test_unloading_frees_an_idle_slot_only() -> None:
     assert slot.residents == []
 
 
-async def after(seconds: float, slot: Slot, wanted: Loaded, lasts: float) -> tuple[float, float, float]:
+async def after(seconds: float, slot: SimulatedSlot, wanted: Loaded, lasts: float) -> tuple[float, float, float]:
     await asyncio.sleep(seconds)
     return await hold(slot, wanted, lasts)
 
 
 @pytest.mark.looptime
 async def test_two_models_in_memory_run_beside_each_other_with_places_each() -> None:
-    slot = Slot(1, takes(3), most=2)
+    slot = SimulatedSlot(1, takes(3), most=2)
     calls = await asyncio.gather(*(hold(slot, wanted, 10) for wanted in (A, B, A, B)))
     assert calls == [(3, 13, 3), (6, 16, 3), (13, 23, 0), (16, 26, 0)]
     assert slot.residents == [A, B]
@@ -101,7 +101,7 @@ async def test_two_models_in_memory_run_beside_each_other_with_places_each() -> 
 
 @pytest.mark.looptime
 async def test_loading_one_more_drives_out_the_idle_model_whose_last_call_began_longest_ago() -> None:
-    slot = Slot(1, takes(0), most=2)
+    slot = SimulatedSlot(1, takes(0), most=2)
     for wanted in (A, B, A, C):
         await hold(slot, wanted, 1)
     assert slot.residents == [A, C]
@@ -114,7 +114,7 @@ async def test_loading_one_more_drives_out_the_idle_model_whose_last_call_began_
 
 @pytest.mark.looptime
 async def test_a_load_waits_for_a_busy_model_which_takes_no_later_calls_while_others_pass() -> None:
-    slot = Slot(2, takes(1), most=2)
+    slot = SimulatedSlot(2, takes(1), most=2)
     await hold(slot, A, 0)
     await hold(slot, B, 0)
     calls = [(0, A, 10), (1, B, 10), (2, C, 1), (3, A, 1), (4, B, 3)]
@@ -130,7 +130,7 @@ async def test_a_load_waits_for_a_busy_model_which_takes_no_later_calls_while_ot
 
 @pytest.mark.looptime
 async def test_no_model_waits_for_ever_while_another_is_asked_for_all_the_time() -> None:
-    slot = Slot(2, takes(1))
+    slot = SimulatedSlot(2, takes(1))
     stream = [asyncio.create_task(after(i * 0.5, slot, A, 1)) for i in range(40)]
     began, _, _ = await after(3.2, slot, B, 1)
     assert began < 7
@@ -139,14 +139,14 @@ async def test_no_model_waits_for_ever_while_another_is_asked_for_all_the_time()
 
 @pytest.mark.looptime
 async def test_models_stay_in_memory_together_as_far_as_they_fit() -> None:
-    slot = Slot(1, takes(1), most=3, memory=6 * GB)
+    slot = SimulatedSlot(1, takes(1), most=3, memory=6 * GB)
     for wanted in (ONE_B, THREE_B):  # 1.3 and 1.9 GB
         await hold(slot, wanted, 0)
     assert slot.residents == [ONE_B, THREE_B]
     await hold(slot, EIGHT_B, 0)  # 4.9 GB: not even with the smallest
     assert slot.residents == [EIGHT_B]
     wider = ONE_B._replace(num_ctx=8192)
-    slot = Slot(1, takes(1), most=3)
+    slot = SimulatedSlot(1, takes(1), most=3)
     for wanted in (ONE_B, THREE_B, wider):
         await hold(slot, wanted, 0)
     assert slot.residents == [THREE_B, wider]  # another window loads anew, whatever room there is
@@ -154,7 +154,7 @@ async def test_models_stay_in_memory_together_as_far_as_they_fit() -> None:
 
 @pytest.mark.looptime
 async def test_models_at_work_slow_each_other_and_one_that_does_not_fit_is_slow() -> None:
-    slot = Slot(2, takes(1), most=2)
+    slot = SimulatedSlot(2, takes(1), most=2)
     async with slot.turn(A):
         assert slot.slowdown(A) == 1
         loading = asyncio.create_task(hold(slot, B, 5))
@@ -164,17 +164,17 @@ async def test_models_at_work_slow_each_other_and_one_that_does_not_fit_is_slow(
         assert slot.slowdown(A) == slot.slowdown(B) == 2
         await loading
         assert slot.slowdown(A) == 1
-    alone = Slot(2, takes(1), most=2, shared=False)
+    alone = SimulatedSlot(2, takes(1), most=2, shared=False)
     async with alone.turn(A), alone.turn(B):
         assert alone.slowdown(B) == 1
-    small = Slot(1, takes(0), memory=describe(EIGHT_B.model).size - 1)
+    small = SimulatedSlot(1, takes(0), memory=describe(EIGHT_B.model).size - 1)
     async with small.turn(EIGHT_B):
         assert small.slowdown(EIGHT_B) == ON_CPU
 
 
 @pytest.mark.looptime
 async def test_a_load_that_is_given_up_leaves_its_room_to_the_next() -> None:
-    slot = Slot(1, takes(5), most=2)
+    slot = SimulatedSlot(1, takes(5), most=2)
     await hold(slot, A, 0)
     loading = asyncio.create_task(hold(slot, B, 1))
     waiting = asyncio.create_task(hold(slot, C, 1))

@@ -9,10 +9,10 @@ import pytest
 from eli5b_batch.grading import grade
 from eli5b_batch.job.schema import Simulation
 from eli5b_batch.records import make_key
-from eli5b_batch.simulated.mind import BookEntry, Mind, count_tokens
+from eli5b_batch.simulated.mind import BookEntry, SimulatedModel, count_tokens
 from eli5b_batch.simulated.ollama_wire import SimulatedOllama
 from eli5b_batch.simulated.openai_wire import SimulatedAPI
-from eli5b_batch.simulated.quirks.thoughts import ENDS, HEADER, MARK, TAGS, THOUGHT, THOUGHTS, UNCOUNTED
+from eli5b_batch.simulated.quirks.thoughts import ENDS, HEADER, MARK, TAG_PAIRS, THOUGHT, THOUGHTS, UNCOUNTED
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -63,7 +63,9 @@ class Asker:
     async def server(self, quirk: str, wire: str) -> Callable[[int], Awaitable[Seen]]:
         quirks = {quirk: 1.0} if quirk else {}
         how = Simulation.model_validate({"latency_s": 0, "tokens_per_s": 1e9, "quirks": quirks})
-        mind = Mind({f"p{n}": BookEntry(PROBLEM, "42", 1.0) for n in range(60)}, {"small": MODEL}, how, seed=0)
+        mind = SimulatedModel(
+            {f"p{n}": BookEntry(PROBLEM, "42", 1.0) for n in range(60)}, {"small": MODEL}, how, seed=0
+        )
         app = SimulatedAPI(mind, how).app() if wire == "openai" else SimulatedOllama(mind, how, [MODEL], 2).app()
         post = await self._start(app)
 
@@ -170,9 +172,9 @@ async def test_which_other_tags_are_used_is_drawn_from_the_text(asker: Asker, wi
     for problem in range(60):
         content, text = (await thinks(problem)).content, (await plain(problem)).content
         assert (await thinks(problem)).content == content
-        used += [tags for tags in TAGS if content == tags.format(thought=THOUGHT, text=text)]
+        used += [tags for tags in TAG_PAIRS if content == tags.format(thought=THOUGHT, text=text)]
     assert len(used) == 60
-    assert set(used) == set(TAGS)
+    assert set(used) == set(TAG_PAIRS)
 
 
 @pytest.mark.parametrize("wire", PATHS)
@@ -224,7 +226,7 @@ async def test_special_tokens_are_not_counted(asker: Asker, name: str, wire: str
 @pytest.mark.parametrize("name", ["thinks_think_tag", "thinks_unclosed", "thinks_only"])
 async def test_a_reply_that_was_never_done_gets_neither_counts_nor_an_end(start: Start, name: str) -> None:
     how = Simulation.model_validate({"latency_s": 0, "tokens_per_s": 1e9, "not_done_rate": 1.0, "quirks": {name: 1.0}})
-    post = await start(SimulatedOllama(Mind({}, {"small": MODEL}, how, seed=0), how, [MODEL], 2).app())
+    post = await start(SimulatedOllama(SimulatedModel({}, {"small": MODEL}, how, seed=0), how, [MODEL], 2).app())
     body = {"model": MODEL, "messages": [{"role": "user", "content": PROBLEM}], "stream": False}
     reply = await (await post(PATHS["ollama"], body)).json()
     assert reply["done"] is False

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from eli5b_batch.backends.base import Advice
 from eli5b_batch.dispatch.api.allowance import Allowance
-from eli5b_batch.dispatch.api.rate_control import Window
+from eli5b_batch.dispatch.api.rate_control import ConcurrencyWindow
 from eli5b_batch.dispatch.breaker import Breaker, is_stall
 from eli5b_batch.dispatch.capacity import Need, Place, RateMeter
 from eli5b_batch.errors import RateLimitedError
@@ -29,7 +29,7 @@ _LONGEST_MODEL_PROBE_S: Final = 5.0
 
 
 @dataclass(slots=True)
-class Sending:
+class AccountMark:
     """The account's own mark on a place: what was so when the call went out."""
 
     account: Account
@@ -99,7 +99,7 @@ class Account:
         """By model id, where the host limits one; most accounts have none."""
         self._advised: dict[str, Advice] = {}
         """By model id: the limits in the headers of its last reply."""
-        self._window = Window(limits.concurrency, clock, adaptive=limits.adaptive)
+        self._window = ConcurrencyWindow(limits.concurrency, clock, adaptive=limits.adaptive)
         self.in_flight = 0
         self.rate_limited = 0
         self._starts = RateMeter(clock)
@@ -131,7 +131,9 @@ class Account:
         self.in_flight += 1
         self._whole.start(need.tokens)
         self._starts.add()
-        mark = Sending(self, self._clock(), self._whole.cuts, self.breaker.started(), self._of_model.get(need.model))
+        mark = AccountMark(
+            self, self._clock(), self._whole.cuts, self.breaker.started(), self._of_model.get(need.model)
+        )
         if mark.of_model is not None:
             mark.of_model.allowance.start(need.tokens)
             mark.model_cuts = mark.of_model.allowance.cuts
@@ -140,7 +142,7 @@ class Account:
 
     def finish(self, place: Place, *, tokens: int | None, failure: CallError | None, advice: Advice | None) -> None:
         """One call came back, or was given back unsent (neither tokens nor failure)."""
-        mark: Sending = place.owner
+        mark: AccountMark = place.owner
         self.in_flight -= 1
         self._used.add(tokens or 0)
         of_model = mark.of_model
@@ -188,7 +190,7 @@ class Account:
 
     def _refused(self, failure: RateLimitedError, place: Place) -> None:
         self.rate_limited += 1
-        mark: Sending = place.owner
+        mark: AccountMark = place.owner
         if not (failure.of_model and self._several_models):
             if mark.of_model is not None:
                 mark.of_model.breaker.gave_up(probe=mark.model_probe)

@@ -222,7 +222,7 @@ _SLOWER: Final = 1.3
 _BACK: Final = 0.75
 
 
-class Window:
+class ConcurrencyWindow:
     """Calls in flight: the job's concurrency, or less where the server is saturated before that.
 
     Where a quarter more calls in flight bring less than 5% more replies a second and they take 30% longer, the window

@@ -16,7 +16,7 @@ from eli5b_batch.log import log
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from eli5b_batch.dispatch.slots.state import Server
+    from eli5b_batch.dispatch.slots.state import SlotState
 
     Look = Callable[[str], Awaitable[Mapping[str, float] | None]]
     """Asks the server at an address for the models in its memory, each with its share in GPU memory; None where it
@@ -37,13 +37,13 @@ class Watch:
         changed: called after each look.
     """
 
-    def __init__(self, servers: Sequence[Server], look: Look, changed: Callable[[], None]) -> None:
+    def __init__(self, servers: Sequence[SlotState], look: Look, changed: Callable[[], None]) -> None:
         self._look = look
         self._changed = changed
         self._wanted = {server: asyncio.Event() for server in servers}
         self._warned: set[tuple[str, str]] = set()
 
-    def look_at(self, server: Server) -> None:
+    def look_at(self, server: SlotState) -> None:
         """Look at this one soon."""
         self._wanted[server].set()
 
@@ -60,7 +60,7 @@ class Watch:
         except BaseExceptionGroup as several:
             raise several.exceptions[0] from None
 
-    async def _watch(self, server: Server, wanted: asyncio.Event) -> None:
+    async def _watch(self, server: SlotState, wanted: asyncio.Event) -> None:
         while True:
             try:
                 async with asyncio.timeout(DOWN_INTERVAL_S if server.breaker.is_open else INTERVAL_S):
@@ -71,7 +71,7 @@ class Watch:
             await self._see(server)
             self._changed()
 
-    async def _see(self, server: Server) -> None:
+    async def _see(self, server: SlotState) -> None:
         try:
             loaded = await self._look(server.url)
         except RetryableError as error:

@@ -17,7 +17,7 @@ from eli5b_batch.dispatch.capacity import Need, Place, Waiting, granted
 from eli5b_batch.dispatch.pump import Pump
 from eli5b_batch.dispatch.slots.health import MISSES, Watch
 from eli5b_batch.dispatch.slots.policy import Backlog, hesitates_s, is_full, is_hungry, next_model, runs_dry
-from eli5b_batch.dispatch.slots.state import LOAD_S, Server, is_fault
+from eli5b_batch.dispatch.slots.state import LOAD_S, SlotState, is_fault
 from eli5b_batch.log import log
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from eli5b_batch.backends.base import Advice
     from eli5b_batch.dispatch.slots.health import Look
-    from eli5b_batch.dispatch.slots.state import Mark
+    from eli5b_batch.dispatch.slots.state import SlotMark
     from eli5b_batch.errors import CallError
     from eli5b_batch.job.schema import Slot
 
@@ -35,7 +35,7 @@ _ASSUMED_S: Final = 5.0
 
 
 @dataclass(slots=True)
-class _Model:
+class _ModelQueue:
     """The queue of one model, and what its calls cost so far: means that follow changes."""
 
     slots: int
@@ -75,8 +75,8 @@ class SlotPool(Pump):
         look: Look | None = None,
     ) -> None:
         super().__init__(clock, give_up_after_s)
-        self._servers = [Server(slot, clock, watched=look is not None) for slot in slots]
-        self._models: dict[str, _Model] = {}
+        self._servers = [SlotState(slot, clock, watched=look is not None) for slot in slots]
+        self._models: dict[str, _ModelQueue] = {}
         self._watch = Watch(self._servers, look, self._pump_soon) if look else None
 
     async def run(self) -> None:
@@ -100,7 +100,7 @@ class SlotPool(Pump):
         model = self._models.get(need.model)
         if model is None:
             able = [s.parallel for s in self._servers if s.serves(need.model)]
-            model = self._models[need.model] = _Model(len(able), sum(able), self._clock())
+            model = self._models[need.model] = _ModelQueue(len(able), sum(able), self._clock())
         if not len(model.waiting):
             model.unserved_since = self._clock()
         future = model.waiting.join(need)
@@ -118,7 +118,7 @@ class SlotPool(Pump):
         work_s: float = 0.0,
     ) -> None:
         """Give a place back; see `Capacity`."""
-        mark: Mark = place.owner
+        mark: SlotMark = place.owner
         worked = self._works(mark.server, place.need.model)
         mark.server.finish(place, tokens, failure, load_s)
         if is_fault(failure):
@@ -134,12 +134,12 @@ class SlotPool(Pump):
         self._pump_soon()
 
     @staticmethod
-    def _works(server: Server, model: str) -> bool:
+    def _works(server: SlotState, model: str) -> bool:
         return server.down_since(model) is None
 
     def is_down(self, place: Place) -> bool:
         """Whether the slot of this place is taken to be down; see `Capacity`."""
-        mark: Mark = place.owner
+        mark: SlotMark = place.owner
         return mark.server.breaker.is_open
 
     def take_out(self, urls: Collection[str]) -> None:
@@ -151,7 +151,7 @@ class SlotPool(Pump):
 
     def was_at_fault(self, place: Place) -> bool:
         """Whether the slot is down and another serves its models; see `Capacity`."""
-        mark: Mark = place.owner
+        mark: SlotMark = place.owner
         model = place.need.model
         return not self._works(mark.server, model) and any(
             s.serves(model) and self._works(s, model) for s in self._servers
@@ -214,7 +214,7 @@ class SlotPool(Pump):
         if not any(b.waiting for b in backlogs.values()):
             return False
         free.sort(key=_load)
-        loading: tuple[Server, str] | None = None
+        loading: tuple[SlotState, str] | None = None
         for server in free:
             if server.breaker.is_open and loading is not None:
                 break  # no call probes a server that is down while another has room for it
@@ -231,7 +231,7 @@ class SlotPool(Pump):
         return loading is not None
 
     @staticmethod
-    def _choose(server: Server, backlogs: Mapping[str, Backlog]) -> str | None:
+    def _choose(server: SlotState, backlogs: Mapping[str, Backlog]) -> str | None:
         """The model whose call the server takes now; None where it waits, for work or for its last calls to end."""
         if server.turning_to is not None and backlogs[server.turning_to].waiting:
             return None if server.in_flight else server.turning_to
@@ -242,7 +242,7 @@ class SlotPool(Pump):
             return None
         return model
 
-    def _grant(self, server: Server, name: str) -> None:
+    def _grant(self, server: SlotState, name: str) -> None:
         model = self._models[name]
         need, future = model.waiting.pop()
         model.unserved_since = self._clock()
@@ -261,5 +261,5 @@ class SlotPool(Pump):
         }
 
 
-def _load(server: Server) -> tuple[bool, float, bool]:
+def _load(server: SlotState) -> tuple[bool, float, bool]:
     return server.breaker.is_open, server.in_flight / server.parallel, bool(server.resident)

@@ -30,16 +30,16 @@ def is_fault(failure: CallError | None) -> TypeGuard[RetryableError]:
     return is_stall(failure) or (isinstance(failure, RetryableError) and failure.kind == "bad_reply")
 
 
-class Mark(NamedTuple):
+class SlotMark(NamedTuple):
     """A pool's own mark on a place: which server, since when, and whether the call probes it, or the model there."""
 
-    server: Server
+    server: SlotState
     at: float
     probe: int
     loads: int
 
 
-class Server:
+class SlotState:
     """The state of one slot.
 
     Args:
@@ -120,7 +120,7 @@ class Server:
         self.turning_to = None
         self._model = need.model
         self.in_flight += 1
-        mark = Mark(self, self._clock(), self.breaker.started(), self._loads(need.model).started())
+        mark = SlotMark(self, self._clock(), self.breaker.started(), self._loads(need.model).started())
         loading = not self.resident[need.model]
         place = Place(self.url, self.name, need, mark, loading=loading, recallable=True)
         self._places.add(place)
@@ -129,7 +129,7 @@ class Server:
 
     def finish(self, place: Place, tokens: int | None, failure: CallError | None, load_s: float) -> None:
         """A call has come back; one that can't be reached, or fails again and again, is only probed."""
-        mark: Mark = place.owner
+        mark: SlotMark = place.owner
         self.in_flight -= 1
         self._tokens.add(tokens or 0)
         loads = self._loads(place.need.model)

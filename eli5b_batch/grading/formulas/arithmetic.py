@@ -13,7 +13,7 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Final
 
-from eli5b_batch.grading.formulas.lexer import Token, UnreadableError
+from eli5b_batch.grading.formulas.lexer import Token, UnreadableFormulaError
 from eli5b_batch.grading.formulas.numerals import (
     DOTS,
     base_in_words,
@@ -75,7 +75,7 @@ class Arithmetic(ABC):
     def _take(self, kind: str = "") -> Token:
         token = self._next
         if kind and token.kind != kind:
-            raise UnreadableError
+            raise UnreadableFormulaError
         self._at += 1
         return token
 
@@ -85,7 +85,7 @@ class Arithmetic(ABC):
     def _deeper(self) -> None:
         self._depth += 1
         if self._depth > _MAX_DEPTH:
-            raise UnreadableError
+            raise UnreadableFormulaError
 
     # --- sums and products
 
@@ -150,7 +150,7 @@ class Arithmetic(ABC):
                 if is_proper(fraction):
                     return Node("add", (left, fraction))
             if left.op == "num" or whole:
-                raise UnreadableError
+                raise UnreadableFormulaError
         return _times(left, right)
 
     def _factor(self) -> Node:
@@ -169,7 +169,7 @@ class Arithmetic(ABC):
             elif self._next.kind == "!" and not self._next.spaced:
                 self._take()
                 if self._accept("!"):
-                    raise UnreadableError
+                    raise UnreadableFormulaError
                 base = Node("factorial", (base,))
             elif self._accept("deg"):
                 base = Node("deg", (base,))
@@ -261,7 +261,7 @@ class Arithmetic(ABC):
             return self._matrix(token.value)
         if kind == "cmd":
             return self._command(token.value)
-        raise UnreadableError
+        raise UnreadableFormulaError
 
     def _name(self, token: Token) -> Node:
         name = token.value
@@ -269,7 +269,7 @@ class Arithmetic(ABC):
             self._take()
             pair = self._brackets("(")
             if pair.op != "tuple" or len(pair.args) != 2:  # noqa: PLR2004
-                raise UnreadableError
+                raise UnreadableFormulaError
             return Node("binom", pair.args)
         while self._next.kind == "'":
             name += self._take().value
@@ -298,7 +298,7 @@ class Arithmetic(ABC):
         while True:
             token = self._take()
             if token is END:
-                raise UnreadableError
+                raise UnreadableFormulaError
             depth += (token.kind == "{") - (token.kind == "}")
             if not depth:
                 return "".join(parts)

@@ -18,7 +18,7 @@ from eli5b_batch.grading.formulas.tree import COLLECTIONS, Node
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from eli5b_batch.grading.formulas.work import Work
+    from eli5b_batch.grading.formulas.work import WorkBudget
 
     Same = Callable[[Node, Node], bool | None]
 
@@ -30,7 +30,7 @@ def is_equation(node: Node) -> bool:
     return node.op == "rel" and not set(node.name.split()) - {"=", "~"}
 
 
-def equal_equations(ours: Node, gold: Node, same: Same, work: Work) -> bool | None:
+def equal_equations(ours: Node, gold: Node, same: Same, work: WorkBudget) -> bool | None:
     """Whether they say the same, one of them at least an equation; the other may be the value alone."""
     ours, gold = name_first(ours), name_first(gold)
     if not is_equation(gold):
@@ -75,7 +75,7 @@ def _is_product(node: Node) -> bool:
     return node.op == "mul"
 
 
-def _values_said(equation: Node, gold: Node, work: Work) -> list[Node]:
+def _values_said(equation: Node, gold: Node, work: WorkBudget) -> list[Node]:
     r"""The value an equation or a chain of them comes down to: its last side.
 
     `\sqrt{2} \approx 1.41` says the first of its sides, too; so does `1/3 = 0.33`, where the decimal is a rounding.
@@ -95,7 +95,7 @@ def _values_said(equation: Node, gold: Node, work: Work) -> list[Node]:
     return said
 
 
-def _rounds(decimal: Node, exact: Node, work: Work) -> bool:
+def _rounds(decimal: Node, exact: Node, work: WorkBudget) -> bool:
     one, two = (values.real(node, work) for node in (decimal, exact))
     if one is None or two is None:
         return False
@@ -120,7 +120,7 @@ def _arguments(name: Node) -> list[str]:
     return [part.name for part in parts if part.op == "letter"]
 
 
-def _same_curve(ours: Node, gold: Node, same: Same, work: Work) -> bool | None:
+def _same_curve(ours: Node, gold: Node, same: Same, work: WorkBudget) -> bool | None:
     """Whether two equations say the same up to a factor."""
     differences = []
     for node in (ours, gold):
@@ -146,7 +146,7 @@ def equal_relations(ours: Node, gold: Node, same: Same) -> bool | None:
     return False
 
 
-def equal_modulo(ours: Node, gold: Node, same: Same, work: Work) -> bool | None:
+def equal_modulo(ours: Node, gold: Node, same: Same, work: WorkBudget) -> bool | None:
     """`n = 672 (mod 1000)` is 672, and 1672 modulo the same."""
     said, meant = (_residue(node) for node in (ours, gold))
     if ours.op != gold.op:

@@ -12,7 +12,7 @@ from fractions import Fraction
 from math import ceil, comb, factorial, floor, isqrt
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from eli5b_batch.grading.formulas.work import TooBigError, UndefinedError, Work
+from eli5b_batch.grading.formulas.work import TooBigError, UndefinedError, WorkBudget
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -47,7 +47,7 @@ class Residues(NamedTuple):
 Exact = Fraction | Residues
 
 
-def exactly(node: Node, work: Work) -> Exact | None:
+def exactly(node: Node, work: WorkBudget) -> Exact | None:
     """The value of a formula without letters, None where it has no rational one.
 
     Raises:
@@ -69,7 +69,7 @@ def equal(one: Exact, two: Exact) -> bool:
 class Rationals:
     """Values of a tree as fractions, or residues of them."""
 
-    def __init__(self, point: Mapping[str, Fraction], work: Work) -> None:
+    def __init__(self, point: Mapping[str, Fraction], work: WorkBudget) -> None:
         self._point = point
         self._work = work
         self._fraction_bits = _POINT_BITS if point else _FRACTION_BITS
@@ -228,7 +228,7 @@ def _bits(value: Fraction) -> int:
     return max(value.numerator.bit_length(), value.denominator.bit_length())
 
 
-def terms(low: Exact, high: Exact, work: Work) -> range:
+def terms(low: Exact, high: Exact, work: WorkBudget) -> range:
     """The whole numbers that a series runs through.
 
     Raises:

@@ -15,7 +15,7 @@ from eli5b_batch.grading.formulas.units import unit
 from eli5b_batch.grading.formulas.words import plain
 
 if TYPE_CHECKING:
-    from eli5b_batch.grading.formulas.work import Work
+    from eli5b_batch.grading.formulas.work import WorkBudget
 
 _CALLED: Final = frozenset("fghFGPQuvT")
 _MOST_DIGITS: Final = 1_000
@@ -144,7 +144,7 @@ def without_degrees(node: Node) -> Node:
     return node
 
 
-def over_one_denominator(node: Node, work: Work) -> tuple[Node, Node]:
+def over_one_denominator(node: Node, work: WorkBudget) -> tuple[Node, Node]:
     """Numerator and denominator.
 
     Raises:
@@ -154,7 +154,7 @@ def over_one_denominator(node: Node, work: Work) -> tuple[Node, Node]:
     return above, below
 
 
-def _multiplied(node: Node, work: Work) -> tuple[Node, Node, int]:
+def _multiplied(node: Node, work: WorkBudget) -> tuple[Node, Node, int]:
     """Numerator, denominator, and how large they are together."""
     if node.op == "neg":
         above, below, size = _multiplied(node.args[0], work)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from eli5b_batch.grading.formulas.arithmetic import STARTS, Arithmetic, signed
-from eli5b_batch.grading.formulas.lexer import OPAQUE, UnreadableError
+from eli5b_batch.grading.formulas.lexer import OPAQUE, UnreadableFormulaError
 from eli5b_batch.grading.formulas.numerals import number, worked_out
 from eli5b_batch.grading.formulas.tree import Node
 
@@ -44,7 +44,7 @@ class Functions(Arithmetic):
         if name == "log":
             return Node("call", (argument,), "ln") if base is None else Node("call", (base, argument), "log")
         if base is not None:
-            raise UnreadableError
+            raise UnreadableFormulaError
         return Node("call", (argument,), name)
 
     def _log_base(self) -> Node:
@@ -81,7 +81,7 @@ class Functions(Arithmetic):
             if self._accept("("):
                 pair = self._brackets("(")
                 if pair.op != "tuple" or len(pair.args) != 2:  # noqa: PLR2004
-                    raise UnreadableError
+                    raise UnreadableFormulaError
                 return Node("binom", pair.args)
             above = self._single()
             return Node("binom", (above, self._single()))
@@ -95,7 +95,7 @@ class Functions(Arithmetic):
             abs_outside, self._in_abs = self._in_abs, 0
             inside = self._sum()
             if self._take("cmd").value != "r" + name[1:]:
-                raise UnreadableError
+                raise UnreadableFormulaError
             self._in_abs = abs_outside
             return Node(name[1:], (inside,))
         if name in ("sum", "prod"):
@@ -103,7 +103,7 @@ class Functions(Arithmetic):
         if name in ("floor", "ceil", "abs"):
             self._take("(")
             return Node(name, (self._brackets("("),))
-        raise UnreadableError
+        raise UnreadableFormulaError
 
     def _series(self, kind: str) -> Node:
         r"""`\sum_{k=1}^{n} x`: x ends where a product does."""
@@ -112,7 +112,7 @@ class Functions(Arithmetic):
         letter = self._take()
         self._take("=")
         if letter.kind not in ("name", "const") or letter.value in self._running:
-            raise UnreadableError
+            raise UnreadableFormulaError
         first = self._sum()
         self._take("}")
         self._take("^")

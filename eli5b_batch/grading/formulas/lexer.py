@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 
 
-class UnreadableError(Exception):
+class UnreadableFormulaError(Exception):
     """Not a formula that can be read here."""
 
 
@@ -100,14 +100,14 @@ def tokens(text: str, *, thousands: bool = True) -> list[Token]:
         thousands: whether a comma between digits can be a thousands mark; never within brackets.
 
     Raises:
-        UnreadableError: there is a command that has no meaning here.
+        UnreadableFormulaError: there is a command that has no meaning here.
     """
     found: list[Token] = []
     at, depth, spaced = 0, 0, False
     while at < len(text):
         match = _TOKEN.match(text, at)
         if match is None:
-            raise UnreadableError
+            raise UnreadableFormulaError
         kind = match.lastgroup or ""
         if kind in ("digits", "point"):
             at = _number(text, at, found, spaced=spaced, thousands=thousands and depth == 0)
@@ -136,7 +136,7 @@ def _number(text: str, at: int, found: list[Token], *, spaced: bool, thousands: 
         found.append(Token("repeating", f"{repeating[1]}({repeating[2] or repeating[3]})", spaced))
         return repeating.end()
     if not thousands and found and found[-1].kind == "," and not spaced and re.match(r"0[0-9]", text[at : at + 2]):
-        raise UnreadableError  # 10,0000 is no list
+        raise UnreadableFormulaError  # 10,0000 is no list
     match = (thousands and (_THOUSANDS.match(text, at) or _SPACED_THOUSANDS.match(text, at))) or _NUMBER.match(text, at)
     assert match
     found.append(Token("num", match[0].replace(",", "").replace(" ", ""), spaced))
@@ -165,7 +165,7 @@ def _take(kind: str, match: re.Match[str], found: list[Token], *, spaced: bool) 
         elif value in "%$|":
             found.append(Token("||" if value == "|" else value, value, spaced))
         elif value not in "()[]/-":
-            raise UnreadableError
+            raise UnreadableFormulaError
     elif kind == "word":
         _take_word(value, found, spaced=spaced, behind=match.string[match.end() : match.end() + 1])
     else:
@@ -227,7 +227,7 @@ def _take_command(name: str, found: list[Token], *, spaced: bool) -> None:  # no
     elif name in OPAQUE:
         found.append(Token("func", name, spaced))
     elif name not in _IGNORED:
-        raise UnreadableError
+        raise UnreadableFormulaError
 
 
 def _take_word(word: str, found: list[Token], *, spaced: bool, behind: str) -> None:  # noqa: C901 (a branch a kind)

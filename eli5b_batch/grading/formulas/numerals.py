@@ -9,7 +9,7 @@ from fractions import Fraction
 from math import gcd, lcm
 from typing import TYPE_CHECKING, Final
 
-from eli5b_batch.grading.formulas.lexer import UnreadableError
+from eli5b_batch.grading.formulas.lexer import UnreadableFormulaError
 from eli5b_batch.grading.formulas.tree import Node
 
 if TYPE_CHECKING:
@@ -66,13 +66,13 @@ def filled(items: list[Node]) -> tuple[Node, ...]:
         return tuple(items)
     at = items.index(DOTS)
     if not 0 < at < len(items) - 1 or items.count(DOTS) > 1:
-        raise UnreadableError
+        raise UnreadableFormulaError
     reciprocal = items[at - 1].op == "div" == items[at + 1].op
     last, end = (_counted(items[n], reciprocal=reciprocal) for n in (at - 1, at + 1))
     before = _counted(items[at - 2], reciprocal=reciprocal) if at > 1 else last - 1
     step = last - before
     if not step or (end - last) % step or not 0 < (end - last) // step <= _MOST_FILLED:
-        raise UnreadableError
+        raise UnreadableFormulaError
     between = (Fraction(n) for n in range(last + step, end, step))
     return (*items[:at], *(Node("num", value=1 / n if reciprocal else n) for n in between), *items[at + 1 :])
 
@@ -82,7 +82,7 @@ def _counted(item: Node, *, reciprocal: bool) -> int:
     if reciprocal and item.op == "div" and item.args[0].value == 1:
         value = item.args[1].value
     if value is None or value.denominator != 1:
-        raise UnreadableError
+        raise UnreadableFormulaError
     return value.numerator
 
 
@@ -112,13 +112,13 @@ def base_in_words(words: str) -> Node:
     """`five`, `base five`, `base 5`.
 
     Raises:
-        UnreadableError: that is no base.
+        UnreadableFormulaError: that is no base.
     """
     name = words.rpartition(" ")[2]
     if name.isdecimal():
         return number(name)
     if name not in _BASES:
-        raise UnreadableError
+        raise UnreadableFormulaError
     return number(str(_BASES[name]))
 
 
@@ -126,9 +126,9 @@ def in_base(digits: Node, base: Node) -> Node:
     """A number as written, its digits meant in another base.
 
     Raises:
-        UnreadableError: it is no row of digits.
+        UnreadableFormulaError: it is no row of digits.
     """
     value = digits.value if digits.op == "num" and not digits.name else None
     if value is None or value.denominator != 1 or value < 0:
-        raise UnreadableError
+        raise UnreadableFormulaError
     return Node("based", (base,), str(value.numerator))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from mpmath import MPContext  # type: ignore[import-untyped]
 
 from eli5b_batch.grading.formulas.exact import MOST_FACTORIAL, IrrationalError, Rationals, terms
-from eli5b_batch.grading.formulas.work import TooBigError, UndefinedError, Work
+from eli5b_batch.grading.formulas.work import TooBigError, UndefinedError, WorkBudget
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,7 +62,7 @@ _FUNCTIONS: Final[dict[str, str]] = {
 class Numbers:
     """Values of a tree as mpmath numbers; `real` refuses whatever leaves the real line."""
 
-    def __init__(self, digits: int, point: Mapping[str, Fraction], work: Work, *, real: bool) -> None:
+    def __init__(self, digits: int, point: Mapping[str, Fraction], work: WorkBudget, *, real: bool) -> None:
         self._ctx = context()
         self._ctx.dps = digits
         self._cost = 2 + digits // 4

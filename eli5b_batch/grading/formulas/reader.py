@@ -13,13 +13,13 @@ from typing import Final
 
 from eli5b_batch.grading.formulas.arithmetic import END
 from eli5b_batch.grading.formulas.functions import Functions
-from eli5b_batch.grading.formulas.lexer import Token, UnreadableError, tokens
+from eli5b_batch.grading.formulas.lexer import Token, UnreadableFormulaError, tokens
 from eli5b_batch.grading.formulas.numerals import base_in_words, filled, in_base, number
 from eli5b_batch.grading.formulas.tree import COLLECTIONS, Node
 from eli5b_batch.grading.formulas.units import unit
 from eli5b_batch.grading.formulas.words import SCALES, change_before
 
-__all__ = ["UnreadableError", "read"]
+__all__ = ["UnreadableFormulaError", "read"]
 
 _DEEPEST: Final = 100
 """Levels of a tree: looking at one takes a few Python frames a level."""
@@ -47,7 +47,7 @@ def read(text: str, *, thousands: bool = True) -> Node:
         thousands: whether `1,234` outside brackets is one number rather than two.
 
     Raises:
-        UnreadableError: it is no formula, or none that can be read here.
+        UnreadableFormulaError: it is no formula, or none that can be read here.
     """
     if digits := _DIGITS_IN_BASE.fullmatch(text):
         return Node("based", (number(digits[2]),), digits[1].upper())
@@ -55,9 +55,9 @@ def read(text: str, *, thousands: bool = True) -> Node:
     try:
         whole = parser.whole()
     except RecursionError:
-        raise UnreadableError from None
+        raise UnreadableFormulaError from None
     if whole.depth() > _DEEPEST or sum(1 for _ in whole.walk()) > _MOST_NODES:
-        raise UnreadableError
+        raise UnreadableFormulaError
     return whole
 
 
@@ -67,7 +67,7 @@ class _Reader(Functions):
         words = self._words()
         if self._next is END:
             if not words:
-                raise UnreadableError
+                raise UnreadableFormulaError
             return Node("text", name=words)
         if words:
             self._accept(":", "=", "~")
@@ -75,7 +75,7 @@ class _Reader(Functions):
             self._at += 2
         result = self._statement()
         if self._next is not END:
-            raise UnreadableError
+            raise UnreadableFormulaError
         if words.casefold().startswith("all real") and words.endswith("except"):
             items = result.args if result.op == "list" else (result,)
             return Node("minus", (Node("letter", name="set:R"), Node("set", items)))
@@ -177,7 +177,7 @@ class _Reader(Functions):
             words.append("^" + self._raised() if token.kind == "^" else token.value)
         said = " ".join(words)
         if "=" in words and said.lstrip("( ").partition(" ")[0] not in _CONDITIONS:
-            raise UnreadableError
+            raise UnreadableFormulaError
         if said.rstrip("s") in ("degree", "in degree") and value.op not in COLLECTIONS:
             return Node("deg", (value,))
         scale, _, rest = said.partition(" ")
@@ -221,7 +221,7 @@ class _Reader(Functions):
         while self._next.kind in ("cup", "cap", "minus"):
             sign = self._take().kind
             if sign == "cap":
-                raise UnreadableError
+                raise UnreadableFormulaError
             right = self._sum()
             op = "union" if sign == "cup" else "minus"
             left = Node(op, (*left.args, right) if left.op == op == "union" else (left, right))
@@ -242,7 +242,7 @@ class _Reader(Functions):
             inside = Node("builder", (inside, self._statement("set}")))
         end = self._take()
         if end.kind not in ends:
-            raise UnreadableError
+            raise UnreadableFormulaError
         (self._in_abs, self._in_set), self._depth = outside, self._depth - 1
         items = inside.args if inside.op == "list" else (inside,)
         if opening == "set{":
@@ -260,7 +260,7 @@ class _Reader(Functions):
 
     def _matrix(self, kind: str) -> Node:
         if kind not in _MATRICES:
-            raise UnreadableError
+            raise UnreadableFormulaError
         rows = [[self._relation()]]
         while True:
             if self._accept("&"):

@@ -14,7 +14,7 @@ from eli5b_batch.grading.formulas.tree import Node
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from eli5b_batch.grading.formulas.work import Work
+    from eli5b_batch.grading.formulas.work import WorkBudget
 
     Same = Callable[[Node, Node], bool | None]
 
@@ -60,7 +60,7 @@ def describes(node: Node) -> bool:
     return node.op in ("union", "minus") or _is_difference(node) or node == Node("letter", name="set:R")
 
 
-def equal(ours: Node, gold: Node, same: Same, work: Work) -> bool | None:
+def equal(ours: Node, gold: Node, same: Same, work: WorkBudget) -> bool | None:
     """Whether two sets are the same; None where one of them is not read as a set here."""
     one, two = region(ours, work), region(gold, work)
     if one is None or two is None:
@@ -94,7 +94,7 @@ def _is_infinite(node: Node) -> int:
     return -1 if node.op == "neg" and _is_infinite(node.args[0]) == 1 else 0
 
 
-def region(node: Node, work: Work) -> Region | None:  # noqa: C901, PLR0911 (a branch a kind)
+def region(node: Node, work: WorkBudget) -> Region | None:  # noqa: C901, PLR0911 (a branch a kind)
     """What a node describes, None where it is no set of real numbers."""
     if node.op == "unit":
         return region(node.args[0], work)
@@ -134,7 +134,7 @@ def _union(parts: Sequence[Region | None]) -> Region | None:
     return Region(next(iter(letters), ""), tuple(piece for part in parts if part for piece in part.pieces))
 
 
-def _both(node: Node, work: Work) -> Region | None:
+def _both(node: Node, work: WorkBudget) -> Region | None:
     """`x > 1, x < 2` is an interval; `x < 1, x > 2` can only be meant as a union."""
     parts = [region(part, work) for part in node.args]
     common = parts[0]
@@ -143,7 +143,7 @@ def _both(node: Node, work: Work) -> Region | None:
     return common if common and common.pieces else _union(parts)
 
 
-def _common(one: Region, two: Region, work: Work) -> Region | None:
+def _common(one: Region, two: Region, work: WorkBudget) -> Region | None:
     """What is in both, where every end is a number."""
     if one.letter and two.letter and one.letter != two.letter:
         return None
@@ -163,12 +163,12 @@ def _common(one: Region, two: Region, work: Work) -> Region | None:
     return Region(one.letter or two.letter, tuple(pieces))
 
 
-def _at(end: Node, work: Work) -> Any:  # noqa: ANN401 - mpmath has no types
+def _at(end: Node, work: WorkBudget) -> Any:  # noqa: ANN401 - mpmath has no types
     sign = _is_infinite(end)
     return sign * 10**400 if sign else values.real(end, work)
 
 
-def _without(node: Node, work: Work) -> Region | None:
+def _without(node: Node, work: WorkBudget) -> Region | None:
     """One set without another, of intervals and points."""
     whole, left_out = (region(part, work) for part in node.args)
     if whole is None or left_out is None or any(_at(piece.low, work) is None for piece in left_out.pieces):
@@ -184,7 +184,7 @@ def _without(node: Node, work: Work) -> Region | None:
     return result
 
 
-def _of_relation(node: Node, work: Work) -> Region | None:
+def _of_relation(node: Node, work: WorkBudget) -> Region | None:
     signs = node.name.split()
     sides = node.args
     if len(sides) == _PAIR:
@@ -220,7 +220,7 @@ def _both_sides(name: str, end: Node, sign: str) -> Region | None:
     return Region(name, (below, above)) if sign in (">", ">=") else None
 
 
-def _half_line(name: str, end: Node, sign: str, work: Work) -> Region | None:
+def _half_line(name: str, end: Node, sign: str, work: WorkBudget) -> Region | None:
     if sign == "=":
         return Region(name, (Piece(end, low_closed=True, high=end, high_closed=True),))
     if sign == "in":
@@ -232,7 +232,7 @@ def _half_line(name: str, end: Node, sign: str, work: Work) -> Region | None:
     return None if pieces is None else Region(name, pieces)
 
 
-def _merged(pieces: Sequence[Piece], same: Same, work: Work) -> Sequence[Piece]:
+def _merged(pieces: Sequence[Piece], same: Same, work: WorkBudget) -> Sequence[Piece]:
     """Pieces in order, those that touch or overlap as one, where every end is a number."""
     if len(pieces) < _PAIR or len(pieces) > _MOST:
         return pieces

@@ -31,13 +31,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from fractions import Fraction
 
-    from eli5b_batch.grading.formulas.work import Work
+    from eli5b_batch.grading.formulas.work import WorkBudget
 
 _MOST_PAIRS: Final = 40
 """Items of lists in any order that are compared one with another; numbers are sorted, however many."""
 
 
-def equal(ours: Node, gold: Node, work: Work) -> bool | None:
+def equal(ours: Node, gold: Node, work: WorkBudget) -> bool | None:
     """Whether an answer says what the gold answer says; None: it can't be said here.
 
     Raises:
@@ -49,7 +49,7 @@ def equal(ours: Node, gold: Node, work: Work) -> bool | None:
 class _Comparison:
     """One answer beside one gold answer."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: WorkBudget) -> None:
         self._work = work
 
     def equal(self, ours: Node, gold: Node) -> bool | None:  # noqa: C901, PLR0911 (one branch a kind)

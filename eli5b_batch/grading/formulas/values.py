@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from eli5b_batch.grading.formulas.exact import IrrationalError, Rationals, equal, exactly
 from eli5b_batch.grading.formulas.numeric import Numbers, context
 from eli5b_batch.grading.formulas.tree import Node
-from eli5b_batch.grading.formulas.work import TooBigError, UndefinedError, Work
+from eli5b_batch.grading.formulas.work import TooBigError, UndefinedError, WorkBudget
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -38,7 +38,7 @@ _DIGITS: Final = 6
 """That a decimal must have to stand for an irrational number, the zeros in front not counted."""
 
 
-def same(ours: Node, theirs: Node, work: Work) -> bool | None:
+def same(ours: Node, theirs: Node, work: WorkBudget) -> bool | None:
     """Whether two expressions are equal; None where that can't be found out here.
 
     Raises:
@@ -60,7 +60,7 @@ def same(ours: Node, theirs: Node, work: Work) -> bool | None:
         return None
 
 
-def rational(node: Node, work: Work) -> Fraction | None:
+def rational(node: Node, work: WorkBudget) -> Fraction | None:
     """The value of a formula without letters where it is a fraction of no great length, else None."""
     if node.letters():
         return None
@@ -68,7 +68,7 @@ def rational(node: Node, work: Work) -> Fraction | None:
     return value if isinstance(value, Fraction) else None
 
 
-def real(node: Node, work: Work) -> Any:  # noqa: ANN401 - mpmath has no types
+def real(node: Node, work: WorkBudget) -> Any:  # noqa: ANN401 - mpmath has no types
     """A real number to 50 digits, None where there is none; for putting things in order only."""
     work.charge(20)
     if node.letters():
@@ -80,7 +80,7 @@ def real(node: Node, work: Work) -> Any:  # noqa: ANN401 - mpmath has no types
     return value if isinstance(value, context().mpf) else None
 
 
-def proportional(ours: Node, theirs: Node, work: Work) -> bool | None:
+def proportional(ours: Node, theirs: Node, work: WorkBudget) -> bool | None:
     """Whether two expressions in letters are the same but for a factor without letters."""
     letters = sorted(ours.letters() | theirs.letters())
     ratios = []
@@ -100,7 +100,7 @@ def proportional(ours: Node, theirs: Node, work: Work) -> bool | None:
 
 
 def _same_numbers(
-    ours: Node, theirs: Node, point: Mapping[str, Fraction], work: Work, *, sure: bool, real: bool = False
+    ours: Node, theirs: Node, point: Mapping[str, Fraction], work: WorkBudget, *, sure: bool, real: bool = False
 ) -> bool:
     """Whether the difference shrinks as the precision grows; `sure`: to 1,000 digits behind the point."""
     rough, fine = (_difference(ours, theirs, digits, point, work, real=real) for digits in (50, 100))
@@ -117,7 +117,7 @@ def _same_numbers(
 
 
 def _difference(
-    ours: Node, theirs: Node, digits: int, point: Mapping[str, Fraction], work: Work, *, real: bool
+    ours: Node, theirs: Node, digits: int, point: Mapping[str, Fraction], work: WorkBudget, *, real: bool
 ) -> tuple[Any, Any]:
     """The absolute difference, and the size of the larger side."""
     one, two = (Numbers(digits, point, work, real=real).value(node) for node in (ours, theirs))
@@ -138,7 +138,7 @@ def _has_decimal(node: Node) -> bool:
     return any(part.op == "num" and part.name for part in node.walk())
 
 
-def _approximates(decimal: Node, exact: Node, work: Work) -> bool | None:
+def _approximates(decimal: Node, exact: Node, work: WorkBudget) -> bool | None:
     """Whether a decimal is an irrational number, rounded or cut off to its last digit, to a millionth at least."""
     try:
         one, two = (Numbers(50, {}, work, real=False).value(node) for node in (decimal, exact))
@@ -236,7 +236,7 @@ def _real_points(letters: Sequence[str], counted: frozenset[str]) -> list[dict[s
     return points
 
 
-def _same_at_points(ours: Node, theirs: Node, letters: Sequence[str], work: Work) -> bool | None:
+def _same_at_points(ours: Node, theirs: Node, letters: Sequence[str], work: WorkBudget) -> bool | None:
     both = (ours, theirs)
     points = _points(letters, both, _counted(both, exponents=True))
     exact = _compare_at(points, lambda p: _equal_exactly(ours, theirs, p, work), enough=_TRIES)
@@ -258,7 +258,7 @@ def _same_at_points(ours: Node, theirs: Node, letters: Sequence[str], work: Work
     return _compare_at(points, numbers) if in_reals is None else in_reals
 
 
-def _equal_exactly(ours: Node, theirs: Node, point: Mapping[str, Fraction], work: Work) -> bool:
+def _equal_exactly(ours: Node, theirs: Node, point: Mapping[str, Fraction], work: WorkBudget) -> bool:
     one, two = (Rationals(point, work).value(node) for node in (ours, theirs))
     return equal(one, two)
 

@@ -25,7 +25,7 @@ class OutOfTimeError(Exception):
     """More time than the caller has; somebody with more may go on."""
 
 
-class Work:
+class WorkBudget:
     """What is left to spend on one answer.
 
     Args:

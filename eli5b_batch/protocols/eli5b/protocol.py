@@ -57,7 +57,7 @@ class Params(ProtocolParams):
         return names
 
 
-class Arm(NamedTuple):
+class Treatment(NamedTuple):
     """One answer to ask for: who answers, with which hint, written for whom."""
 
     model: str
@@ -73,18 +73,18 @@ async def run(problem: Problem, ctx: Context, params: Params) -> None:
             group.create_task(answer(problem, ctx, params, arm))
 
 
-def arms(params: Params) -> Iterator[Arm]:
+def arms(params: Params) -> Iterator[Treatment]:
     """Every answer that one problem is asked for."""
     if params.teacher_alone:
-        yield Arm(params.teacher, "none", ANYONE, 0)
+        yield Treatment(params.teacher, "none", ANYONE, 0)
     for student, hint, sample in itertools.product(params.students, params.hints, range(params.samples)):
         if hint == "tailored" and params.cross_match:
-            yield from (Arm(student, hint, reader, sample) for reader in params.students)
+            yield from (Treatment(student, hint, reader, sample) for reader in params.students)
         else:
-            yield Arm(student, hint, student if hint in _PERSONAL else ANYONE, sample)
+            yield Treatment(student, hint, student if hint in _PERSONAL else ANYONE, sample)
 
 
-async def answer(problem: Problem, ctx: Context, params: Params, arm: Arm) -> None:
+async def answer(problem: Problem, ctx: Context, params: Params, arm: Treatment) -> None:
     """One model's answer under one condition."""
     hint = None if arm.hint == "none" else await write_hint(problem, ctx, params, arm.hint, arm.hint_for)
     ask = ctx.prompt("answer", problem=problem, hint=hint)

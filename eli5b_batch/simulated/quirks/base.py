@@ -46,7 +46,7 @@ class Scene(NamedTuple):
         return str(message["content"])
 
 
-class Answer(NamedTuple):
+class SentResponse(NamedTuple):
     """What goes out."""
 
     status: int
@@ -71,7 +71,7 @@ class Quirk(NamedTuple):
 
     about: str
     source: str
-    make: Callable[[Scene], Answer]
+    make: Callable[[Scene], SentResponse]
     stage: Literal["refusal", "reply", "headers"] = "refusal"
     lasts: Literal["always", "passes", "wait", "spell"] = "always"
     wires: frozenset[Wire] = frozenset({"openai"})
@@ -87,7 +87,7 @@ def failure(message: str, kind: str | None, code: object = None, **more: object)
     return {"error": {"message": message, "type": kind, "param": None, "code": code, **more}}
 
 
-def says(status: int, body: object, kind: str = JSON, **headers: str) -> Callable[[Scene], Answer]:
+def says(status: int, body: object, kind: str = JSON, **headers: str) -> Callable[[Scene], SentResponse]:
     """Makes an answer that is always the same, but for `{model}`, where the model's id is put; a text is sent as it is.
 
     An underscore in the name of a header stands for a hyphen.
@@ -95,15 +95,15 @@ def says(status: int, body: object, kind: str = JSON, **headers: str) -> Callabl
     raw = body.encode() if isinstance(body, str) else orjson.dumps(body)
     named = {"Content-Type": kind, **{name.replace("_", "-"): value for name, value in headers.items()}}
 
-    def make(scene: Scene) -> Answer:
-        return Answer(status, named, raw.replace(b"{model}", scene.model.encode()))
+    def make(scene: Scene) -> SentResponse:
+        return SentResponse(status, named, raw.replace(b"{model}", scene.model.encode()))
 
     return make
 
 
 def refuses(
     status: int, message: str, kind: str | None = None, code: object = None, **headers: str
-) -> Callable[[Scene], Answer]:
+) -> Callable[[Scene], SentResponse]:
     """Makes a refusal with an error as OpenAI writes it; see `says`."""
     return says(status, failure(message, kind, code), **headers)
 
@@ -126,15 +126,15 @@ def with_message(scene: Scene, **fields: object) -> dict[str, Any]:
     return with_choice(scene, message={**scene.reply["choices"][0]["message"], **fields})
 
 
-def sent(scene: Scene, body: object) -> Answer:
+def sent(scene: Scene, body: object) -> SentResponse:
     """The ordinary answer with another body: bytes as they are, anything else as JSON."""
-    return Answer(scene.status, scene.headers, body if isinstance(body, bytes) else orjson.dumps(body))
+    return SentResponse(scene.status, scene.headers, body if isinstance(body, bytes) else orjson.dumps(body))
 
 
-def put(raw: bytes) -> Callable[[Scene], Answer]:
+def put(raw: bytes) -> Callable[[Scene], SentResponse]:
     """Makes the ordinary reply with `raw` in the middle of its text."""
 
-    def make(scene: Scene) -> Answer:
+    def make(scene: Scene) -> SentResponse:
         first, second = halves(scene.text)
         body = orjson.dumps(with_message(scene, content=first + HERE.decode() + second))
         return sent(scene, body.replace(HERE, raw))
@@ -142,16 +142,16 @@ def put(raw: bytes) -> Callable[[Scene], Answer]:
     return make
 
 
-def ends(finish: str) -> Callable[[Scene], Answer]:
+def ends(finish: str) -> Callable[[Scene], SentResponse]:
     """Makes half of the ordinary reply, with this word for its end; OpenAI's protocol only."""
 
-    def make(scene: Scene) -> Answer:
+    def make(scene: Scene) -> SentResponse:
         half = with_message(scene, content=halves(scene.text)[0])
         return sent(scene, with_choice(scene._replace(reply=half), finish_reason=finish))
 
     return make
 
 
-def torn(scene: Scene) -> Answer:
+def torn(scene: Scene) -> SentResponse:
     """The ordinary reply up to the middle of its text."""
     return sent(scene, put(HERE)(scene).body.partition(HERE)[0])

@@ -10,7 +10,7 @@ from email.utils import formatdate
 from typing import TYPE_CHECKING, Final
 
 from eli5b_batch.simulated.meter import burst
-from eli5b_batch.simulated.quirks.base import TOO_MANY, Answer, Quirk, Scene, failure, refuses, sent
+from eli5b_batch.simulated.quirks.base import TOO_MANY, Quirk, Scene, SentResponse, failure, refuses, sent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,10 +28,10 @@ _TOO_FAST: Final = refuses(
 )
 
 
-def _tells(name: str, written: Callable[[Scene], str]) -> Callable[[Scene], Answer]:
+def _tells(name: str, written: Callable[[Scene], str]) -> Callable[[Scene], SentResponse]:
     """Makes a 429 that tells the wait in one header."""
 
-    def make(scene: Scene) -> Answer:
+    def make(scene: Scene) -> SentResponse:
         answer = _TOO_FAST(scene)
         return answer._replace(headers={**answer.headers, name: written(scene)})
 
@@ -63,10 +63,10 @@ def respelled(headers: Mapping[str, str], style: str) -> dict[str, str]:
     return told
 
 
-def _in_words_of(style: str, wait: Callable[[int], dict[str, str]]) -> Callable[[Scene], Answer]:
+def _in_words_of(style: str, wait: Callable[[int], dict[str, str]]) -> Callable[[Scene], SentResponse]:
     """Makes any answer with limits told as `style` does, and refusals in its words; `wait`: its headers for seconds."""
 
-    def make(scene: Scene) -> Answer:
+    def make(scene: Scene) -> SentResponse:
         kept = {name: value for name, value in scene.headers.items() if not name.lower().startswith(_ORDINARY)}
         told = {**kept, **respelled(scene.headers, style)}
         if scene.status != TOO_MANY:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from eli5b_batch.simulated.quirks.base import BOTH, HTML, JSON, Answer, Quirk, Scene, refuses, says
+from eli5b_batch.simulated.quirks.base import BOTH, HTML, JSON, Quirk, Scene, SentResponse, refuses, says
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,7 +62,7 @@ _LOGIN_PAGE: Final = (
 )
 
 
-def _within_200(code: int, message: str, **more: object) -> Callable[[Scene], Answer]:
+def _within_200(code: int, message: str, **more: object) -> Callable[[Scene], SentResponse]:
     return says(200, {"error": {"message": message, "code": code, **more}, "user_id": "user_SIMULATED"})
 
 
@@ -72,18 +72,18 @@ def _openrouter_limit(limit: int, reset: float) -> dict[str, str]:
     return {f"X-RateLimit-{name}": value for name, value in told.items()}
 
 
-def _quota(scene: Scene) -> Answer:
+def _quota(scene: Scene) -> SentResponse:
     headers = _openrouter_limit(50, scene.now + QUOTA_RESET_S)
     body = {"error": {"message": _PER_DAY, "code": 429, "metadata": {"headers": headers}}}
     return says(429, body)(scene)._replace(headers={"Content-Type": JSON, **headers})
 
 
-def _limited_within_200(scene: Scene) -> Answer:
+def _limited_within_200(scene: Scene) -> SentResponse:
     metadata = {"headers": _openrouter_limit(20, scene.now + scene.wait_s)}
     return _within_200(429, "Rate limit exceeded: free-models-per-min.", metadata=metadata)(scene)
 
 
-def _of_model(scene: Scene) -> Answer:
+def _of_model(scene: Scene) -> SentResponse:
     metadata = {"raw": _UPSTREAM, "provider_name": "SIMULATED"}
     return says(429, {"error": {"message": "Provider returned error", "code": 429, "metadata": metadata}})(scene)
 

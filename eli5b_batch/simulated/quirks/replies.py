@@ -12,9 +12,9 @@ from typing import Any, Final
 from eli5b_batch.simulated.quirks.base import (
     BOTH,
     OLLAMA,
-    Answer,
     Quirk,
     Scene,
+    SentResponse,
     ends,
     halves,
     put,
@@ -34,22 +34,22 @@ _TOOL_CALL: Final = {
 }
 
 
-def _parts(scene: Scene) -> Answer:
+def _parts(scene: Scene) -> SentResponse:
     thoughts = {"type": "thinking", "thinking": [{"type": "text", "text": "SIMULATED thoughts."}], "closed": True}
     texts = [{"type": "text", "text": half} for half in halves(scene.text)]
     return sent(scene, with_message(scene, content=[thoughts, *texts]))
 
 
-def _declined(scene: Scene) -> Answer:
+def _declined(scene: Scene) -> SentResponse:
     return sent(scene, with_message(scene, content=None, refusal=_DECLINED))
 
 
-def _tool_calls(scene: Scene) -> Answer:
+def _tool_calls(scene: Scene) -> SentResponse:
     called = with_message(scene, content=None, tool_calls=[_TOOL_CALL])
     return sent(scene, with_choice(scene._replace(reply=called), finish_reason="tool_calls"))
 
 
-def _not_a_number(scene: Scene) -> Answer:
+def _not_a_number(scene: Scene) -> SentResponse:
     token: dict[str, Any] = {"token": "SIMULATED", "logprob": math.nan}
     tokens = [{**token, "top_logprobs": [{**token, "logprob": -math.inf}]}]
     ollama = scene.wire == "ollama"
@@ -57,15 +57,15 @@ def _not_a_number(scene: Scene) -> Answer:
     return sent(scene, json.dumps(reply).encode())
 
 
-def _bom(scene: Scene) -> Answer:
+def _bom(scene: Scene) -> SentResponse:
     return sent(scene, b"\xef\xbb\xbf" + sent(scene, scene.reply).body)
 
 
-def _run_on(scene: Scene) -> Answer:
+def _run_on(scene: Scene) -> SentResponse:
     return sent(scene, with_message(scene, content=scene.text + _NEXT_TURN))
 
 
-def _half_done(scene: Scene) -> Answer:
+def _half_done(scene: Scene) -> SentResponse:
     """Without reason and counts."""
     half = with_message(scene, content=halves(scene.text)[0])
     return sent(scene, {**{name: half[name] for name in ("model", "created_at", "message")}, "done": False})

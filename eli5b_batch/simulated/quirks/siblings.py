@@ -15,9 +15,9 @@ from eli5b_batch.simulated.quirks.base import (
     BOTH,
     HERE,
     HTML,
-    Answer,
     Quirk,
     Scene,
+    SentResponse,
     ends,
     put,
     refuses,
@@ -40,12 +40,12 @@ _DEPTH: Final = 3000
 _DIGITS: Final = 400
 
 
-def _overloaded_until(scene: Scene) -> Answer:
+def _overloaded_until(scene: Scene) -> SentResponse:
     date = formatdate(round(scene.now + scene.wait_s), usegmt=True)
     return refuses(529, "Overloaded", "overloaded_error", Retry_After=date)(scene)
 
 
-def _events(scene: Scene) -> Answer:
+def _events(scene: Scene) -> SentResponse:
     """The reply as a stream that nobody asked for."""
     delta = {"index": 0, "delta": {"role": "assistant", "content": scene.text}, "finish_reason": "stop"}
     chunk = {**scene.reply, "object": "chat.completion.chunk", "choices": [delta]}
@@ -53,41 +53,41 @@ def _events(scene: Scene) -> Answer:
     return sent(scene, body)._replace(headers={**scene.headers, "Content-Type": "text/event-stream"})
 
 
-def _no_gzip(scene: Scene) -> Answer:
+def _no_gzip(scene: Scene) -> SentResponse:
     return sent(scene, b"SIMULATED, not gzip")._replace(headers={**scene.headers, "Content-Encoding": "gzip"})
 
 
-def _declared_latin1(scene: Scene) -> Answer:
+def _declared_latin1(scene: Scene) -> SentResponse:
     marked = orjson.loads(put(HERE)(scene).body)
     body = json.dumps(marked).encode().replace(HERE, "é".encode("latin-1"))
     return sent(scene, body)._replace(headers={**scene.headers, "Content-Type": "application/json; charset=iso-8859-1"})
 
 
-def _inserted(fields: bytes) -> Callable[[Scene], Answer]:
+def _inserted(fields: bytes) -> Callable[[Scene], SentResponse]:
     """Makes the ordinary reply with more fields, written as they are, at the beginning of the body."""
 
-    def make(scene: Scene) -> Answer:
+    def make(scene: Scene) -> SentResponse:
         return sent(scene, b"{" + fields + b"," + sent(scene, scene.reply).body[1:])
 
     return make
 
 
-def _no_finish_reason(scene: Scene) -> Answer:
+def _no_finish_reason(scene: Scene) -> SentResponse:
     choice = {name: value for name, value in scene.reply["choices"][0].items() if name != "finish_reason"}
     return sent(scene, {**scene.reply, "choices": [choice]})
 
 
-def _choice_error(scene: Scene) -> Answer:
+def _choice_error(scene: Scene) -> SentResponse:
     error = {"code": 502, "message": "SIMULATED upstream hung up"}
     empty = with_message(scene, content="")
     return sent(scene, with_choice(scene._replace(reply=empty), error=error, finish_reason="error"))
 
 
-def _kept(about: str, make: Callable[[Scene], Answer]) -> Quirk:
+def _kept(about: str, make: Callable[[Scene], SentResponse]) -> Quirk:
     return Quirk(about, "made up", make, "reply")
 
 
-def _passes(about: str, make: Callable[[Scene], Answer]) -> Quirk:
+def _passes(about: str, make: Callable[[Scene], SentResponse]) -> Quirk:
     return Quirk(about, "made up", make, lasts="passes")
 
 

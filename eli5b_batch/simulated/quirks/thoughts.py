@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final
 from eli5b_batch.simulated.mind import count_tokens, digest_of
 from eli5b_batch.simulated.quirks.base import (
     BOTH,
-    Answer,
     Quirk,
     Scene,
+    SentResponse,
     sent,
     with_choice,
     with_message,
@@ -33,7 +33,7 @@ THOUGHT: Final = (
 UNCOUNTED: Final = 100
 """Tokens of thoughts that stand in the total alone."""
 
-TAGS: Final = (
+TAG_PAIRS: Final = (
     "<thinking>\n{thought}\n</thinking>\n\n{text}",
     "<reasoning>\n{thought}\n</reasoning>\n\n{text}",
     "<thought>\n{thought}\n</thought>\n\n{text}",
@@ -85,24 +85,24 @@ def _told(scene: Scene, tokens: int | None = None) -> Scene:
     return _with_usage(scene, completion_tokens_details={"reasoning_tokens": thoughts})
 
 
-def _beside(**fields: object) -> Callable[[Scene], Answer]:
+def _beside(**fields: object) -> Callable[[Scene], SentResponse]:
     """Makes the ordinary reply with these fields, which hold thoughts, in its message."""
 
-    def make(scene: Scene) -> Answer:
+    def make(scene: Scene) -> SentResponse:
         told = _told(counted(scene), count_tokens(THOUGHT))
         return sent(scene, with_message(told, **fields))
 
     return make
 
 
-def _parts(scene: Scene) -> Answer:
+def _parts(scene: Scene) -> SentResponse:
     return _beside(content=[_PART, {"type": "text", "text": scene.text}])(scene)
 
 
-def _written(template: str) -> Callable[[Scene], Answer]:
+def _written(template: str) -> Callable[[Scene], SentResponse]:
     """Makes a reply with thoughts in the text, at their place in `template`."""
 
-    def make(scene: Scene) -> Answer:
+    def make(scene: Scene) -> SentResponse:
         content = template.format(thought=THOUGHT, text=scene.text)
         return sent(scene, with_message(counted(scene), content=content))
 
@@ -114,7 +114,7 @@ def drawn(choices: Sequence[str], text: str) -> str:
     return choices[digest_of(text.encode())[0] % len(choices)]
 
 
-def _twice(scene: Scene) -> Answer:
+def _twice(scene: Scene) -> SentResponse:
     """Thinks before the text and again at a line's end half way through it."""
     text = scene.text
     middle = text.rfind("\n", 0, len(text) // 2) + 1 or len(text) // 2
@@ -130,15 +130,15 @@ def _ended(scene: Scene, finish: str) -> Scene:
     return scene._replace(reply=with_choice(scene, finish_reason=finish))
 
 
-def _unclosed(scene: Scene) -> Answer:
+def _unclosed(scene: Scene) -> SentResponse:
     ended = _ended(counted(scene), "length")
     return sent(scene, with_message(ended, content=f"<think>\n{THOUGHT}"))
 
 
-def _only(finish: str, *, shown: bool = True) -> Callable[[Scene], Answer]:
+def _only(finish: str, *, shown: bool = True) -> Callable[[Scene], SentResponse]:
     """Makes a reply without text, all of whose tokens are thoughts, in their field where they are shown."""
 
-    def make(scene: Scene) -> Answer:
+    def make(scene: Scene) -> SentResponse:
         field = "thinking" if scene.wire == "ollama" else "reasoning_content"
         ended = _ended(_told(counted(scene)), finish)
         return sent(scene, with_message(ended, content="", **({field: THOUGHT} if shown else {})))
@@ -146,16 +146,16 @@ def _only(finish: str, *, shown: bool = True) -> Callable[[Scene], Answer]:
     return make
 
 
-def _only_in_total(scene: Scene) -> Answer:
+def _only_in_total(scene: Scene) -> SentResponse:
     total = scene.reply["usage"]["total_tokens"] + UNCOUNTED
     return sent(scene, _with_usage(scene, total_tokens=total).reply)
 
 
-def _ends_special(scene: Scene) -> Answer:
+def _ends_special(scene: Scene) -> SentResponse:
     return sent(scene, with_message(scene, content=scene.text + drawn(ENDS, scene.text)))
 
 
-def _starts_special(scene: Scene) -> Answer:
+def _starts_special(scene: Scene) -> SentResponse:
     return sent(scene, with_message(scene, content=HEADER + scene.text))
 
 
@@ -169,7 +169,7 @@ def _field(source: str, *names: str) -> Quirk:
     )
 
 
-def _text(about: str, source: str, make: Callable[[Scene], Answer]) -> Quirk:
+def _text(about: str, source: str, make: Callable[[Scene], SentResponse]) -> Quirk:
     return Quirk(about, source, make, "reply", wires=BOTH)
 
 
@@ -189,7 +189,7 @@ THOUGHTS: Final[dict[str, Quirk]] = {
     "thinks_other_tags": _text(
         "thoughts before the text in other tags: one of nine ways, drawn by the text",
         "evalscope#892, vllm-mlx#599, joplin#16595, vllm#23241, smg#317",
-        lambda scene: _written(drawn(TAGS, scene.text))(scene),
+        lambda scene: _written(drawn(TAG_PAIRS, scene.text))(scene),
     ),
     "thinks_no_opening_tag": _text(
         "thoughts before the text, with `</think>` at their end and no opening tag",

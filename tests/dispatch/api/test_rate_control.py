@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eli5b_batch.dispatch.api.rate_control import RateControl, Window
+from eli5b_batch.dispatch.api.rate_control import ConcurrencyWindow, RateControl
 
 
 class Clock:
@@ -253,7 +253,7 @@ def test_whatever_happens_the_rate_is_positive_and_never_more_than_what_was_told
         assert times == sorted(times)
 
 
-def rounds(window: Window, clock: Clock, in_flight: int, latency_s: float, replies: int) -> None:
+def rounds(window: ConcurrencyWindow, clock: Clock, in_flight: int, latency_s: float, replies: int) -> None:
     """Replies of a server that is always sent as many calls as the window allows, `in_flight` at most."""
     for _ in range(replies):
         here = min(in_flight, window.size)
@@ -263,13 +263,13 @@ def rounds(window: Window, clock: Clock, in_flight: int, latency_s: float, repli
 
 def test_the_concurrency_of_the_job_is_kept_while_more_in_flight_bring_more() -> None:
     clock = Clock()
-    window = Window(64, clock, adaptive=True)
+    window = ConcurrencyWindow(64, clock, adaptive=True)
     for in_flight in (8, 16, 32, 64, 64, 64):
         rounds(window, clock, in_flight, 1.0, 200)
     assert window.size == 64
 
 
-def saturated(window: Window, clock: Clock) -> None:
+def saturated(window: ConcurrencyWindow, clock: Clock) -> None:
     """A server that answers 16 calls a second, however many there are."""
     for in_flight in (8, 16, 32, 64):
         here = min(in_flight, window.size)
@@ -278,14 +278,14 @@ def saturated(window: Window, clock: Clock) -> None:
 
 def test_where_more_in_flight_only_take_longer_it_goes_back() -> None:
     clock = Clock()
-    window = Window(64, clock, adaptive=True)
+    window = ConcurrencyWindow(64, clock, adaptive=True)
     saturated(window, clock)
     assert 16 <= window.size <= 48
 
 
 def test_it_grows_back_by_one_a_reply_when_ten_times_as_many_have_come_as_it_is_wide() -> None:
     clock = Clock()
-    window = Window(64, clock, adaptive=True)
+    window = ConcurrencyWindow(64, clock, adaptive=True)
     saturated(window, clock)
     before = window.size
     rounds(window, clock, 1, 1.0, 5 * before)
@@ -296,7 +296,7 @@ def test_it_grows_back_by_one_a_reply_when_ten_times_as_many_have_come_as_it_is_
 
 def test_a_job_that_does_not_want_it_keeps_its_concurrency() -> None:
     clock = Clock()
-    window = Window(64, clock, adaptive=False)
+    window = ConcurrencyWindow(64, clock, adaptive=False)
     saturated(window, clock)
     assert window.size == 64
 
@@ -309,7 +309,7 @@ def test_whatever_happens_the_window_holds_one_at_least_and_the_jobs_concurrency
     most: int, replies: list[tuple[float, float, int]]
 ) -> None:
     clock = Clock()
-    window = Window(most, clock, adaptive=True)
+    window = ConcurrencyWindow(most, clock, adaptive=True)
     for pause, latency, in_flight in replies:
         clock.now += pause
         window.answered(latency, min(in_flight, most), paced=False)
@@ -329,7 +329,7 @@ def test_a_limit_nobody_searched_for_is_first_taken_from_what_went_out() -> None
 
 def test_slower_replies_under_a_known_limit_are_no_saturation() -> None:
     clock = Clock()
-    window = Window(64, clock, adaptive=True)
+    window = ConcurrencyWindow(64, clock, adaptive=True)
     for in_flight, latency in ((20, 2.0), (40, 4.0)):
         for _ in range(200):
             clock.now += 0.1

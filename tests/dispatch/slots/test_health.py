@@ -17,7 +17,7 @@ from eli5b_batch.dispatch.charges import Charges
 from eli5b_batch.dispatch.dispatcher import Dispatcher, Outcome
 from eli5b_batch.dispatch.slots.health import DOWN_INTERVAL_S, INTERVAL_S, Watch
 from eli5b_batch.dispatch.slots.pool import SlotPool
-from eli5b_batch.dispatch.slots.state import Server
+from eli5b_batch.dispatch.slots.state import SlotState
 from eli5b_batch.dispatch.stop import Stop
 from eli5b_batch.errors import RetryableError
 from eli5b_batch.job.schema import Slot
@@ -185,7 +185,7 @@ async def test_two_slow_looks_with_a_good_one_between_are_nothing(logged: list[s
             await asyncio.sleep(HEALTH_S)
             raise RetryableError("timeout", "no answer in time")
 
-    server = Server(Slot(gpu=0, url="http://gpu0"), clock, watched=True)
+    server = SlotState(Slot(gpu=0, url="http://gpu0"), clock, watched=True)
     watching = asyncio.create_task(Watch([server], look, lambda: None).run())
     await asyncio.sleep(20 * INTERVAL_S)
     watching.cancel()
@@ -204,7 +204,7 @@ async def test_a_server_that_hangs_keeps_the_watch_from_no_other() -> None:
             await asyncio.sleep(1000)
 
     servers = [
-        Server(Slot(gpu=i, url=url), clock, watched=True) for i, url in enumerate(("http://hangs", "http://well"))
+        SlotState(Slot(gpu=i, url=url), clock, watched=True) for i, url in enumerate(("http://hangs", "http://well"))
     ]
     watch = Watch(servers, look, lambda: None)
     watching = asyncio.create_task(watch.run())
@@ -292,7 +292,7 @@ async def test_memory_is_read_at_once_after_a_load() -> None:
 
 
 async def test_loads_on_one_server_put_off_no_look_at_another() -> None:
-    servers = [Server(Slot(gpu=i, url=f"http://gpu{i}"), now) for i in range(2)]
+    servers = [SlotState(Slot(gpu=i, url=f"http://gpu{i}"), now) for i in range(2)]
     looked_at: list[float] = []
 
     async def look(url: str) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eli5b_batch.dispatch.capacity import Need, Place
-from eli5b_batch.dispatch.slots.state import LOAD_S, Server
+from eli5b_batch.dispatch.slots.state import LOAD_S, SlotState
 from eli5b_batch.errors import CallError, RetryableError
 from eli5b_batch.job.schema import PREFETCH, Slot
 
@@ -35,7 +35,7 @@ class Bench:
     def __init__(self, parallel: int = 2, models: list[str] | None = None) -> None:
         self.clock = Clock()
         slot = Slot(gpu=0, url="http://gpu0", parallel=parallel, models=models or [])
-        self.server = Server(slot, self.clock)
+        self.server = SlotState(slot, self.clock)
 
     def start(self, model: str = "1b", times: int = 1) -> list[Place]:
         return [self.server.start(Need(model, 0, 0.0)) for _ in range(times)]
@@ -46,7 +46,7 @@ class Bench:
     def fail(self, place: Place, failure: CallError = DROPPED) -> None:
         self.server.finish(place, 0, failure, 0.0)
 
-    def after(self, seconds: float) -> Server:
+    def after(self, seconds: float) -> SlotState:
         self.clock.now += seconds
         return self.server
 
@@ -282,7 +282,7 @@ def test_what_only_takes_milliseconds_is_no_load() -> None:
 @pytest.mark.looptime(idle_timeout=0.1, noop_cycles=0)
 async def test_calls_in_flight_on_a_dead_server_come_back_at_once() -> None:
     loop = asyncio.get_running_loop()
-    server = Server(Slot(gpu=0, url="http://gpu0", parallel=3), loop.time)
+    server = SlotState(Slot(gpu=0, url="http://gpu0", parallel=3), loop.time)
     unsent, *places = [server.start(Need("1b", 0, 0.0)) for _ in range(3)]
 
     async def hang(place: Place) -> float:

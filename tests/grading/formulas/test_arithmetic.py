@@ -5,7 +5,7 @@ import pytest
 from eli5b_batch.grading.formulas.arithmetic import signed
 from eli5b_batch.grading.formulas.lexer import Token
 from eli5b_batch.grading.formulas.numerals import number
-from eli5b_batch.grading.formulas.reader import UnreadableError, read
+from eli5b_batch.grading.formulas.reader import UnreadableFormulaError, read
 from eli5b_batch.grading.formulas.tree import Node
 
 SAME = [  # two writings of one expression, why
@@ -124,7 +124,7 @@ def test_trees(text: str, tree: str, why: str) -> None:
 
 @pytest.mark.parametrize(("text", "why"), REFUSED)
 def test_what_makes_no_sense_is_refused(text: str, why: str) -> None:
-    with pytest.raises(UnreadableError):
+    with pytest.raises(UnreadableFormulaError):
         pytest.fail(f"{why}: {read(text)}")
 
 

@@ -5,7 +5,7 @@ import pytest
 from eli5b_batch.grading.formulas import equations
 from eli5b_batch.grading.formulas.reader import read
 from eli5b_batch.grading.formulas.structure import equal
-from eli5b_batch.grading.formulas.work import Work
+from eli5b_batch.grading.formulas.work import WorkBudget
 
 NAMES = [
     ("x = 5", "5", True, "a name in front"),
@@ -62,7 +62,7 @@ INEQUALITIES = [
 
 @pytest.mark.parametrize(("ours", "gold", "right", "why"), [*NAMES, *CURVES, *CONGRUENCES, *INEQUALITIES])
 def test_equations(ours: str, gold: str, right: bool, why: str) -> None:  # noqa: FBT001
-    assert equal(read(ours), read(gold), Work()) is right, why
+    assert equal(read(ours), read(gold), WorkBudget()) is right, why
 
 
 @pytest.mark.parametrize(
@@ -74,11 +74,11 @@ def test_equations(ours: str, gold: str, right: bool, why: str) -> None:  # noqa
     ],
 )
 def test_bound_letters(ours: str, gold: str, right: bool) -> None:  # noqa: FBT001
-    assert equal(read(ours), read(gold), Work()) is right
+    assert equal(read(ours), read(gold), WorkBudget()) is right
 
 
 def test_a_decimal_rounded_the_wrong_way_is_no_rounding() -> None:
-    assert equal(read("1/3 = 0.34"), read("1/3"), Work()) is False
+    assert equal(read("1/3 = 0.34"), read("1/3"), WorkBudget()) is False
 
 
 @pytest.mark.parametrize(

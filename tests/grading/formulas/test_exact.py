@@ -13,15 +13,15 @@ from eli5b_batch.grading.formulas.exact import (
     exactly,
 )
 from eli5b_batch.grading.formulas.reader import read
-from eli5b_batch.grading.formulas.work import TooBigError, UndefinedError, Work
+from eli5b_batch.grading.formulas.work import TooBigError, UndefinedError, WorkBudget
 
 
 def value(text: str) -> Fraction | Residues | None:
-    return exactly(read(text), Work())
+    return exactly(read(text), WorkBudget())
 
 
 def spent(text: str, budget: int = 10**9) -> int:
-    work = Work(budget)
+    work = WorkBudget(budget)
     exactly(read(text), work)
     return budget - work._left
 
@@ -180,7 +180,7 @@ def test_work_grows_with_the_length_of_what_is_written_out() -> None:
 )
 def test_roots_of_long_numbers_are_work(text: str) -> None:
     with pytest.raises(TooBigError):
-        exactly(read(text), Work(40_000))
+        exactly(read(text), WorkBudget(40_000))
 
 
 def test_binomials_of_long_numbers_are_work() -> None:
@@ -207,23 +207,23 @@ def test_series_are_work() -> None:
     with pytest.raises(TooBigError):
         value(r"\sum_{k=1}^{10^9} k")
     with pytest.raises(TooBigError):
-        exactly(read(r"\sum_{m=1}^{900} \sum_{k=1}^{900} k"), Work(50_000))
+        exactly(read(r"\sum_{m=1}^{900} \sum_{k=1}^{900} k"), WorkBudget(50_000))
     assert value(r"\sum_{k=1}^{5/2} k") is None
 
 
 def test_at_points_letters_have_values() -> None:
-    rationals = Rationals({"x": Fraction(1, 2), "n": Fraction(10)}, Work())
+    rationals = Rationals({"x": Fraction(1, 2), "n": Fraction(10)}, WorkBudget())
     assert rationals.value(read("x^n + 1")) == Fraction(1025, 1024)
     assert rationals.value(read(r"\binom{n}{2}")) == 45
 
 
 def test_at_points_numbers_become_residues_sooner() -> None:
     assert isinstance(value("2^{10000}"), Fraction)
-    assert isinstance(Rationals({"x": Fraction(2)}, Work()).value(read("x^{10000}")), Residues)
+    assert isinstance(Rationals({"x": Fraction(2)}, WorkBudget()).value(read("x^{10000}")), Residues)
 
 
 def test_why_there_is_no_value_is_said() -> None:
-    rationals = Rationals({}, Work())
+    rationals = Rationals({}, WorkBudget())
     with pytest.raises(IrrationalError):
         rationals.value(read(r"\sqrt{2}"))
     with pytest.raises(UndefinedError):

@@ -6,7 +6,7 @@ from eli5b_batch.grading.formulas import forms
 from eli5b_batch.grading.formulas.reader import read
 from eli5b_batch.grading.formulas.tree import Node
 from eli5b_batch.grading.formulas.values import same
-from eli5b_batch.grading.formulas.work import Work
+from eli5b_batch.grading.formulas.work import WorkBudget
 
 EXPANDED = [  # formula, the form it is compared in, why
     ("101_2", "num 5", "digits as their value"),
@@ -96,7 +96,7 @@ def test_degrees_within_a_function_are_not_the_value_s(text: str) -> None:
     "text", ["x", "1/x", "1/x + 1/y", "-(1/x)", r"2 \cdot (x/y) \cdot 3", "(1/x)/(1/y)", "1/(1+1/x)"]
 )
 def test_over_one_denominator(text: str) -> None:
-    above, below = forms.over_one_denominator(read(text), Work())
+    above, below = forms.over_one_denominator(read(text), WorkBudget())
     assert not above.has("div")
     assert not below.has("div")
-    assert same(Node("div", (above, below)), read(text), Work())
+    assert same(Node("div", (above, below)), read(text), WorkBudget())

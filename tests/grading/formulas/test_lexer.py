@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from eli5b_batch.grading.formulas.lexer import UnreadableError, is_word, tokens
+from eli5b_batch.grading.formulas.lexer import UnreadableFormulaError, is_word, tokens
 
 
 def shown(text: str, *, thousands: bool = True) -> str:
@@ -78,7 +78,7 @@ def test_commas_separate_where_no_thousands_marks_are_wanted(text: str, expected
 
 
 def test_a_group_of_zeros_is_never_an_item_of_a_list() -> None:
-    with pytest.raises(UnreadableError):
+    with pytest.raises(UnreadableFormulaError):
         tokens("10,000", thousands=False)
     assert shown("10, 0", thousands=False) == "num:10 , num:0"
 
@@ -89,7 +89,7 @@ def test_tokens_know_whether_a_space_stood_in_front() -> None:
 
 @pytest.mark.parametrize("text", [r"\int x", r"\foo", r"\@", r"\mathscr"])
 def test_commands_without_a_meaning_are_refused(text: str) -> None:
-    with pytest.raises(UnreadableError):
+    with pytest.raises(UnreadableFormulaError):
         tokens(text)
 
 

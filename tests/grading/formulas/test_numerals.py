@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import pytest
 
-from eli5b_batch.grading.formulas.lexer import UnreadableError
+from eli5b_batch.grading.formulas.lexer import UnreadableFormulaError
 from eli5b_batch.grading.formulas.numerals import (
     DOTS,
     base_in_words,
@@ -100,7 +100,7 @@ def test_a_row_without_dots_is_as_it_was() -> None:
     ],
 )
 def test_dots_that_no_one_can_fill_are_refused(row: list[Node]) -> None:
-    with pytest.raises(UnreadableError):
+    with pytest.raises(UnreadableFormulaError):
         filled(row)
 
 
@@ -115,7 +115,7 @@ def test_digits_in_a_base_are_kept_as_digits() -> None:
 
 @pytest.mark.parametrize("digits", [number("1.5"), Node("letter", name="x"), whole(-3)])
 def test_only_rows_of_digits_have_a_base(digits: Node) -> None:
-    with pytest.raises(UnreadableError):
+    with pytest.raises(UnreadableFormulaError):
         in_base(digits, number("2"))
-    with pytest.raises(UnreadableError):
+    with pytest.raises(UnreadableFormulaError):
         base_in_words("camp")

@@ -8,11 +8,11 @@ import pytest
 
 from eli5b_batch.grading.formulas.numeric import Numbers, context
 from eli5b_batch.grading.formulas.reader import read
-from eli5b_batch.grading.formulas.work import TooBigError, UndefinedError, Work
+from eli5b_batch.grading.formulas.work import TooBigError, UndefinedError, WorkBudget
 
 
 def value(text: str, *, digits: int = 50, real: bool = False) -> Any:  # noqa: ANN401 - mpmath has no types
-    return Numbers(digits, {}, Work(), real=real).value(read(text))
+    return Numbers(digits, {}, WorkBudget(), real=real).value(read(text))
 
 
 VALUES = [
@@ -89,22 +89,22 @@ def test_a_floor_is_not_a_matter_of_rounding() -> None:
 
 def test_more_digits_are_more_work() -> None:
     def spent(digits: int) -> int:
-        work = Work(10**6)
+        work = WorkBudget(10**6)
         Numbers(digits, {}, work, real=False).value(read(r"\sin(\sqrt{2}+1)"))
         return 10**6 - work._left
 
     assert spent(1_000) > 10 * spent(50) > 0
-    work = Work(100)
+    work = WorkBudget(100)
     with pytest.raises(TooBigError):
         Numbers(1_000, {}, work, real=False).value(read(r"\sqrt{2}+\sqrt{3}"))
 
 
 def test_every_thread_has_a_context_and_a_precision_of_its_own() -> None:
-    ours = Numbers(50, {}, Work(), real=False)
+    ours = Numbers(50, {}, WorkBudget(), real=False)
     theirs: list[Any] = []
 
     def compute() -> None:
-        theirs.extend((context(), Numbers(1_000, {}, Work(), real=False).value(read("1/3"))))
+        theirs.extend((context(), Numbers(1_000, {}, WorkBudget(), real=False).value(read("1/3"))))
 
     thread = threading.Thread(target=compute)
     thread.start()
@@ -127,4 +127,4 @@ def test_nobody_else_s_precision_is_touched() -> None:
 def test_a_letter_is_what_the_point_says() -> None:
     half = read("1/2").args[0].value
     assert half is not None
-    assert Numbers(50, {"x": half}, Work(), real=True).value(read("x^2+x")) == 2
+    assert Numbers(50, {"x": half}, WorkBudget(), real=True).value(read("x^2+x")) == 2

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from eli5b_batch.grading.formulas.reader import UnreadableError, read
+from eli5b_batch.grading.formulas.reader import UnreadableFormulaError, read
 
 WORDS = [  # formula, tree, why
     ("12 ways", "unit ways(num 12)", "words behind are kept"),
@@ -109,7 +109,7 @@ def test_commas_outside_brackets_are_thousands_marks_where_they_can_be() -> None
     ],
 )
 def test_what_is_no_formula_here_is_refused(text: str) -> None:
-    with pytest.raises(UnreadableError):
+    with pytest.raises(UnreadableFormulaError):
         pytest.fail(str(read(text)))
 
 
@@ -119,7 +119,7 @@ def test_what_is_no_formula_here_is_refused(text: str) -> None:
 )
 def test_formulas_have_a_greatest_depth(before: str, after: str) -> None:
     read(before * 10 + "1" + after * 10)
-    with pytest.raises(UnreadableError):
+    with pytest.raises(UnreadableFormulaError):
         read(before * 500 + "1" + after * 500)
 
 
@@ -130,7 +130,7 @@ def test_long_formulas_are_not_deep_ones(text: str) -> None:
 
 def test_a_tree_that_would_be_too_deep_to_look_at_is_refused() -> None:
     read("1" + "/1" * 80)
-    with pytest.raises(UnreadableError):
+    with pytest.raises(UnreadableFormulaError):
         read("1" + "/1" * 200)
-    with pytest.raises(UnreadableError):
+    with pytest.raises(UnreadableFormulaError):
         read("-" * 5_000 + "x")

@@ -5,7 +5,7 @@ import pytest
 from eli5b_batch.grading.formulas import regions
 from eli5b_batch.grading.formulas.reader import read
 from eli5b_batch.grading.formulas.structure import equal
-from eli5b_batch.grading.formulas.work import Work
+from eli5b_batch.grading.formulas.work import WorkBudget
 
 TABLE = [  # ours, gold, right?, why
     ("[1, 2]", "[1, 2]", True, "an interval"),
@@ -62,7 +62,7 @@ TABLE = [  # ours, gold, right?, why
 
 @pytest.mark.parametrize(("ours", "gold", "right", "why"), TABLE)
 def test_regions(ours: str, gold: str, right: bool, why: str) -> None:  # noqa: FBT001
-    assert equal(read(ours), read(gold), Work()) is right, why
+    assert equal(read(ours), read(gold), WorkBudget()) is right, why
 
 
 @pytest.mark.parametrize(
@@ -89,11 +89,11 @@ def test_what_can_be_something_else(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["5", "(1, 2, 3)", "a < b < c < d", "1 < x > 0", r"\mathbb{Z}", r"|x| \neq 1"])
 def test_what_is_no_region(text: str) -> None:
-    assert regions.region(read(text), Work()) is None
+    assert regions.region(read(text), WorkBudget()) is None
 
 
 def test_pieces() -> None:
-    found = regions.region(read(r"1 \leq x < 2"), Work())
+    found = regions.region(read(r"1 \leq x < 2"), WorkBudget())
     assert found is not None
     (piece,) = found.pieces
     assert (found.letter, str(piece.low), piece.low_closed, str(piece.high), piece.high_closed) == (
@@ -103,4 +103,4 @@ def test_pieces() -> None:
 
 def test_very_many_pieces_are_compared_as_they_stand() -> None:
     many = r" \cup ".join(f"[{n}, {n + 1}]" for n in range(80))
-    assert equal(read(many), read(many + r" \cup [80, 81]"), Work()) is False
+    assert equal(read(many), read(many + r" \cup [80, 81]"), WorkBudget()) is False

@@ -4,7 +4,7 @@ import pytest
 
 from eli5b_batch.grading.formulas.reader import read
 from eli5b_batch.grading.formulas.structure import equal
-from eli5b_batch.grading.formulas.work import TooBigError, Work
+from eli5b_batch.grading.formulas.work import TooBigError, WorkBudget
 
 UNITS = [  # ours, gold, right?, why
     ("5 cm", "5", True, "a unit that the gold leaves out"),
@@ -119,38 +119,38 @@ WORDS = [
     ("ours", "gold", "right", "why"), [*UNITS, *SHARES, *COLLECTIONS, *MATRICES, *PROPERTIES, *WORDS]
 )
 def test_equal(ours: str, gold: str, right: bool, why: str) -> None:  # noqa: FBT001
-    assert equal(read(ours), read(gold), Work()) is right, why
+    assert equal(read(ours), read(gold), WorkBudget()) is right, why
 
 
 def test_the_same_item_must_be_there_twice() -> None:
-    assert equal(read("1, 2, 2"), read("1, 1, 2"), Work()) is False
+    assert equal(read("1, 2, 2"), read("1, 1, 2"), WorkBudget()) is False
 
 
 @pytest.mark.parametrize("gold", [r"\$18", "18 dollars per day"])
 def test_money_per_something_is_one_unit(gold: str) -> None:
-    assert equal(read(r"\$18/day"), read(gold), Work()) is True
+    assert equal(read(r"\$18/day"), read(gold), WorkBudget()) is True
 
 
 def test_functions_in_plain_letters_are_no_words() -> None:
-    assert equal(read("min(a, b)"), read("max(a, b)"), Work()) is not True
+    assert equal(read("min(a, b)"), read("max(a, b)"), WorkBudget()) is not True
 
 
 def test_what_cannot_be_said_is_not_said() -> None:
-    assert equal(read("1/0"), read("5"), Work()) is None
-    assert equal(read("(1/0, 1)"), read("(5, 1)"), Work()) is None
-    assert equal(read("(1/0, 1)"), read("(5, 2)"), Work()) is False
+    assert equal(read("1/0"), read("5"), WorkBudget()) is None
+    assert equal(read("(1/0, 1)"), read("(5, 1)"), WorkBudget()) is None
+    assert equal(read("(1/0, 1)"), read("(5, 2)"), WorkBudget()) is False
 
 
 def test_long_lists_of_numbers_are_sorted_and_others_compared_in_order() -> None:
     numbers = [str(n) for n in range(300)]
-    assert equal(read("; ".join(reversed(numbers))), read("; ".join(numbers)), Work()) is True
+    assert equal(read("; ".join(reversed(numbers))), read("; ".join(numbers)), WorkBudget()) is True
     letters = [f"x_{n}" for n in range(60)]
-    assert equal(read(", ".join(letters)), read(", ".join(letters)), Work()) is True
-    assert equal(read(", ".join([*letters[1:], letters[0]])), read(", ".join(letters)), Work()) is False
+    assert equal(read(", ".join(letters)), read(", ".join(letters)), WorkBudget()) is True
+    assert equal(read(", ".join([*letters[1:], letters[0]])), read(", ".join(letters)), WorkBudget()) is False
 
 
 def test_more_work_than_there_is_is_refused() -> None:
     with pytest.raises(TooBigError):
-        equal(read("(10^9)!, 1"), read("1, 2"), Work())
+        equal(read("(10^9)!, 1"), read("1, 2"), WorkBudget())
     with pytest.raises(TooBigError):
-        equal(read(r"\sqrt{2}+\sqrt{3}"), read(r"\sqrt{5}"), Work(10))
+        equal(read(r"\sqrt{2}+\sqrt{3}"), read(r"\sqrt{5}"), WorkBudget(10))

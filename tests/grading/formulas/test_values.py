@@ -6,11 +6,11 @@ import pytest
 
 from eli5b_batch.grading.formulas import values
 from eli5b_batch.grading.formulas.reader import read
-from eli5b_batch.grading.formulas.work import TooBigError, Work
+from eli5b_batch.grading.formulas.work import TooBigError, WorkBudget
 
 
 def same(ours: str, gold: str) -> bool | None:
-    return values.same(read(ours), read(gold), Work())
+    return values.same(read(ours), read(gold), WorkBudget())
 
 
 NUMBERS = [
@@ -104,22 +104,22 @@ def test_what_is_too_big_is_refused(text: str) -> None:
 
 def test_the_budget_is_shared_by_all_that_is_asked() -> None:
     one, two = read(r"\sqrt{2+\sqrt{3}}"), read(r"\frac{\sqrt{6}+\sqrt{2}}{2}")
-    work = Work(6_000)
+    work = WorkBudget(6_000)
     assert values.same(one, two, work)
     with pytest.raises(TooBigError):
         values.same(one, two, work)
 
 
 def test_rational_values() -> None:
-    assert values.rational(read("2/4"), Work()) == Fraction(1, 2)
+    assert values.rational(read("2/4"), WorkBudget()) == Fraction(1, 2)
     for text in (r"\sqrt{2}", "x", "2^{1000000}", "1/0"):
-        assert values.rational(read(text), Work()) is None
+        assert values.rational(read(text), WorkBudget()) is None
 
 
 def test_real_values() -> None:
-    assert str(values.real(read(r"\sqrt{2}"), Work()))[:12] == "1.4142135623"
+    assert str(values.real(read(r"\sqrt{2}"), WorkBudget()))[:12] == "1.4142135623"
     for text in ("i", "x", "1/0", r"\sin(2^{3000})"):
-        assert values.real(read(text), Work()) is None
+        assert values.real(read(text), WorkBudget()) is None
 
 
 @pytest.mark.parametrize(
@@ -134,4 +134,4 @@ def test_real_values() -> None:
     ],
 )
 def test_proportional(ours: str, gold: str, equal: bool | None) -> None:  # noqa: FBT001
-    assert values.proportional(read(ours), read(gold), Work()) is equal
+    assert values.proportional(read(ours), read(gold), WorkBudget()) is equal
