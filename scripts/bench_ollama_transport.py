@@ -28,7 +28,7 @@ from eli5b_batch.backends.http import Transport
 from eli5b_batch.backends.ollama import OllamaBackend
 from eli5b_batch.errors import BadReplyError
 from eli5b_batch.job.schema import Job
-from eli5b_batch.simulated.launch import simulated_servers
+from eli5b_batch.simulated.process import simulated_servers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence

@@ -45,9 +45,9 @@ from eli5b_batch.records import parse_key
 from eli5b_batch.records.spending import Spending
 from eli5b_batch.run.plan import load_experiment
 from eli5b_batch.simulated.__main__ import ServerConfig, SlotConfig, apps
+from eli5b_batch.simulated.faults import listen
 from eli5b_batch.simulated.ledger import Ledger
-from eli5b_batch.simulated.mind import BookEntry, count_tokens
-from eli5b_batch.simulated.service import listen
+from eli5b_batch.simulated.model import BookEntry, count_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

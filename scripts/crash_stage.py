@@ -27,7 +27,7 @@ from crash_proc import CONNECTIONS, Waits, unread_ports, wait_until_stopped
 from eli5b_batch.job.schema import Job
 from eli5b_batch.run.plan import load_experiment
 from eli5b_batch.run.store import RECORD_BYTES
-from eli5b_batch.simulated.launch import simulated_servers
+from eli5b_batch.simulated.process import simulated_servers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping

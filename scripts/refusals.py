@@ -37,7 +37,7 @@ from refusals_cases import CALLS_PER_PROBLEM, CASES, HEAD, IN_FLIGHT, SIBLINGS, 
 from eli5b_batch.job.explain import nearest
 from eli5b_batch.job.schema import Job
 from eli5b_batch.run.plan import load_experiment
-from eli5b_batch.simulated.launch import simulated_servers
+from eli5b_batch.simulated.process import simulated_servers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Any, Final, NamedTuple
 
-from eli5b_batch.backends import contents, ends
+from eli5b_batch.backends import contents
 from eli5b_batch.backends.base import ChatReply, keepable
+from eli5b_batch.backends.finish import finish_of, finish_word
 from eli5b_batch.backends.replies import TOOL_CALL_FIELDS, apart
 from eli5b_batch.backends.values import as_count, as_list, as_object, as_text
 
@@ -28,8 +29,8 @@ def read(body: object) -> Completion | None:
     """The first choice of a chat completion; None if the body is none."""
     fields = as_object(body)
     choice = as_object(next(iter(as_list(fields.get("choices"))), None))
-    word = ends.finish_word(choice.get("finish_reason")) or ends.finish_word(choice.get("native_finish_reason"))
-    finish = ends.finish_of(word)
+    word = finish_word(choice.get("finish_reason")) or finish_word(choice.get("native_finish_reason"))
+    finish = finish_of(word)
     message = _message(choice, excused=finish == "filtered" or bool(choice.get("error")))
     if message is None:
         return None

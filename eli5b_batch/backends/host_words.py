@@ -15,7 +15,7 @@ from eli5b_batch.backends.complaints import plain
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from eli5b_batch.backends.limits import Scope
+    from eli5b_batch.backends.limit_headers import Scope
 
 
 class Meaning(Enum):

@@ -13,9 +13,10 @@ from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
-from eli5b_batch.backends import contents, dialects, ends, refusals, replies
+from eli5b_batch.backends import contents, dialects, refusals, replies
 from eli5b_batch.backends.base import ChatReply, ChatRequest, ModelFacts, keepable
 from eli5b_batch.backends.fields import ollama_body
+from eli5b_batch.backends.finish import finish_of, finish_word
 from eli5b_batch.backends.host_words import Meaning
 from eli5b_batch.backends.http import CONTROL_TIMEOUT_S, Response, Transport
 from eli5b_batch.backends.values import as_count, as_object, as_text
@@ -325,12 +326,12 @@ def _listed_name(model: str, listed: Mapping[str, Any]) -> str | None:
 def _reply(response: Response, body: dict[str, Any], message: dict[str, Any], num_ctx: int | None) -> ChatReply:
     """What a chat message says, if the server was done with it and its prompt was not cut."""
     content = contents.read(message.get("content"))
-    word = ends.finish_word(body.get("done_reason"))
+    word = finish_word(body.get("done_reason"))
     usage = {"input_tokens": as_count(body.get("prompt_eval_count")), "output_tokens": as_count(body.get("eval_count"))}
     extra = {name: message[name] for name in replies.TOOL_CALL_FIELDS if message.get(name)} | content.extra
     if body.get("logprobs"):
         extra["logprobs"] = body["logprobs"]
-    finish = ends.finish_of(word)
+    finish = finish_of(word)
     reply = ChatReply(content.text, word, usage, extra=keepable(extra), finish=finish, refusal=content.refusal)
     reply = replies.apart(reply, [*content.thoughts, contents.plain(message.get("thinking"))])
     if body.get("done") is not True:

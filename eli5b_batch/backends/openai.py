@@ -12,7 +12,7 @@ from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
-from eli5b_batch.backends import completions, dialects, limits, refusals, replies
+from eli5b_batch.backends import completions, dialects, limit_headers, refusals, replies
 from eli5b_batch.backends.base import ChatReply, ChatRequest, ModelFacts
 from eli5b_batch.backends.fields import openai_body
 from eli5b_batch.backends.host_words import Meaning
@@ -105,7 +105,7 @@ class OpenAIBackend:
         headers = {CALL_HEADER: request.key} if self._trace else None
         response = self._guarded(await self._transport.post(f"{base_url}/chat/completions", body, headers, deadline_s))
         reply = self._read_reply(response, request)
-        reply.advice = limits.advice(response.headers, self._wall, self._dialect.limit_window_s)
+        reply.advice = limit_headers.advice(response.headers, self._wall, self._dialect.limit_window_s)
         return reply
 
     async def reach(self, models: Sequence[str]) -> dict[str, ModelFacts]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from eli5b_batch.backends.complaints import Complaint
     from eli5b_batch.backends.http import Response
-    from eli5b_batch.backends.limits import Scope
+    from eli5b_batch.backends.limit_headers import Scope
 
 _OK: Final = range(200, 300)
 _REDIRECT: Final = range(300, 400)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from eli5b_batch.backends import limits, spans
+from eli5b_batch.backends import limit_headers, spans
 from eli5b_batch.backends.values import as_object
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _NESTED: Final = "headers"
 
 
 def seconds(
-    headers: Mapping[str, str], complaint: Complaint, now: float, scope: limits.Scope | None = None
+    headers: Mapping[str, str], complaint: Complaint, now: float, scope: limit_headers.Scope | None = None
 ) -> float | None:
     """Seconds to wait, 0 to `spans.LONGEST_WAIT_S`; None where a refusal does not say.
 
@@ -45,7 +45,9 @@ def seconds(
     """
     wait = asked_for(headers, complaint, now)
     places = _headers(headers, complaint)
-    return _reset([limit for place in places for limit in limits.read(place, now)], scope) if wait is None else wait
+    return (
+        _reset([limit for place in places for limit in limit_headers.read(place, now)], scope) if wait is None else wait
+    )
 
 
 def asked_for(headers: Mapping[str, str], complaint: Complaint, now: float) -> float | None:
@@ -68,7 +70,7 @@ def _each(places: Iterable[Mapping[str, Any]], names: Mapping[str, float], now: 
     return (spans.seconds(place.get(name), now, unit_s) for place in places for name, unit_s in names.items())
 
 
-def _reset(every: Sequence[limits.Limit], scope: limits.Scope | None) -> float | None:
+def _reset(every: Sequence[limit_headers.Limit], scope: limit_headers.Scope | None) -> float | None:
     """When there is more: of what is used up, else of what there was too much of, else of what is filled first.
 
     A limit of hours of which some is left is not what a call was refused for.

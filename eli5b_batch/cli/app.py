@@ -339,7 +339,7 @@ def _experiment(path: Path, overrides: list[str] | None, limit: int | None, simu
 
     job = load_job(path, overrides=overrides or (), limit=limit)
     if simulated:
-        from eli5b_batch.simulated.launch import simulate  # noqa: PLC0415
+        from eli5b_batch.simulated.process import simulate  # noqa: PLC0415
 
         job = simulate(job)
     return load_experiment(job, str(path))

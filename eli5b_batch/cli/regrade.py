@@ -14,9 +14,9 @@ from eli5b_batch.errors import JobError
 from eli5b_batch.event_loop import run
 from eli5b_batch.grading.graders import GRADERS
 from eli5b_batch.job.explain import nearest
-from eli5b_batch.regrade.by import JobGrader, grader_of
 from eli5b_batch.regrade.explain import explained
-from eli5b_batch.regrade.on_record import job_on_record, manifest_with_answers
+from eli5b_batch.regrade.job_grader import JobGrader, grader_of
+from eli5b_batch.regrade.old_grades import job_on_record, manifest_with_answers
 from eli5b_batch.regrade.regrade import regrade
 from eli5b_batch.report import latest_report
 

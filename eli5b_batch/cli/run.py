@@ -43,7 +43,7 @@ def run_shown(
     """
     from eli5b_batch.cli.regrade_shown import Bar  # noqa: PLC0415
     from eli5b_batch.event_loop import run as run_loop  # noqa: PLC0415 (heavy, and not needed for --help)
-    from eli5b_batch.regrade.by import grader_of  # noqa: PLC0415
+    from eli5b_batch.regrade.job_grader import grader_of  # noqa: PLC0415
     from eli5b_batch.regrade.regrade import bring_up_to_date  # noqa: PLC0415
     from eli5b_batch.run.execute import execute  # noqa: PLC0415
 

@@ -18,9 +18,9 @@ from eli5b_batch.backends.http import CONTROL_TIMEOUT_S, Response, Transport
 from eli5b_batch.errors import RetryableError
 from eli5b_batch.forecast.past import ASSUMED_LOAD_S, PastModel
 from eli5b_batch.job.schema import OpenAIProvider, SimulatedProvider, Simulation
-from eli5b_batch.simulated.mind import BookEntry, SimulatedModel
-from eli5b_batch.simulated.ollama_wire import SimulatedOllama
-from eli5b_batch.simulated.openai_wire import SimulatedAPI
+from eli5b_batch.simulated.model import BookEntry, SimulatedModel
+from eli5b_batch.simulated.ollama import SimulatedOllama
+from eli5b_batch.simulated.openai import SimulatedAPI
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping

@@ -14,7 +14,7 @@ from eli5b_batch.forecast.recorded import ASSUMED_TOKENS_PER_S, BYTES_PER_TOKEN
 from eli5b_batch.job.schema import Simulation
 from eli5b_batch.records import counting_records
 from eli5b_batch.records.folder import CALLS
-from eli5b_batch.simulated.mind import CHARS_PER_TOKEN, SimulatedModel, SimulatedReply, fraction_of
+from eli5b_batch.simulated.model import CHARS_PER_TOKEN, SimulatedModel, SimulatedReply, fraction_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -16,7 +16,7 @@ from rich.table import Column
 from rich.text import Text
 
 from eli5b_batch.progress.block import LEFT, Block, bar, column, grid, rows_drawn
-from eli5b_batch.progress.slots import slots_block
+from eli5b_batch.progress.slots_block import slots_block
 from eli5b_batch.text import NONE, amount, clean, count, duration, percent, speed
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from eli5b_batch.records import parse_key
 from eli5b_batch.records.folder import CALLS, GRADES, redo_of
 from eli5b_batch.records.grades import row_of
 from eli5b_batch.records.reader import Redo, read_standing
-from eli5b_batch.regrade.on_record import Golds, OldGrades, manifest_with_answers
-from eli5b_batch.regrade.replies import Line, answer_lines, record_of, reply_of
+from eli5b_batch.regrade.answers import Line, answer_lines, record_of, reply_of
+from eli5b_batch.regrade.old_grades import Golds, OldGrades, manifest_with_answers
 from eli5b_batch.run.judging import is_about, judgements_of
 from eli5b_batch.text import clean
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from eli5b_batch.grading.verdict import Verdict
     from eli5b_batch.job.schema import Judge
     from eli5b_batch.records.reader import Standing
-    from eli5b_batch.regrade.by import JobGrader
+    from eli5b_batch.regrade.job_grader import JobGrader
 
 _NAMED: Final = 5
 """So many keys are named where several fit, or none."""

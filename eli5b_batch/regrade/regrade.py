@@ -19,10 +19,10 @@ from eli5b_batch.grading.verdict import ByRules
 from eli5b_batch.records.folder import CALLS, GRADES, locked, read_manifest, redo_of
 from eli5b_batch.records.grades import FAILED, row_of
 from eli5b_batch.records.journal import Journal
-from eli5b_batch.regrade.by import judgements
+from eli5b_batch.regrade.answers import replies
 from eli5b_batch.regrade.drafts import Drafts, remove_leftovers
-from eli5b_batch.regrade.on_record import Golds, OldGrades, first_signature, manifest_with_answers
-from eli5b_batch.regrade.replies import replies
+from eli5b_batch.regrade.job_grader import judgements
+from eli5b_batch.regrade.old_grades import Golds, OldGrades, first_signature, manifest_with_answers
 from eli5b_batch.regrade.rows import RegradeResult, Rows
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from eli5b_batch.grading.verdict import Verdict
-    from eli5b_batch.regrade.by import JobGrader
-    from eli5b_batch.regrade.replies import AnswerOnRecord
+    from eli5b_batch.regrade.answers import AnswerOnRecord
+    from eli5b_batch.regrade.job_grader import JobGrader
 
 _IN_HAND: Final = 2_000
 """Answers that may wait for their turn in the file, behind one that takes a worker its full time: some MB."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from eli5b_batch.records.grades import Arm
     from eli5b_batch.regrade.drafts import Drafts
-    from eli5b_batch.regrade.on_record import OldGrades
+    from eli5b_batch.regrade.old_grades import OldGrades
 
 FIRST_SHOWN: Final = 10
 """So many changed verdicts are kept to be shown; the file has them all."""

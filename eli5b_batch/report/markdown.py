@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from eli5b_batch.progress.snapshot import SLOT_SECONDS
-from eli5b_batch.report.ends import spoilt
+from eli5b_batch.report.finish import spoilt
 from eli5b_batch.report.wording import (
     arm_label,
     count_and_share,

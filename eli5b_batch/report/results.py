@@ -22,8 +22,8 @@ from eli5b_batch.records.disk import replacing
 from eli5b_batch.records.folder import CALLS, GRADES
 from eli5b_batch.records.lines import whole_lines
 from eli5b_batch.records.reader import Redo, supersedes
-from eli5b_batch.report.ends import BuiltOn, Ends, finish_of, is_at_limit, is_wordless, worst
-from eli5b_batch.report.members import CallsByPlace, PlaceCalls
+from eli5b_batch.report.finish import BuiltOn, Ends, finish_of, is_at_limit, is_wordless, worst
+from eli5b_batch.report.places import CallsByPlace, PlaceCalls
 from eli5b_batch.report.thinking import Thinking, holds_thoughts
 from eli5b_batch.report.totals import Pace, StepSpending
 

@@ -18,10 +18,10 @@ from eli5b_batch.protocols.eli5b.conditions import CONDITIONS, by_hint
 from eli5b_batch.report.agreement import COLUMNS, agreement
 from eli5b_batch.report.agreement import notes as agreement_notes
 from eli5b_batch.report.contrasts import ArmAnswers, contrasts, gaps_closed, interaction
-from eli5b_batch.report.ends import SAMPLE
-from eli5b_batch.report.ends import notes as ends_notes
-from eli5b_batch.report.members import by_member
+from eli5b_batch.report.finish import SAMPLE
+from eli5b_batch.report.finish import notes as ends_notes
 from eli5b_batch.report.modes import modes
+from eli5b_batch.report.places import by_member
 from eli5b_batch.report.thinking import notes as thinking_notes
 from eli5b_batch.report.thinking import thinking
 from eli5b_batch.report.wording import SUMMARY_SCHEMA, arm_label, how_lost, named

@@ -18,7 +18,7 @@ from eli5b_batch.job.members import charges_of
 from eli5b_batch.progress.causes import starts_of
 from eli5b_batch.protocols.prompts import Prompt
 from eli5b_batch.records import RECORD_SCHEMA, RESERVED, derive_seed, make_key, parse_key, request_hash
-from eli5b_batch.report.ends import is_wordless
+from eli5b_batch.report.finish import is_wordless
 from eli5b_batch.run.futility import WORDLESS, Futility
 
 if TYPE_CHECKING:

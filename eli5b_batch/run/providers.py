@@ -81,7 +81,7 @@ async def open_dispatchers(
     async with AsyncExitStack() as stack:
         urls: Mapping[str, list[str]] = network.urls if network else {}
         if network is None and any(isinstance(job.providers[name], SimulatedProvider) for name in providers):
-            from eli5b_batch.simulated.launch import simulated_servers  # noqa: PLC0415 (not for real runs)
+            from eli5b_batch.simulated.process import simulated_servers  # noqa: PLC0415 (not for real runs)
 
             urls = await stack.enter_async_context(simulated_servers(job, problems))
         dispatchers = {}

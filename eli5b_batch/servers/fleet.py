@@ -21,9 +21,9 @@ from eli5b_batch.errors import JobError, ProviderRefusedError, RunFolderError, S
 from eli5b_batch.job.schema import OllamaProvider
 from eli5b_batch.log import log
 from eli5b_batch.records.disk import write_atomically
-from eli5b_batch.servers import sessions
-from eli5b_batch.servers.managed import Patience, ServerProcess
+from eli5b_batch.servers import process_tree
 from eli5b_batch.servers.ports import free_ports
+from eli5b_batch.servers.process import Patience, ServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Mapping, Sequence
@@ -195,7 +195,7 @@ async def end_leftovers(folder: Path, patience_s: float = LEFTOVER_PATIENCE_S) -
     """
     record = folder / RUNNING
     found = [process for row in _read(record) for process in _of_row(row)]
-    stubborn = await sessions.end(found, patience_s)
+    stubborn = await process_tree.end(found, patience_s)
     if found:
         log("leftover servers ended", level=logging.WARNING, processes=len(found), killed=len(stubborn))
     try:
@@ -220,7 +220,7 @@ def _of_row(row: Any) -> list[Any]:  # noqa: ANN401 (JSON; psutil has no types)
     """The processes of one row of running.json; none for a row that no run wrote."""
     match row:
         case {"pid": int(pid), "started": float(started), "token": str(token)} if token:
-            return sessions.members(pid, started, token)
+            return process_tree.members(pid, started, token)
     return []
 
 

@@ -21,11 +21,11 @@ from pydantic import Field
 from eli5b_batch.event_loop import run as run_loop
 from eli5b_batch.job.schema import Limits, Simulation
 from eli5b_batch.job.values import Section
+from eli5b_batch.simulated.faults import listen
 from eli5b_batch.simulated.ledger import Ledger
-from eli5b_batch.simulated.mind import BookEntry, SimulatedModel
-from eli5b_batch.simulated.ollama_wire import SimulatedOllama
-from eli5b_batch.simulated.openai_wire import SimulatedAPI
-from eli5b_batch.simulated.service import listen
+from eli5b_batch.simulated.model import BookEntry, SimulatedModel
+from eli5b_batch.simulated.ollama import SimulatedOllama
+from eli5b_batch.simulated.openai import SimulatedAPI
 
 if TYPE_CHECKING:
     from aiohttp import web

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
 
-from eli5b_batch.simulated.library import thinks, thinks_always
-from eli5b_batch.simulated.mind import CHARS_PER_TOKEN, count_tokens
-from eli5b_batch.simulated.service import RefusedError, read_call
+from eli5b_batch.simulated.faults import RefusedError, read_call
+from eli5b_batch.simulated.model import CHARS_PER_TOKEN, count_tokens
+from eli5b_batch.simulated.model_facts import thinks, thinks_always
 
 if TYPE_CHECKING:
     from aiohttp import web

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from eli5b_batch.simulated.faults import drop_connection, json_reply
 from eli5b_batch.simulated.ledger import work_at_hand
-from eli5b_batch.simulated.service import drop_connection, json_reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

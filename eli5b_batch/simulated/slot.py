@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from eli5b_batch.simulated.library import describe
+from eli5b_batch.simulated.model_facts import describe
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

@@ -14,7 +14,7 @@ import orjson
 import pytest
 from aiohttp import web
 
-from eli5b_batch.backends import limits, refusals
+from eli5b_batch.backends import limit_headers, refusals
 from eli5b_batch.backends.base import ChatReply, ChatRequest
 from eli5b_batch.backends.dialects import (
     CELLS,
@@ -197,7 +197,7 @@ def test_a_refusal_is_understood(row: str, body: Body) -> None:
 @pytest.mark.parametrize(("row", "body"), those(lambda body: reads("pause_s")(body) and body["status"] == OK))
 def test_limits_in_headers_are_read(row: str, body: Body) -> None:
     headers = {name.lower(): value for name, value in body.get("headers", {}).items()}
-    advice = limits.advice(headers, lambda: 1.8e9, DIALECTS[row].limit_window_s)
+    advice = limit_headers.advice(headers, lambda: 1.8e9, DIALECTS[row].limit_window_s)
     expected = {name: body["reads"].get(name) for name in ("requests_per_s", "tokens_per_s", "pause_s")}
     assert (advice._asdict() if advice else dict.fromkeys(expected)) == pytest.approx(expected)
 

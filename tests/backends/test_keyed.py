@@ -14,8 +14,8 @@ from eli5b_batch.backends.keys import FRESH_S, PrintedKey
 from eli5b_batch.backends.openai import OpenAIBackend
 from eli5b_batch.errors import CallError, KeyRefusedError, ProviderRefusedError
 from eli5b_batch.job.schema import Simulation
-from eli5b_batch.simulated.mind import SimulatedModel
-from eli5b_batch.simulated.openai_wire import SimulatedAPI
+from eli5b_batch.simulated.model import SimulatedModel
+from eli5b_batch.simulated.openai import SimulatedAPI
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

@@ -9,8 +9,8 @@ import pytest
 from aiohttp import web
 
 from eli5b_batch.job.schema import Simulation
-from eli5b_batch.simulated.mind import SimulatedModel
-from eli5b_batch.simulated.openai_wire import SimulatedAPI
+from eli5b_batch.simulated.model import SimulatedModel
+from eli5b_batch.simulated.openai import SimulatedAPI
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,7 @@ from eli5b_batch.backends import complaints
 from eli5b_batch.backends.waits import seconds
 
 if TYPE_CHECKING:
-    from eli5b_batch.backends.limits import Scope
+    from eli5b_batch.backends.limit_headers import Scope
 
 NOW = 1_796_115_420.0
 SENTENCE = {"error": {"message": "Please try again in 17m16.8s."}}

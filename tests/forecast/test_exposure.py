@@ -8,7 +8,7 @@ import pytest
 
 from eli5b_batch.forecast.exposure import sent_in_the_clear
 from eli5b_batch.job.load import parse_job
-from eli5b_batch.simulated.launch import simulate
+from eli5b_batch.simulated.process import simulate
 
 END = "over plain http, where everybody on the way can read them; use https, or a tunnel"
 

@@ -11,7 +11,7 @@ import yaml
 from eli5b_batch.errors import JobError
 from eli5b_batch.job.load import DEFAULT_NUM_CTX, dump_job, load_job, parse_job
 from eli5b_batch.job.schema import Job, SimulatedProvider
-from eli5b_batch.simulated.launch import simulate
+from eli5b_batch.simulated.process import simulate
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,7 +18,7 @@ from eli5b_batch.protocols.eli5b import protocol as eli5b
 from eli5b_batch.protocols.eli5b.conditions import CONDITIONS
 from eli5b_batch.protocols.prompts import Prompt, Prompts
 from eli5b_batch.report.charts import _COLOURS
-from eli5b_batch.simulated.mind import GAIN
+from eli5b_batch.simulated.model import GAIN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

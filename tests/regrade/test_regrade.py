@@ -18,7 +18,7 @@ import pytest
 from eli5b_batch.errors import FolderBusyError, JournalDamagedError, RunFolderError, StorageError
 from eli5b_batch.grading.graders import GRADERS
 from eli5b_batch.records.folder import locked
-from eli5b_batch.regrade.by import JobGrader
+from eli5b_batch.regrade.job_grader import JobGrader
 from eli5b_batch.regrade.regrade import bring_up_to_date, regrade
 
 if TYPE_CHECKING:
@@ -303,7 +303,7 @@ def test_killed_while_files_are_moved_the_old_or_the_new_verdicts_stand(folder: 
 import asyncio, os
 from pathlib import Path
 from eli5b_batch.grading.graders import GRADERS
-from eli5b_batch.regrade.by import Grader
+from eli5b_batch.regrade.job_grader import Grader
 from eli5b_batch.regrade.regrade import regrade
 folder, left, move = Path({str(folder.path)!r}), [{moves}], Path.replace
 def replace(self, target):
@@ -335,7 +335,7 @@ import asyncio, os, signal
 from pathlib import Path
 from eli5b_batch.grading.graders import GRADERS
 from eli5b_batch.grading.pool import GraderPool
-from eli5b_batch.regrade.by import Grader
+from eli5b_batch.regrade.job_grader import Grader
 from eli5b_batch.regrade.regrade import regrade
 decide, left = GraderPool.decide, iter(range(20))
 def decide_some(self, text, gold):

@@ -16,8 +16,8 @@ import pytest
 from eli5b_batch.errors import RunFolderError
 from eli5b_batch.grading.graders import GRADERS
 from eli5b_batch.job.load import load_job
-from eli5b_batch.regrade.by import JobGrader, grader_of
 from eli5b_batch.regrade.explain import explained
+from eli5b_batch.regrade.job_grader import JobGrader, grader_of
 from eli5b_batch.regrade.regrade import bring_up_to_date, regrade
 from eli5b_batch.report.results import build_results
 from eli5b_batch.run.execute import execute

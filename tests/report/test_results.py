@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from eli5b_batch.errors import JournalDamagedError, RunFolderError
-from eli5b_batch.report.ends import BuiltOn
+from eli5b_batch.report.finish import BuiltOn
 from eli5b_batch.report.results import build_results
 
 if TYPE_CHECKING:

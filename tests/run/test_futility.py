@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from eli5b_batch.report.ends import is_wordless
+from eli5b_batch.report.finish import is_wordless
 from eli5b_batch.run.futility import SERIES, WORDLESS, Futility
 
 

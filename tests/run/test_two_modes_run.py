@@ -11,7 +11,7 @@ from eli5b_batch.records.journal import read_records
 from eli5b_batch.report import build_report
 from eli5b_batch.run.execute import execute
 from eli5b_batch.run.plan import load_experiment
-from eli5b_batch.simulated.launch import simulate
+from eli5b_batch.simulated.process import simulate
 from eli5b_batch.simulated.quirks.thoughts import MARK, THOUGHT
 
 if TYPE_CHECKING:

@@ -14,7 +14,6 @@ import yaml
 
 from eli5b_batch.job.load import load_job
 from eli5b_batch.log import run_log
-from eli5b_batch.servers import sessions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -120,7 +119,7 @@ def _until() -> Callable[..., Any]:
 @pytest.fixture(autouse=True)
 def _unhurried_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     """The dying are waited for until they are dead, however busy the machine is."""
-    monkeypatch.setattr(sessions, "DEATH_S", 60.0)
+    monkeypatch.setattr(process_tree, "DEATH_S", 60.0)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""servers/fleet.py and leash.py: a run that is killed leaves no server behind, and a stranger is never ended."""
+"""servers/fleet.py, die_with_parent.py: a killed run leaves no server behind, and a stranger is never ended."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import orjson
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from eli5b_batch.servers import leash
+from eli5b_batch.servers import die_with_parent
 from eli5b_batch.servers.fleet import RUNNING, end_leftovers
-from eli5b_batch.servers.sessions import started_at
+from eli5b_batch.servers.process_tree import started_at
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -182,6 +182,6 @@ async def test_a_record_that_no_run_wrote_ends_nothing_and_is_gone(tmp_path: Pat
 
 
 def test_a_program_whose_parent_is_gone_already_is_not_begun() -> None:
-    command = [sys.executable, "-IS", leash.__file__, "1", "/bin/echo", "begun"]
+    command = [sys.executable, "-IS", die_with_parent.__file__, "1", "/bin/echo", "begun"]
     done = subprocess.run(command, capture_output=True, check=False)  # noqa: S603 (ours)
     assert (done.returncode, done.stdout) == (1, b"")

@@ -15,11 +15,11 @@ from aiohttp import web
 from eli5b_batch.data.problems import Problem
 from eli5b_batch.job.schema import Job, Simulation
 from eli5b_batch.records import make_key
-from eli5b_batch.simulated.launch import simulated_servers
 from eli5b_batch.simulated.ledger import Ledger
-from eli5b_batch.simulated.mind import BookEntry, SimulatedModel
-from eli5b_batch.simulated.ollama_wire import SimulatedOllama
-from eli5b_batch.simulated.openai_wire import SimulatedAPI
+from eli5b_batch.simulated.model import BookEntry, SimulatedModel
+from eli5b_batch.simulated.ollama import SimulatedOllama
+from eli5b_batch.simulated.openai import SimulatedAPI
+from eli5b_batch.simulated.process import simulated_servers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

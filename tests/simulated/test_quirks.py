@@ -16,9 +16,9 @@ from aiohttp.test_utils import TestServer
 from eli5b_batch.job.schema import Limits, Simulation
 from eli5b_batch.records import make_key
 from eli5b_batch.simulated.ledger import Ledger
-from eli5b_batch.simulated.mind import BookEntry, SimulatedModel
-from eli5b_batch.simulated.ollama_wire import SimulatedOllama
-from eli5b_batch.simulated.openai_wire import SimulatedAPI
+from eli5b_batch.simulated.model import BookEntry, SimulatedModel
+from eli5b_batch.simulated.ollama import SimulatedOllama
+from eli5b_batch.simulated.openai import SimulatedAPI
 from eli5b_batch.simulated.quirks import QUIRKS
 from eli5b_batch.simulated.quirks.fates import SPELL_S
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from eli5b_batch.simulated.library import describe
+from eli5b_batch.simulated.model_facts import describe
 from eli5b_batch.simulated.slot import ON_CPU, Loaded, SimulatedSlot
 
 if TYPE_CHECKING:

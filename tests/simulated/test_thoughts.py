@@ -9,9 +9,9 @@ import pytest
 from eli5b_batch.grading import grade
 from eli5b_batch.job.schema import Simulation
 from eli5b_batch.records import make_key
-from eli5b_batch.simulated.mind import BookEntry, SimulatedModel, count_tokens
-from eli5b_batch.simulated.ollama_wire import SimulatedOllama
-from eli5b_batch.simulated.openai_wire import SimulatedAPI
+from eli5b_batch.simulated.model import BookEntry, SimulatedModel, count_tokens
+from eli5b_batch.simulated.ollama import SimulatedOllama
+from eli5b_batch.simulated.openai import SimulatedAPI
 from eli5b_batch.simulated.quirks.thoughts import ENDS, HEADER, MARK, TAG_PAIRS, THOUGHT, THOUGHTS, UNCOUNTED
 
 if TYPE_CHECKING:

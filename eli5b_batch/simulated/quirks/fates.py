@@ -14,7 +14,7 @@ from aiohttp import web
 
 from eli5b_batch.job.reserved_names import CALL_HEADER
 from eli5b_batch.simulated.ledger import work_at_hand
-from eli5b_batch.simulated.mind import digest_of, fraction_of
+from eli5b_batch.simulated.model import digest_of, fraction_of
 from eli5b_batch.simulated.quirks import QUIRKS
 from eli5b_batch.simulated.quirks.base import Scene
 

@@ -9,8 +9,8 @@ import math
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Final
 
-from eli5b_batch.simulated.meter import burst
 from eli5b_batch.simulated.quirks.base import TOO_MANY, Quirk, Scene, SentResponse, failure, refuses, sent
+from eli5b_batch.simulated.rate import burst
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

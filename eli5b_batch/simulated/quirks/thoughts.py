@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from eli5b_batch.simulated.mind import count_tokens, digest_of
+from eli5b_batch.simulated.model import count_tokens, digest_of
 from eli5b_batch.simulated.quirks.base import (
     BOTH,
     Quirk,

@@ -18,7 +18,7 @@ from eli5b_batch.dispatch.api.gate import Gate
 from eli5b_batch.dispatch.capacity import Need
 from eli5b_batch.errors import RateLimitedError, RetryableError
 from eli5b_batch.job.schema import Limits
-from eli5b_batch.simulated.meter import Meter
+from eli5b_batch.simulated.rate import Meter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence

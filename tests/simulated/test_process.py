@@ -16,8 +16,8 @@ from eli5b_batch.data.problems import Problem
 from eli5b_batch.errors import ProviderError
 from eli5b_batch.job.schema import Job, Limits, SimulatedProvider, Simulation
 from eli5b_batch.records import make_key
-from eli5b_batch.simulated import launch
-from eli5b_batch.simulated.launch import simulate, simulated_servers
+from eli5b_batch.simulated import process
+from eli5b_batch.simulated.process import simulate, simulated_servers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -143,7 +143,7 @@ async def test_calls_in_flight_do_not_hold_up_the_end(monkeypatch: pytest.Monkey
         killed.append(process)
         really(process)
 
-    monkeypatch.setattr(launch, "END_DEADLINE_S", 60)
+    monkeypatch.setattr(process, "END_DEADLINE_S", 60)
     monkeypatch.setattr(Process, "kill", kill)
     job = simulate(Job.model_validate(JOB))
     slow = SimulatedProvider(api="simulated", limits=Limits(), simulation=Simulation(latency_s=600))
@@ -162,7 +162,7 @@ async def test_calls_in_flight_do_not_hold_up_the_end(monkeypatch: pytest.Monkey
 
 
 async def test_a_process_that_dies_at_start_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch, "MODULE", "eli5b_batch.no_such_module")
+    monkeypatch.setattr(process, "MODULE", "eli5b_batch.no_such_module")
     with pytest.raises(ProviderError, match=r"did not start: .*no_such_module"):
         async with simulated_servers(simulate(Job.model_validate(JOB)), [PROBLEM]):
             pytest.fail("started")
@@ -175,16 +175,16 @@ def test_the_process_ends_with_its_input_and_on_sigterm(way: str, tmp_path: Path
     servers = [{"name": "api", "wire": "openai", "models": {"m": "m"}, "simulation": {}}]
     config = orjson.dumps({"seed": 0, "book": str(book), "servers": servers})
     with subprocess.Popen(  # noqa: S603 (our own module)
-        [sys.executable, "-m", launch.MODULE], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write(config + b"\n")
-        process.stdin.flush()
-        assert list(orjson.loads(process.stdout.readline())) == ["api"]
-        os.kill(process.pid, signal.SIGINT)  # Ctrl-C reaches this process too, and is the run's business
+        [sys.executable, "-m", process.MODULE], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as servers_process:
+        assert servers_process.stdin is not None
+        assert servers_process.stdout is not None
+        servers_process.stdin.write(config + b"\n")
+        servers_process.stdin.flush()
+        assert list(orjson.loads(servers_process.stdout.readline())) == ["api"]
+        os.kill(servers_process.pid, signal.SIGINT)  # Ctrl-C reaches this process too, and is the run's business
         if way == "SIGTERM":
-            os.kill(process.pid, signal.SIGTERM)
+            os.kill(servers_process.pid, signal.SIGTERM)
         else:
-            process.stdin.close()
-        assert process.wait(timeout=60) == 0
+            servers_process.stdin.close()
+        assert servers_process.wait(timeout=60) == 0

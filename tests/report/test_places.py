@@ -1,4 +1,4 @@
-"""report/members.py: who answered, where several hosts serve one model."""
+"""report/places.py: who answered, where several hosts serve one model."""
 
 from __future__ import annotations
 

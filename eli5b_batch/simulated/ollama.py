@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 from aiohttp import web
 
-from eli5b_batch.simulated.library import MODIFIED_AT, LibraryModel, describe, full_name, show
+from eli5b_batch.simulated.faults import (
+    Fault,
+    Faults,
+    RefusedError,
+    drop_connection,
+    json_reply,
+    text_reply,
+)
+from eli5b_batch.simulated.model_facts import MODIFIED_AT, LibraryModel, describe, full_name, show
 from eli5b_batch.simulated.ollama_request import (
     DEFAULT_NUM_CTX,
     Chat,
@@ -29,14 +37,6 @@ from eli5b_batch.simulated.ollama_request import (
 from eli5b_batch.simulated.outages import Outages
 from eli5b_batch.simulated.quirks.fates import Fates
 from eli5b_batch.simulated.quirks.thoughts import THOUGHT
-from eli5b_batch.simulated.service import (
-    Fault,
-    Faults,
-    RefusedError,
-    drop_connection,
-    json_reply,
-    text_reply,
-)
 from eli5b_batch.simulated.slot import Loaded, SimulatedSlot
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
 
     from eli5b_batch.job.schema import Simulation
-    from eli5b_batch.simulated.mind import SimulatedModel, SimulatedReply
+    from eli5b_batch.simulated.model import SimulatedModel, SimulatedReply
 
 VERSION: Final = "0.33.0-SIMULATED"
 

@@ -10,9 +10,9 @@ import pytest
 
 from eli5b_batch.job.schema import Simulation
 from eli5b_batch.records import make_key
-from eli5b_batch.simulated.library import describe, thinks
-from eli5b_batch.simulated.mind import BookEntry, SimulatedModel, count_tokens
-from eli5b_batch.simulated.ollama_wire import SimulatedOllama
+from eli5b_batch.simulated.model import BookEntry, SimulatedModel, count_tokens
+from eli5b_batch.simulated.model_facts import describe, thinks
+from eli5b_batch.simulated.ollama import SimulatedOllama
 from eli5b_batch.simulated.quirks.thoughts import THOUGHT
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from eli5b_batch.backends.ends import WORDS, finish_of, finish_word
+from eli5b_batch.backends.finish import WORDS, finish_of, finish_word
 
 
 @pytest.mark.parametrize(("word", "finish"), [(word, row.finish) for row in WORDS for word in row.words.split()])

@@ -1,7 +1,7 @@
 """One managed server's life: started, waited for, started again when it dies, stopped.
 
 Must not know: the other servers, what is asked of it. Every process is started from the thread of the event loop,
-since that is what the kernel ties it to, see `leash.py`.
+since that is what the kernel ties it to, see `die_with_parent.py`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from eli5b_batch.backends.http import CONTROL_TIMEOUT_S, Transport
 from eli5b_batch.errors import ProviderRefusedError, RetryableError
 from eli5b_batch.job.reserved_names import TOKEN
 from eli5b_batch.log import log
-from eli5b_batch.servers import leash, sessions
+from eli5b_batch.servers import die_with_parent, process_tree
 from eli5b_batch.servers.environment import own_variables, whole_environment
 from eli5b_batch.servers.ports import HOST, free_ports, is_free
 
@@ -195,15 +195,15 @@ class ServerProcess:
             output.flush()
             self._log_from = output.tell()
             self._process = subprocess.Popen(  # noqa: S603 (the program that the job names)
-                # -I and -S: the leash needs nothing but the standard library, and starts in 20 ms without the rest.
-                [sys.executable, "-I", "-S", leash.__file__, str(os.getpid()), self._program, "serve"],
+                # -I and -S: that program needs nothing but the standard library, and starts in 20 ms without the rest.
+                [sys.executable, "-I", "-S", die_with_parent.__file__, str(os.getpid()), self._program, "serve"],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 env=whole_environment(os.environ, self._settings, own, secrets=self._secrets),
                 start_new_session=True,
             )
-        self._started = sessions.started_at(self._process.pid)
+        self._started = process_tree.started_at(self._process.pid)
         self._log("server started", pid=self._process.pid, url=self.url, gpu=self.slot.gpu, parallel=self.slot.parallel)
         self._changed()
 
@@ -240,7 +240,7 @@ class ServerProcess:
         try:
             # Who it is that answers is looked up last: that takes a walk over all processes of the machine.
             while not (  # noqa: ASYNC110 (it tells nobody)
-                await _is_served(transport, self.url) and sessions.listens(self._members(), self._port)
+                await _is_served(transport, self.url) and process_tree.listens(self._members(), self._port)
             ):
                 await asyncio.sleep(_POLL_S)
         finally:
@@ -260,24 +260,24 @@ class ServerProcess:
 
     def _members(self) -> list[psutil.Process]:
         assert self._process is not None
-        return sessions.members(self._process.pid, self._started, self._token)
+        return process_tree.members(self._process.pid, self._started, self._token)
 
     async def _kill(self) -> None:
         """Take down what is left of it; calls to the other servers go on meanwhile."""
         assert self._process is not None
-        await sessions.kill(self._members())
+        await process_tree.kill(self._members())
         self._process.kill()
         with suppress(TimeoutError):  # a driver that hangs lets no process go
-            async with asyncio.timeout(sessions.DEATH_S):
+            async with asyncio.timeout(process_tree.DEATH_S):
                 await self._exit_code(self._process)
 
     def _kill_at_once(self) -> None:
         """The same where the run ends, however often it is told to hurry."""
         assert self._process is not None
-        sessions.kill_at_once(self._members())
+        process_tree.kill_at_once(self._members())
         self._process.kill()
         with suppress(subprocess.TimeoutExpired):
-            self._process.wait(sessions.DEATH_S)
+            self._process.wait(process_tree.DEATH_S)
 
     def _last_line(self) -> str:
         """The last thing the server said since it was started."""

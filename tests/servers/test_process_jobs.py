@@ -12,7 +12,7 @@ import yaml
 from eli5b_batch.job.load import dump_job, load_job
 from eli5b_batch.job.schema import PREFETCH
 from eli5b_batch.servers.gpus import with_slots_found
-from eli5b_batch.simulated.launch import simulate
+from eli5b_batch.simulated.process import simulate
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,7 @@ from eli5b_batch.grading.judge import read
 from eli5b_batch.job.schema import Judge, Simulation
 from eli5b_batch.records import CallName, make_key, parse_key
 from eli5b_batch.run.judging import Judging
-from eli5b_batch.simulated.mind import (
+from eli5b_batch.simulated.model import (
     GAIN_OF_THINKING,
     BookEntry,
     SimulatedModel,
@@ -24,7 +24,7 @@ from eli5b_batch.simulated.mind import (
     find_condition,
     wrong_value,
 )
-from eli5b_batch.simulated.phrases import JUDGING, STEPS, WORKING
+from eli5b_batch.simulated.sentences import JUDGING, STEPS, WORKING
 
 ONE_B = "llama3.2:1b"
 MODELS = {"teacher": "meta-llama/Maverick-17B", "1b": ONE_B, "3b": "llama3.2:3b", "8b": "llama3.1:8b"}

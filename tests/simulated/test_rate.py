@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from eli5b_batch.simulated.meter import Meter
+from eli5b_batch.simulated.rate import Meter
 
 
 class Clock:

@@ -14,11 +14,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from aiohttp import web
 
-from eli5b_batch.simulated.meter import Meter
-from eli5b_batch.simulated.mind import count_tokens
-from eli5b_batch.simulated.quirks.fates import Fates
-from eli5b_batch.simulated.quirks.thoughts import THOUGHT
-from eli5b_batch.simulated.service import (
+from eli5b_batch.simulated.faults import (
     Fault,
     Faults,
     RefusedError,
@@ -27,6 +23,10 @@ from eli5b_batch.simulated.service import (
     read_call,
     text_reply,
 )
+from eli5b_batch.simulated.model import count_tokens
+from eli5b_batch.simulated.quirks.fates import Fates
+from eli5b_batch.simulated.quirks.thoughts import THOUGHT
+from eli5b_batch.simulated.rate import Meter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
 
     from eli5b_batch.job.schema import Limits, Simulation
-    from eli5b_batch.simulated.mind import SimulatedModel, SimulatedReply
+    from eli5b_batch.simulated.model import SimulatedModel, SimulatedReply
 
 
 class SimulatedAPI:

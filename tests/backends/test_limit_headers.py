@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eli5b_batch.backends.base import Advice
-from eli5b_batch.backends.limits import advice
+from eli5b_batch.backends.limit_headers import advice
 
 NAMES = [
     f"x-ratelimit-{what}{scope}"

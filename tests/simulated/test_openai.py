@@ -10,8 +10,8 @@ import pytest
 
 from eli5b_batch.job.schema import Limits, Simulation
 from eli5b_batch.records import make_key
-from eli5b_batch.simulated.mind import BookEntry, SimulatedModel, count_tokens
-from eli5b_batch.simulated.openai_wire import SimulatedAPI
+from eli5b_batch.simulated.model import BookEntry, SimulatedModel, count_tokens
+from eli5b_batch.simulated.openai import SimulatedAPI
 from eli5b_batch.simulated.quirks.thoughts import THOUGHT
 
 if TYPE_CHECKING:

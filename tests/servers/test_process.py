@@ -1,4 +1,4 @@
-"""servers/managed.py and fleet.py: real processes that are pinned, waited for, started again and ended."""
+"""servers/process.py and fleet.py: real processes that are pinned, waited for, started again and ended."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ import pytest
 
 from eli5b_batch.errors import JobError, ProviderRefusedError
 from eli5b_batch.job.schema import OllamaProvider
-from eli5b_batch.servers import managed, sessions
+from eli5b_batch.servers import process, process_tree
 from eli5b_batch.servers.fleet import managed_servers
-from eli5b_batch.servers.managed import Patience, ServerProcess
 from eli5b_batch.servers.ports import HOST, free_ports, is_free
+from eli5b_batch.servers.process import Patience, ServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -136,7 +136,7 @@ async def test_a_server_that_never_answers_is_given_up_and_the_others_are_stoppe
 async def test_the_first_start_goes_to_another_port_as_soon_as_the_server_ends_because_somebody_took_it(
     managed_job: Callable[..., Job], fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    is_served = managed._is_served
+    is_served = process._is_served
     with socket.create_server((HOST, free_ports(1)[0])) as stranger:
         port = stranger.getsockname()[1]
         taken = f"http://{HOST}:{port}"
@@ -146,7 +146,7 @@ async def test_the_first_start_goes_to_another_port_as_soon_as_the_server_ends_b
                 await asyncio.Event().wait()  # the stranger takes the question and never answers
             return await is_served(transport, url)
 
-        monkeypatch.setattr(managed, "_is_served", ask)
+        monkeypatch.setattr(process, "_is_served", ask)
         one = server(managed_job(), fake.path, tmp_path, port=port, patience=QUICK._replace(start_s=3600))
         try:
             async with asyncio.timeout(60):
@@ -191,7 +191,7 @@ async def test_a_server_that_dies_and_hangs_in_its_driver_holds_nobody_up(
 ) -> None:
     hangs: list[int] = []
     turns, looks = itertools.count(), list[int]()
-    really = sessions.is_running
+    really = process_tree.is_running
 
     def is_running(process: psutil.Process) -> bool:
         if process.pid not in hangs:
@@ -204,8 +204,8 @@ async def test_a_server_that_dies_and_hangs_in_its_driver_holds_nobody_up(
             next(turns)
             await asyncio.sleep(0)
 
-    monkeypatch.setattr(sessions, "is_running", is_running)
-    monkeypatch.setattr(sessions, "DEATH_S", 0.5)
+    monkeypatch.setattr(process_tree, "is_running", is_running)
+    monkeypatch.setattr(process_tree, "DEATH_S", 0.5)
     async with managed_servers(managed_job(), ["gpus"], tmp_path / "servers", QUICK) as fleet:
         (before,) = fake.seen()
         hangs.append(before["runner"])
@@ -226,7 +226,7 @@ async def test_whose_port_it_is_is_asked_only_once_something_answers(
     until: Callable[..., Awaitable[None]],
 ) -> None:
     walks, asked = list[int](), list[str]()
-    members, is_served = sessions.members, managed._is_served
+    members, is_served = process_tree.members, process._is_served
 
     def walk(leader: int, started: float, token: str) -> list[Any]:
         walks.append(leader)
@@ -236,8 +236,8 @@ async def test_whose_port_it_is_is_asked_only_once_something_answers(
         asked.append(url)
         return await is_served(transport, url)
 
-    monkeypatch.setattr(sessions, "members", walk)
-    monkeypatch.setattr(managed, "_is_served", ask)
+    monkeypatch.setattr(process_tree, "members", walk)
+    monkeypatch.setattr(process, "_is_served", ask)
     fake.mood("deaf")
     one = server(managed_job(), fake.path, tmp_path, port=free_ports(1)[0])
     start = asyncio.create_task(one.start())

@@ -18,7 +18,7 @@ from statistics import NormalDist
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from eli5b_batch.job.schema import Simulation
-from eli5b_batch.simulated.phrases import JUDGING, STEPS, WORKING
+from eli5b_batch.simulated.sentences import JUDGING, STEPS, WORKING
 from eli5b_batch.text import quoted
 
 if TYPE_CHECKING:

@@ -1,4 +1,6 @@
-"""Runs a program that gets SIGTERM when its parent dies, however that dies: `leash.py PARENT_PID PROGRAM ARGUMENT...`.
+"""Runs a program that gets SIGTERM when its parent dies, however the parent dies.
+
+`die_with_parent.py PARENT_PID PROGRAM ARGUMENT...`
 
 Must not know: what it runs. A script for an interpreter of its own, without the package: the wish is told to the kernel
 by the process that then becomes the program, and outlives that change. Where the kernel has no such wish (it is
