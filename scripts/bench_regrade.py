@@ -31,7 +31,7 @@ from eli5b_batch.run.manifest import write_manifest
 from eli5b_batch.run.plan import Plan, load_experiment
 
 if TYPE_CHECKING:
-    from eli5b_batch.data.problems import Problem
+    from eli5b_batch.data.problem import Problem
 
 QUICKSTART: Final = Path(__file__).parent.parent / "jobs" / "quickstart.yaml"
 TEXT: Final = "Let $x$ be the number we look for; the first condition says that $x^2 - 3x + 2 = 0$ is even. " * 30

@@ -32,7 +32,7 @@ from eli5b_batch.simulated.process import simulated_servers
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
 
-    from eli5b_batch.data.problems import Problem
+    from eli5b_batch.data.problem import Problem
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 LEFTOVER_S: Final = 30.0

@@ -18,7 +18,7 @@ from grading_perturbed import formula_perturbed, in_passing, integer_perturbed
 from grading_rewrites import formula_rewrites, integer_rewrites
 from grading_worker import MARKED
 
-from eli5b_batch.data.problems import read_gsm8k
+from eli5b_batch.data.readers import read_gsm8k
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

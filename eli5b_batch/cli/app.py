@@ -255,9 +255,10 @@ def status(
         raise typer.BadParameter("it is a look at the records and can't be watched", param_hint="--failures")
     try:
         if failures:
-            from eli5b_batch.cli.failures import Watcher, failures_view  # noqa: PLC0415
+            from eli5b_batch.cli.failures import failures_view  # noqa: PLC0415
+            from eli5b_batch.cli.progress_bar import ProgressBar  # noqa: PLC0415
 
-            failures_view(run_dir, _console(), Watcher(_console(), sys.stderr))
+            failures_view(run_dir, _console(), ProgressBar(_console(), sys.stderr))
         else:
             from eli5b_batch.cli.status import status_view  # noqa: PLC0415
 

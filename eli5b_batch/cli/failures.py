@@ -1,17 +1,14 @@
 """The calls of a run that failed, by cause: read from calls.jsonl for `status --failures`, and put into words.
 
-Must not know: how a run works. The file is read from its beginning to its end; 17 bytes are kept of each line, and at
-most some hundred causes.
+Must not know: how calls are made. The file is read from its beginning to its end; 17 bytes are kept of each line, and
+some hundred causes at most.
 """
 
 from __future__ import annotations
 
 import shlex
-import time
 from functools import cached_property
-from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple, Self
-
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from eli5b_batch.errors import JobError, JournalDamagedError, RunFolderError
 from eli5b_batch.job.load import load_job
@@ -20,7 +17,7 @@ from eli5b_batch.records import parse_key
 from eli5b_batch.records.folder import CALLS, JOB, read_manifest, redo_of
 from eli5b_batch.records.reader import Redo, read_standing, record_at
 from eli5b_batch.run.calls import MOST_STARTS
-from eli5b_batch.text import clean, percent, shortened
+from eli5b_batch.text import clean, shortened
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -29,6 +26,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from eli5b_batch.cli.progress_bar import ProgressBar
     from eli5b_batch.job.schema import Job
 
 UPSTREAM: Final = "upstream"
@@ -41,9 +39,6 @@ _SHOWN: Final = 20
 _SHORT: Final = 160
 """Characters of a sentence in the last words of a run."""
 _LOOK_LINES: Final = 1024
-_PATIENCE_S: Final = 1.0
-"""So long nothing is said of how far the reading is."""
-_LINE_S: Final = 5.0
 
 
 class Failures(NamedTuple):
@@ -58,7 +53,7 @@ class Failures(NamedTuple):
     causes: list[Cause]
 
 
-def read_failures(run_dir: Path, watcher: Watcher) -> Failures:
+def read_failures(run_dir: Path, bar: ProgressBar) -> Failures:
     """The failed calls of a run: those of whose records none is an answer, by the newest one.
 
     Raises:
@@ -73,14 +68,14 @@ def read_failures(run_dir: Path, watcher: Watcher) -> Failures:
         with path.open("rb", buffering=1 << 20) as file:
             size = max(1, path.stat().st_size)
             standing = read_standing(
-                file, path, Redo(redo_of(manifest)), lambda offset: watcher.tell(f"reading {CALLS}", offset / size)
+                file, path, Redo(redo_of(manifest)), lambda offset: bar.show(f"reading {CALLS}", offset / size)
             )
             offsets = standing.failed()
             causes, jobs = Causes(), _JobOnRecord(run_dir)
             for number, offset in enumerate(offsets):
                 _count(causes, record_at(file, offset, path), jobs, path)
                 if number % _LOOK_LINES == 0:
-                    watcher.tell("grouping failures", number / len(offsets))
+                    bar.show("grouping failures", number / len(offsets))
     except FileNotFoundError:
         return Failures(simulated=simulated, calls=0, failed=0, causes=[])
     except OSError as error:
@@ -122,10 +117,10 @@ def _count(causes: Causes, record: Mapping[str, Any], job: _JobOnRecord, path: P
     causes.add(error, key=record["key"], step=name.step, model=name.model, given_up=given_up)
 
 
-def failures_view(run_dir: Path, console: Console, watcher: Watcher) -> None:
+def failures_view(run_dir: Path, console: Console, bar: ProgressBar) -> None:
     """Print the failed calls of a run, by cause. Errors as `read_failures`."""
-    with watcher:
-        found = read_failures(run_dir, watcher)
+    with bar:
+        found = read_failures(run_dir, bar)
     for line in _lines(run_dir, found):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
@@ -197,40 +192,3 @@ def last_words(causes: Sequence[Cause], by_class: Counter[str], of_calls: int, r
         f"The commonest causes: {', '.join(named)}. {outlook(causes)} "
         f"All of them by cause: python -m eli5b_batch status {shlex.quote(str(run_dir))} --failures"
     )
-
-
-class Watcher:
-    """Says how far the reading is once it takes long: a bar on a terminal, a line every few seconds elsewhere.
-
-    Args:
-        console: where a bar is drawn, if it is a terminal.
-        lines: where lines go.
-    """
-
-    def __init__(self, console: Console, lines: IO[str]) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(24), TaskProgressColumn())
-        self._bar = Progress(*columns, console=console, transient=True)
-        self._task = self._bar.add_task("", total=1.0)
-        self._lines = lines
-        self._draws = console.is_terminal
-        self._next = time.monotonic() + _PATIENCE_S
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar.live.is_started:  # stopped without, it would write an empty line
-            self._bar.stop()
-
-    def tell(self, what: str, share: float) -> None:
-        """Move the bar, or write a line, unless there was no time to become impatient."""
-        now = time.monotonic()
-        if now < self._next:
-            return
-        if self._draws:
-            self._bar.start()
-            self._bar.update(self._task, description=what, completed=share)
-        else:
-            self._lines.write(f"eli5b-batch: {what}: {percent(share, 1)}\n")
-            self._lines.flush()
-            self._next = now + _LINE_S

@@ -9,7 +9,7 @@ import sys
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
-from eli5b_batch.cli.regrade_shown import Bar, show
+from eli5b_batch.cli.regrade_shown import RegradeBar, show
 from eli5b_batch.errors import JobError
 from eli5b_batch.event_loop import run
 from eli5b_batch.grading.graders import GRADERS
@@ -18,7 +18,7 @@ from eli5b_batch.regrade.explain import explained
 from eli5b_batch.regrade.job_grader import JobGrader, grader_of
 from eli5b_batch.regrade.old_grades import job_on_record, manifest_with_answers
 from eli5b_batch.regrade.regrade import regrade
-from eli5b_batch.report import latest_report
+from eli5b_batch.report.build import latest_report
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,7 +41,7 @@ def regrade_run(run_dir: Path, console: Console, *, grader: str | None, workers:
         StorageError: the disk refused.
     """
     by, own = _graders(run_dir, grader)
-    outcome = run(regrade(run_dir, by, workers=workers, watcher=Bar(console, sys.stderr)))
+    outcome = run(regrade(run_dir, by, workers=workers, watcher=RegradeBar(console, sys.stderr)))
     show(run_dir, outcome, console)
     with console.status("building the report") if console.is_terminal else nullcontext():
         built = latest_report(run_dir)

@@ -1,18 +1,17 @@
 """How far a regrade is, and what it found, for people.
 
-Must not know: how answers are graded, where anything is stored.
+Must not know: how answers are graded.
 """
 
 from __future__ import annotations
 
-import time
 from typing import IO, TYPE_CHECKING, Any, Final, Self
 
 from rich.box import SIMPLE
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
+from eli5b_batch.cli.progress_bar import ProgressBar
 from eli5b_batch.protocols.eli5b.conditions import CONDITIONS
 from eli5b_batch.records.grades import FAILED
 from eli5b_batch.regrade.drafts import REGRADED
@@ -29,15 +28,12 @@ if TYPE_CHECKING:
     from eli5b_batch.regrade.rows import RegradeResult, Tally
 
 VERDICT_ORDER: Final = ("correct", "incorrect", "no_answer", "timeout", "error", FAILED)
-_REDRAW_S: Final = 0.1
-_LINE_S: Final = 5.0
-"""Between two lines off a terminal."""
 _LONGEST: Final = 70
 """Characters of an answer or a gold answer that are shown."""
 
 
-class Bar:
-    """A bar on a terminal, a line every five seconds elsewhere; see `regrade.Watcher`.
+class RegradeBar:
+    """Shows how far a regrade is, see `regrade.Watcher`.
 
     Args:
         console: where a bar is drawn, if it is a terminal.
@@ -46,48 +42,26 @@ class Bar:
     """
 
     def __init__(self, console: Console, lines: IO[str], *, quiet: bool = False) -> None:
-        columns = (
-            TextColumn("grading again"),
-            BarColumn(24),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[answers]}"),
-        )
-        self._bar = Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
-        self._task = self._bar.add_task("", total=1.0, answers="")
+        self._bar = ProgressBar(console, lines, patience_s=0.0)
+        self._quiet = quiet
         self._lines = lines
-        self._draws = console.is_terminal and not quiet
-        self._every_s = _REDRAW_S if self._draws else _LINE_S
-        self._silent = quiet
-        self._told = time.monotonic()
 
     def __enter__(self) -> Self:
-        self._told = time.monotonic()
-        if self._draws:
-            self._bar.start()
+        self._bar.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._draws:
-            self._bar.stop()
+        self._bar.__exit__()
 
     def tell(self, answers: int, share: float) -> None:
         """Move the bar, or write a line, unless that was just done."""
-        now = time.monotonic()
-        if self._silent or now - self._told < self._every_s:
-            return
-        self._told = now
-        if self._draws:
-            self._bar.update(self._task, completed=share, answers=_answers(answers))
-        else:
-            self._line(f"grading again: {_answers(answers)}, {percent(share)}")
+        if not self._quiet:
+            self._bar.show(f"grading again: {_answers(answers)}", share)
 
     def done(self, run_dir: Path, outcome: RegradeResult) -> None:
         """Say what came of a regrade that nobody had asked for."""
         for line in told(run_dir, outcome):
-            self._line(line)
-
-    def _line(self, text: str) -> None:
-        self._lines.write(f"eli5b-batch: {text}\n")
+            self._lines.write(f"eli5b-batch: {line}\n")
         self._lines.flush()
 
 

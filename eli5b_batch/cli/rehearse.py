@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from eli5b_batch.cli.rehearse_shown import Bar, as_json, show
+from eli5b_batch.cli.progress_bar import ProgressBar
+from eli5b_batch.cli.rehearse_shown import as_json, show
 from eli5b_batch.errors import StorageError
 from eli5b_batch.forecast.past import PastRun, look_back
 from eli5b_batch.forecast.predict import predict
@@ -39,8 +40,10 @@ def rehearse_job(
         StorageError: `figures` can't be written.
     """
     past = look_back(records) if records else PastRun()
-    with Bar(console) as bar:
-        prediction = predict(experiment, past, doubling=doubling, tell=bar.tell)
+    with ProgressBar(console, None) as bar:
+        prediction = predict(
+            experiment, past, doubling=doubling, tell=lambda what, done, of: bar.show(f"rehearsing {what}", done / of)
+        )
     show(prediction, console)
     if figures:
         _write(figures, as_json(prediction))

@@ -6,12 +6,10 @@ Must not know: how it was made. Everything shown says that it is a prediction, a
 from __future__ import annotations
 
 import dataclasses
-import time
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
 import orjson
 from rich.box import SIMPLE_HEAD
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
 
 from eli5b_batch.forecast.past import ASSUMED_LOAD_S
@@ -23,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rich.console import Console
-    from rich.progress import TaskID
 
     from eli5b_batch.forecast.predict import Prediction
 
@@ -36,8 +33,6 @@ _WORDS: Final = {
 }
 _NOTHING_FULL: Final = "no limit: replies and loading models"
 _NO_GAIN: Final = 0.005
-_PATIENCE_S: Final = 1.0
-_REDRAW_S: Final = 0.1
 
 
 def as_json(prediction: Prediction) -> bytes:
@@ -142,33 +137,3 @@ def _resource(provider: str, resource: str) -> str:
 
 def _money(usd: float | None) -> str:
     return "unknown" if usd is None else dollars(usd) if usd else "free"
-
-
-class Bar:
-    """A bar on a terminal while a rehearsal takes longer than a second; nothing elsewhere. `tell` moves it."""
-
-    def __init__(self, console: Console) -> None:
-        columns = (TextColumn("rehearsing {task.description}"), BarColumn(), TaskProgressColumn())
-        self._bars = Progress(*columns, console=console, transient=True, auto_refresh=False)
-        self._shows = console.is_terminal
-        self._began = self._drawn = time.monotonic()
-        self._task: TaskID | None = None
-
-    def tell(self, what: str, done: int, of: int) -> None:
-        """So many calls of one rehearsal are made."""
-        now = time.monotonic()
-        if not self._shows or now - self._began < _PATIENCE_S or now - self._drawn < _REDRAW_S:
-            return
-        self._drawn = now
-        if self._task is None:
-            self._bars.start()
-            self._task = self._bars.add_task(what)
-        self._bars.update(self._task, description=what, completed=done, total=of)
-        self._bars.refresh()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._task is not None:
-            self._bars.stop()

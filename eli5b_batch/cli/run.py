@@ -41,7 +41,7 @@ def run_shown(
     Raises:
         Eli5bError: the run could not begin, or the report not be made.
     """
-    from eli5b_batch.cli.regrade_shown import Bar  # noqa: PLC0415
+    from eli5b_batch.cli.regrade_shown import RegradeBar  # noqa: PLC0415
     from eli5b_batch.event_loop import run as run_loop  # noqa: PLC0415 (heavy, and not needed for --help)
     from eli5b_batch.regrade.job_grader import grader_of  # noqa: PLC0415
     from eli5b_batch.regrade.regrade import bring_up_to_date  # noqa: PLC0415
@@ -50,7 +50,7 @@ def run_shown(
     for note in experiment.problems.notes:
         console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
     shown = _display(display, console)
-    bar = Bar(console, sys.stderr, quiet=display == "none")
+    bar = RegradeBar(console, sys.stderr, quiet=display == "none")
     regrade = partial(bring_up_to_date, grader=grader_of(experiment.job), watcher=bar)
     ending = run_loop(execute(experiment, run_dir, display=shown, regrade=regrade, **patience))
     if ending.exit_code in (0, 3):
@@ -66,7 +66,7 @@ def show_report(run_dir: Path, console: Console, *, latest: bool = False) -> Non
         RunFolderError: not a run folder, or its records can't be read.
         StorageError: a file can't be written.
     """
-    from eli5b_batch.report import build_report, latest_report  # noqa: PLC0415
+    from eli5b_batch.report.build import build_report, latest_report  # noqa: PLC0415
 
     with console.status("building the report") if console.is_terminal else nullcontext():
         built = latest_report(run_dir) if latest else build_report(run_dir)

@@ -1,6 +1,6 @@
 """The circuit breaker of one server or account: on persistent failure everything waits, and one probe goes out.
 
-Must not know: what a call is. A pure state on a given clock: nothing here waits.
+Must not know: what a call asks. A pure state on a given clock: nothing here waits.
 """
 
 from __future__ import annotations
@@ -8,8 +8,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final, TypeGuard
 
-from eli5b_batch.dispatch.api.pacing import TICK_S
-from eli5b_batch.dispatch.capacity import doubling
+from eli5b_batch.dispatch.timing import TICK_S, doubling
 from eli5b_batch.errors import RetryableError
 
 if TYPE_CHECKING:

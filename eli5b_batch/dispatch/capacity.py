@@ -8,11 +8,15 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from eli5b_batch.dispatch.timing import TICK_S
+from eli5b_batch.errors import ProviderDownError
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Sequence
 
     from eli5b_batch.backends.base import Advice
     from eli5b_batch.errors import CallError
@@ -103,6 +107,68 @@ class Capacity(Protocol):
         ...
 
 
+class CapacityBase:
+    """Base of a capacity: `_hand_out` is called at the end of a turn of the loop, and when a timer is due.
+
+    Args:
+        clock: the event loop's clock, seconds.
+        give_up_after_s: seconds that all servers of a call may be down before the run ends.
+    """
+
+    def __init__(self, clock: Callable[[], float], give_up_after_s: float) -> None:
+        self._clock = clock
+        self._give_up_after_s = give_up_after_s
+        self._pumping: asyncio.Handle | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._over: asyncio.Future[None] | None = None
+        self._last_failure: CallError | None = None
+
+    async def run(self) -> None:
+        """Watch over the servers until cancelled.
+
+        Raises:
+            ProviderDownError: none that a call could go to has worked for too long.
+        """
+        self._over = asyncio.get_running_loop().create_future()
+        await self._over
+
+    def _hand_out(self) -> None:
+        raise NotImplementedError
+
+    def _pump_soon(self) -> None:
+        """Hand out places at the end of this turn of the loop: calls that come in one turn are seen together."""
+        if self._pumping is None:
+            self._pumping = asyncio.get_running_loop().call_soon(self._pump)
+
+    def _pump(self) -> None:
+        self._pumping = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._hand_out()
+
+    def _pump_in(self, seconds: float) -> None:
+        """Hand out places again in so many seconds; infinite: when something changes."""
+        if math.isfinite(seconds):
+            self._timer = asyncio.get_running_loop().call_later(seconds, self._pump)
+
+    def _give_up_on(self, down_since: Sequence[float | None], model: str = "") -> float:
+        """End the run where every server (of `model`) has been down for too long, None standing for one that works.
+
+        Returns:
+            Seconds until that would be; infinite where it would not.
+        """
+        downs = [since for since in down_since if since is not None]
+        if self._over is None or self._over.done() or len(downs) < len(down_since):
+            return math.inf
+        down_s = self._clock() - max(downs)
+        left = self._give_up_after_s - down_s
+        if left > TICK_S:
+            return left
+        self._over.set_exception(ProviderDownError(down_s, self._last_failure, model))
+        return math.inf
+
+
 async def granted(future: asyncio.Future[Place], capacity: Capacity) -> Place:
     """Wait for a place; one granted in the very moment its caller is cancelled is given back."""
     try:
@@ -111,11 +177,6 @@ async def granted(future: asyncio.Future[Place], capacity: Capacity) -> Place:
         if future.done() and not future.cancelled():
             capacity.release(future.result())
         raise
-
-
-def doubling(first: float, times: int, longest: float) -> float:
-    """`first`, doubled `times` times, at most `longest`; however large `times` grows in a night."""
-    return min(longest, first * 2.0 ** min(times, 60))
 
 
 class Waiting:
@@ -154,32 +215,3 @@ class Waiting:
     def _drop_gone(self) -> None:
         while self._heap and self._heap[0][3].done():
             heapq.heappop(self._heap)
-
-
-class RateMeter:
-    """Events per second over the last `span` seconds.
-
-    Args:
-        clock: seconds, monotonic.
-        span: seconds looked back over.
-    """
-
-    def __init__(self, clock: Callable[[], float], span: float = 10.0) -> None:
-        self._clock = clock
-        self._span = span
-        self._buckets: dict[int, float] = {}
-        self._since = clock()
-
-    def add(self, amount: float = 1.0) -> None:
-        """Count `amount` now."""
-        second = int(self._clock())
-        self._buckets[second] = self._buckets.get(second, 0.0) + amount
-        while self._buckets and next(iter(self._buckets)) < second - self._span:
-            del self._buckets[next(iter(self._buckets))]
-
-    def rate(self) -> float:
-        """Per second, over the span or over the time since the start where that is shorter."""
-        now = self._clock()
-        oldest = int(now - self._span) + 1
-        total = sum(v for second, v in self._buckets.items() if second >= oldest)
-        return total / max(1.0, now - max(oldest, self._since))

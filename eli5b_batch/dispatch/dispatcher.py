@@ -12,9 +12,10 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from eli5b_batch.dispatch.budget import Budget, cost
-from eli5b_batch.dispatch.capacity import Capacity, Need, Place, doubling
+from eli5b_batch.dispatch.capacity import Capacity, Need, Place
 from eli5b_batch.dispatch.estimates import Speed
 from eli5b_batch.dispatch.refused import RefusedCalls
+from eli5b_batch.dispatch.timing import doubling
 from eli5b_batch.errors import (
     CallError,
     ProviderDownError,

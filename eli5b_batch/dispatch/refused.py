@@ -1,7 +1,8 @@
 """Calls that come back with 429s: how long each waits, when one has failed, and since when nothing gets through.
 
-Must not know: HTTP, limits, places. A 429 asks for patience and is no failed attempt, but a host may refuse a single
-prompt with it for ever. No words tell the two apart for sure; what happens to other calls of the same model does.
+Must not know: HTTP, how fast an account may be used. A 429 asks for patience and is no failed attempt, but a host may
+refuse a single prompt with it for ever. No words tell the two apart for sure; what happens to other calls of the same
+model does.
 """
 
 from __future__ import annotations
@@ -12,8 +13,7 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from eli5b_batch.dispatch.api.pacing import TICK_S
-from eli5b_batch.dispatch.capacity import doubling
+from eli5b_batch.dispatch.timing import TICK_S, doubling
 from eli5b_batch.errors import CallError, ProviderDownError
 
 if TYPE_CHECKING:

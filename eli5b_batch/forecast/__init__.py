@@ -1,4 +1,5 @@
-"""Rehearsals: the same engine on a virtual clock against modelled servers, to say what a run will take.
+"""What a run will take, before it is made.
 
-Must not know: how results are graded or reported. Whatever comes out of here is a prediction and says so.
+`check` counts calls and asks nothing. `rehearse` runs the engine on a virtual clock against modelled servers, and says
+that its figures are a prediction.
 """

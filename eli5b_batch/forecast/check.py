@@ -1,6 +1,6 @@
 """`check JOB`: what a job will ask, take and cost, and what would stop it. No model is asked anything but by `--probe`.
 
-Must not know: journals' inner workings, how calls are sent. Counts are exact: they come from the protocol itself.
+Must not know: journals' inner workings. Counts are exact: they come from the protocol itself.
 Tokens, cost and time are estimates, and say from what.
 """
 

@@ -14,7 +14,7 @@ from eli5b_batch.records.index import Entry
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
-    from eli5b_batch.data.problems import Problem
+    from eli5b_batch.data.problem import Problem
     from eli5b_batch.grading.verdict import ByRules
     from eli5b_batch.records.grades import Arm
 

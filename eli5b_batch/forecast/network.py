@@ -1,6 +1,6 @@
 """The network of a rehearsal: the simulated servers called in this process, on the loop's clock, without sockets.
 
-Must not know: the engine. The servers are those of `backends.simulated`, so a job on simulated providers gets here,
+Must not know: the engine. The servers are those of `simulated`, so a job on simulated providers gets here,
 call by call, the replies and the times that they would give. Real providers are modelled by the same servers with what
 is known of their models (`past`), without limits of their own: the job's limits are taken to be the account's.
 """

@@ -1,7 +1,7 @@
 """`check --probe`: asks one tiny call of each paid model, as each account that serves it, and says what came of it.
 
-Must not know: run folders, budgets: nothing of this is written down or counted. The calls are made by the clients of a
-run, with the sampling of the job but for the length of the reply, so that a field that a host refuses shows.
+Must not know: run folders. No probe is written down or counted in a budget. The calls are made by the clients of a run,
+ with the sampling of the job but for the length of the reply, so that a field that a host refuses shows.
 """
 
 from __future__ import annotations

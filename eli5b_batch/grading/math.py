@@ -1,6 +1,6 @@
 r"""Whether an answer equals the gold answer: exact cheap rules first, sympy only where they can't say.
 
-Must not know: pools, deadlines, models.
+Must not know: processes, models.
 
 `decide` is bounded in time and memory whatever it is given, and safe in any thread: text, own reader, own arithmetic.
 `grade` goes on to `symbolic` (math-verify and sympy) for the few formulas `decide` can't read, such as sums and limits;

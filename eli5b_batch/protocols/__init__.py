@@ -1,1 +1,1 @@
-"""The experiments: one module each, plain Python over `ctx.call`. Start with `eli5b.py`."""
+"""The experiments: a folder each, plain Python over `ctx.call`. Start with `eli5b/protocol.py`."""

@@ -2,7 +2,7 @@
 
 Must not know: any single experiment, how calls are sent.
 
-A protocol is a module of this package with
+A protocol is a folder of this package; its `protocol.py` has
     Params    a `ProtocolParams` class: its part of the job file
     GRADED    the steps whose replies are graded answers
     run       async def run(problem, ctx, params): the experiment for one problem
@@ -26,7 +26,7 @@ from eli5b_batch.job.values import Section
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from eli5b_batch.data.problems import Problem
+    from eli5b_batch.data.problem import Problem
     from eli5b_batch.job.schema import Job, Model
     from eli5b_batch.protocols.prompts import Message, Prompt, Prompts
 

@@ -1,6 +1,6 @@
 """How one verdict is reached, from the reply on record to the rule that decides.
 
-Must not know: the rules. It only reads, without the run folder's lock, so that it works beside a run, too.
+Must not know: how a rule decides. An explanation only reads, without the run folder's lock, and so works beside a run.
 """
 
 from __future__ import annotations

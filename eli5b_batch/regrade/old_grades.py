@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import orjson
 
-from eli5b_batch.data.problems import load_problems
+from eli5b_batch.data.load import load_problems
 from eli5b_batch.errors import JobError, JournalDamagedError, RunFolderError
 from eli5b_batch.job.load import load_job
 from eli5b_batch.records.folder import CALLS, JOB, read_manifest

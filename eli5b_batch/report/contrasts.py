@@ -1,6 +1,6 @@
 """What differs between arms: the planned contrasts, the interaction, the gap closed.
 
-Must not know: files, figures. Only here and in `modes` it is known what the conditions of `eli5b` are called.
+Must not know: files, figures.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from eli5b_batch.data.problems import Problem
+    from eli5b_batch.data.problem import Problem
     from eli5b_batch.dispatch.dispatcher import Dispatcher, Outcome
     from eli5b_batch.dispatch.stop import Stop
     from eli5b_batch.job.schema import Job

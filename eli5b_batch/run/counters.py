@@ -9,7 +9,7 @@ import os
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from eli5b_batch.dispatch.capacity import RateMeter
+from eli5b_batch.dispatch.timing import RateMeter
 from eli5b_batch.progress.causes import Causes, starts_of
 from eli5b_batch.progress.snapshot import ENDED, SNAPSHOT_SCHEMA, ProviderProgress, SlotProgress
 from eli5b_batch.run.calls import MOST_STARTS

@@ -1,7 +1,7 @@
 """The engine: the part of a run in which calls are made, from the first problem to the last reply on record.
 
-Must not know: folders, files, signals, servers, which clock it runs on. `run/execute.py` gives it a run folder and real
-servers, `rehearsal` memory and modelled ones on a virtual clock: both are the same engine.
+Must not know: how records are stored, which servers answer, which clock it runs on. `run/execute.py` gives the engine a
+run folder and real servers; `forecast` gives it memory and modelled servers on a virtual clock.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from eli5b_batch.run.problem_window import ProblemWindow
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
 
-    from eli5b_batch.data.problems import Problem
+    from eli5b_batch.data.problem import Problem
     from eli5b_batch.dispatch.budget import Budget
     from eli5b_batch.dispatch.dispatcher import Dispatcher
     from eli5b_batch.dispatch.stop import Reason, Stop

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from eli5b_batch.backends.base import ModelFacts
-    from eli5b_batch.data.problems import Problem
+    from eli5b_batch.data.problem import Problem
     from eli5b_batch.dispatch.dispatcher import Dispatcher
     from eli5b_batch.job.schema import Job
     from eli5b_batch.progress.snapshot import Snapshot

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from eli5b_batch.data.problems import READING
+from eli5b_batch.data.load import READING
 from eli5b_batch.records import RECORD_SCHEMA
 from eli5b_batch.records.lines import JsonLines
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from eli5b_batch.data.problems import Problem
+    from eli5b_batch.data.problem import Problem
     from eli5b_batch.run.plan import Experiment
 
 

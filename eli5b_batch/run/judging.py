@@ -16,7 +16,7 @@ from eli5b_batch.text import quoted
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from eli5b_batch.data.problems import Problem
+    from eli5b_batch.data.problem import Problem
     from eli5b_batch.job.schema import Judge
     from eli5b_batch.protocols.base import Calls, Reply
     from eli5b_batch.protocols.prompts import Message, Prompt

@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from eli5b_batch.data.problems import Problem, Problems, load_problems
+from eli5b_batch.data.load import load_problems
 from eli5b_batch.dispatch.budget import input_bound
 from eli5b_batch.protocols.base import Context, ProtocolModule, ProtocolParams, load_params, load_protocol
 from eli5b_batch.protocols.prompts import Prompt, Prompts
@@ -22,6 +22,7 @@ from eli5b_batch.simulated.quirks.check import check_quirks
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from eli5b_batch.data.problem import Problem, Problems
     from eli5b_batch.job.schema import Job
     from eli5b_batch.protocols.base import Calls
     from eli5b_batch.protocols.prompts import Message

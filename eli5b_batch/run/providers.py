@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from eli5b_batch.backends.base import Backend
     from eli5b_batch.backends.dialects import Manner
-    from eli5b_batch.data.problems import Problem
+    from eli5b_batch.data.problem import Problem
     from eli5b_batch.dispatch.budget import Budget
     from eli5b_batch.dispatch.capacity import Capacity
     from eli5b_batch.dispatch.stop import Stop

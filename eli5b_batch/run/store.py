@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from eli5b_batch.data.problems import Problem
+    from eli5b_batch.data.problem import Problem
     from eli5b_batch.run.plan import Experiment
 
 CHECKPOINT_INTERVAL_S: Final = 10.0

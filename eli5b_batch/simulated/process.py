@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from asyncio.subprocess import Process
     from collections.abc import AsyncIterator, Mapping, Sequence
 
-    from eli5b_batch.data.problems import Problem
+    from eli5b_batch.data.problem import Problem
     from eli5b_batch.job.schema import Job
 
 MODULE: Final = "eli5b_batch.simulated"

@@ -229,7 +229,7 @@ async def test_a_program_that_can_not_be_run_is_told(tmp_path: Path) -> None:
 
 
 async def test_a_program_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keys, "LONGEST_S", 0.0)
+    monkeypatch.setattr(keys, "PROGRAM_TIMEOUT_S", 0.0)
     assert await trouble("sleep", "60") == "printed no key within 0 s; run it by hand"
 
 

@@ -11,7 +11,8 @@ import orjson
 import pytest
 from rich.console import Console
 
-from eli5b_batch.cli.failures import Failures, Watcher, last_words, outlook, read_failures
+from eli5b_batch.cli.failures import Failures, last_words, outlook, read_failures
+from eli5b_batch.cli.progress_bar import ProgressBar
 from eli5b_batch.errors import JournalDamagedError, RunFolderError
 from eli5b_batch.progress.causes import Causes
 from eli5b_batch.records import make_key
@@ -28,7 +29,7 @@ KEY = "a|answer|model:1b"
 NOT_YOURS = "api answered 403: this prompt is not for you ({})"
 
 
-class Silent(Watcher):
+class Silent(ProgressBar):
     def __init__(self) -> None:
         super().__init__(Console(file=io.StringIO()), io.StringIO())
 
@@ -222,21 +223,6 @@ def test_failures_can_not_be_watched(cli: Cli, run: RunFolder) -> None:
     code, _, err = cli("status", run.path, "--failures", "--watch")
     assert code == 2
     assert "can't be watched" in err
-
-
-def test_a_long_reading_is_told_off_a_terminal_every_few_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    lines = io.StringIO()
-    now = 100.0
-    monkeypatch.setattr("eli5b_batch.cli.failures.time.monotonic", lambda: now)
-    with Watcher(Console(file=io.StringIO()), lines) as watcher:
-        for tenth in range(150):
-            now = 100 + tenth / 10
-            watcher.tell("reading calls.jsonl", tenth / 150)
-    assert lines.getvalue().splitlines() == [
-        "eli5b-batch: reading calls.jsonl: 6.7%",
-        "eli5b-batch: reading calls.jsonl: 40.0%",
-        "eli5b-batch: reading calls.jsonl: 73.3%",
-    ]
 
 
 def causes(*failures: tuple[str, str, bool]) -> Causes:

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eli5b_batch.data.problems import Problem, Problems, find_partners, load_problems
+from eli5b_batch.data.donors import find_partners
+from eli5b_batch.data.load import load_problems
+from eli5b_batch.data.problem import Problem, Problems
 from eli5b_batch.errors import JobError
 from eli5b_batch.job.schema import Data
 

@@ -13,11 +13,13 @@ import orjson
 import pytest
 import sympy
 
-from eli5b_batch.data.problems import QUICKSTART, Problem, load_problems
+from eli5b_batch.data.load import QUICKSTART, load_problems
 from eli5b_batch.job.schema import Data
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from eli5b_batch.data.problem import Problem
 
 x, y = sympy.symbols("x y", real=True)
 n = sympy.symbols("n", positive=True)

@@ -133,7 +133,7 @@ class Seen(ProblemWindow):
 @pytest.fixture
 def peak(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
     """The most problems that were in flight."""
-    monkeypatch.setattr("eli5b_batch.run.engine.Window", Seen)
+    monkeypatch.setattr("eli5b_batch.run.engine.ProblemWindow", Seen)
     monkeypatch.setattr(Seen, "peak", 0)
     return lambda: Seen.peak
 

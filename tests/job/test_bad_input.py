@@ -462,7 +462,7 @@ def test_a_program_that_prints_no_key_stops_the_run_before_anything_is_made(
         ("{% if hint %}\n{{ hint.text }}\n", "prompts: own/answer.txt:2: not a valid template: Unexpected end of"),
         ("--- system\nBe brief.\n--- user\n\n{{ problem | nosuch }}\n", "prompts: own/answer.txt:5: not a valid "),
         ("{{ porblem.text }}", "prompts.answer: 'porblem' is undefined; the values given to it are: hint, problem"),
-        ("{{ problem.txt }}", "prompts.answer: 'eli5b_batch.data.problems.Problem object' has no attribute 'txt'; the"),
+        ("{{ problem.txt }}", "prompts.answer: 'eli5b_batch.data.problem.Problem object' has no attribute 'txt'; the"),
         ("{{ problem.text / 2 }}", "prompts.answer: unsupported operand type(s) for /: 'str' and 'int'; the values"),
         ("--- usr\nhello\n", "prompts: own/answer.txt:1: no role 'usr'; did you mean 'user'?"),
         (" \n", "prompts: own/answer.txt is empty"),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from eli5b_batch.data.problems import Problem
+from eli5b_batch.data.problem import Problem
 from eli5b_batch.errors import JobError
 from eli5b_batch.job.load import parse_job
 from eli5b_batch.protocols.base import Context, load_params, load_protocol

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import pytest
 from pydantic import ValidationError
 
-from eli5b_batch.data.problems import Problem
+from eli5b_batch.data.problem import Problem
 from eli5b_batch.errors import JobError
 from eli5b_batch.job.schema import Model
 from eli5b_batch.protocols.base import Context

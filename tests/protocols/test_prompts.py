@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from eli5b_batch.data.problems import Problem
+from eli5b_batch.data.problem import Problem
 from eli5b_batch.errors import JobError, UpstreamError
 from eli5b_batch.job.schema import Model
 from eli5b_batch.protocols.prompts import Prompts

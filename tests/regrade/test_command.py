@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from rich.console import Console
 
-from eli5b_batch.cli import regrade_shown as showing
-from eli5b_batch.cli.regrade_shown import Bar
+from eli5b_batch.cli.regrade_shown import RegradeBar
 from eli5b_batch.grading.graders import GRADERS
 from eli5b_batch.records.folder import locked
 
@@ -204,14 +203,13 @@ def test_for_an_unknown_key_the_nearest_are_named(cli: Cli, folder: Folder) -> N
 # --- progress ------------------------------------------------------------------------------------
 
 
-def test_off_a_terminal_a_line_every_few_seconds_says_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(showing, "_LINE_S", 0.0)
-    shown, lines = io.StringIO(), io.StringIO()
-    with Bar(Console(file=shown), lines) as bar:
+def test_off_a_terminal_lines_say_how_far_it_is_unless_it_is_to_be_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eli5b_batch.cli.progress_bar._LINE_S", 0.0)
+    lines = io.StringIO()
+    with RegradeBar(Console(file=io.StringIO()), lines) as bar:
         bar.tell(1_200, 0.485)
-    assert shown.getvalue() == ""
     assert lines.getvalue() == "eli5b-batch: grading again: 1,200 answers, 48.5%\n"
-    with Bar(Console(file=shown), lines, quiet=True) as bar:
+    with RegradeBar(Console(file=io.StringIO()), lines, quiet=True) as bar:
         bar.tell(1_300, 0.5)
     assert "1,300" not in lines.getvalue()
 

@@ -303,7 +303,7 @@ def test_killed_while_files_are_moved_the_old_or_the_new_verdicts_stand(folder: 
 import asyncio, os
 from pathlib import Path
 from eli5b_batch.grading.graders import GRADERS
-from eli5b_batch.regrade.job_grader import Grader
+from eli5b_batch.regrade.job_grader import JobGrader
 from eli5b_batch.regrade.regrade import regrade
 folder, left, move = Path({str(folder.path)!r}), [{moves}], Path.replace
 def replace(self, target):
@@ -313,7 +313,7 @@ def replace(self, target):
         left[0] -= 1
     return move(self, target)
 Path.replace = replace
-asyncio.run(regrade(folder, Grader(GRADERS["math"])))
+asyncio.run(regrade(folder, JobGrader(GRADERS["math"])))
 """
     done = subprocess.run([sys.executable, "-c", code], check=False, timeout=60)  # noqa: S603 (our own code)
     assert done.returncode == (9 if moves < 2 else 0)
@@ -335,7 +335,7 @@ import asyncio, os, signal
 from pathlib import Path
 from eli5b_batch.grading.graders import GRADERS
 from eli5b_batch.grading.pool import GraderPool
-from eli5b_batch.regrade.job_grader import Grader
+from eli5b_batch.regrade.job_grader import JobGrader
 from eli5b_batch.regrade.regrade import regrade
 decide, left = GraderPool.decide, iter(range(20))
 def decide_some(self, text, gold):
@@ -343,7 +343,7 @@ def decide_some(self, text, gold):
         os.kill(os.getpid(), signal.SIGKILL)
     return decide(self, text, gold)
 GraderPool.decide = decide_some
-asyncio.run(regrade(Path({str(folder.path)!r}), Grader(GRADERS["math"])))
+asyncio.run(regrade(Path({str(folder.path)!r}), JobGrader(GRADERS["math"])))
 """
     done = subprocess.run([sys.executable, "-c", code], check=False, timeout=60)  # noqa: S603 (our own code)
     assert done.returncode == -signal.SIGKILL

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eli5b_batch.report import build_report
+from eli5b_batch.report.build import build_report
 from eli5b_batch.statistics.intervals import cohen_kappa
 
 if TYPE_CHECKING:

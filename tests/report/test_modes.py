@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from eli5b_batch.report import build_report
-from tests.report.test_report import shown
+from eli5b_batch.report.build import build_report
+from tests.report.test_build import shown
 from tests.report.test_summary import fill, summary_of
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from eli5b_batch.report import build_report, latest_report
+from eli5b_batch.report.build import build_report, latest_report
 
 if TYPE_CHECKING:
     from tests.report.conftest import RunFolder

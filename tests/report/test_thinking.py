@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eli5b_batch.report import build_report
+from eli5b_batch.report.build import build_report
 from eli5b_batch.report.thinking import holds_thoughts, notes
 from eli5b_batch.thoughts import may_hold, words_of
-from tests.report.test_report import shown
+from tests.report.test_build import shown
 from tests.test_thoughts import MARKS, SIBLINGS
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import pytest
 
 from eli5b_batch.backends.base import Advice, ChatReply, ChatRequest, ModelFacts
 from eli5b_batch.backends.dialects import PLAIN, Manner
-from eli5b_batch.data.problems import Problem
+from eli5b_batch.data.problem import Problem
 from eli5b_batch.dispatch import dispatcher
 from eli5b_batch.dispatch.budget import Budget
 from eli5b_batch.dispatch.capacity import Need, Place

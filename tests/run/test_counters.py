@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from eli5b_batch.data.problems import Problem
+from eli5b_batch.data.problem import Problem
 from eli5b_batch.dispatch.budget import Budget
 from eli5b_batch.progress.snapshot import ProviderProgress, SlotProgress, slot_seconds
 from eli5b_batch.records.grades import Arm

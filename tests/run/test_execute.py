@@ -25,7 +25,7 @@ from eli5b_batch.job.load import load_job
 from eli5b_batch.progress.file import read_progress, slots_used_last
 from eli5b_batch.records.folder import locked, read_manifest, redo_of
 from eli5b_batch.records.journal import read_records
-from eli5b_batch.report import build_report
+from eli5b_batch.report.build import build_report
 from eli5b_batch.report.results import build_results
 from eli5b_batch.run.execute import execute
 from eli5b_batch.run.plan import count_calls, load_experiment

@@ -20,7 +20,7 @@ from eli5b_batch.job.load import load_job
 from eli5b_batch.records.journal import read_records
 from eli5b_batch.regrade.job_grader import grader_of
 from eli5b_batch.regrade.regrade import bring_up_to_date, regrade
-from eli5b_batch.report import build_report
+from eli5b_batch.report.build import build_report
 from eli5b_batch.run.execute import execute
 from eli5b_batch.run.plan import count_calls, load_experiment
 from eli5b_batch.run.store import redo_steps

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eli5b_batch.data.problems import Problem
+from eli5b_batch.data.problem import Problem
 from eli5b_batch.errors import UpstreamError
 from eli5b_batch.job.schema import Judge
 from eli5b_batch.protocols.prompts import Prompt

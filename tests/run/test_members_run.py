@@ -12,7 +12,7 @@ from aiohttp import web
 
 from eli5b_batch.job.load import load_job
 from eli5b_batch.records.journal import read_records
-from eli5b_batch.report import build_report
+from eli5b_batch.report.build import build_report
 from eli5b_batch.run.execute import execute
 from eli5b_batch.run.plan import load_experiment
 

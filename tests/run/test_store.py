@@ -20,7 +20,7 @@ from eli5b_batch.run.store import Store, open_store, repair_run
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from eli5b_batch.data.problems import Problem
+    from eli5b_batch.data.problem import Problem
 
 QUICKSTART = Path(__file__).parent.parent.parent / "jobs" / "quickstart.yaml"
 RIGHT = Verdict("correct", "4", "boxed/text", 0.001)

@@ -14,6 +14,7 @@ import yaml
 
 from eli5b_batch.job.load import load_job
 from eli5b_batch.log import run_log
+from eli5b_batch.servers import process_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -12,7 +12,7 @@ import orjson
 import pytest
 from aiohttp import web
 
-from eli5b_batch.data.problems import Problem
+from eli5b_batch.data.problem import Problem
 from eli5b_batch.job.schema import Job, Simulation
 from eli5b_batch.records import make_key
 from eli5b_batch.simulated.ledger import Ledger

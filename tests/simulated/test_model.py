@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eli5b_batch.data.problems import Problem
+from eli5b_batch.data.problem import Problem
 from eli5b_batch.grading.judge import read
 from eli5b_batch.job.schema import Judge, Simulation
 from eli5b_batch.records import CallName, make_key, parse_key

@@ -12,7 +12,7 @@ import aiohttp
 import orjson
 import pytest
 
-from eli5b_batch.data.problems import Problem
+from eli5b_batch.data.problem import Problem
 from eli5b_batch.errors import ProviderError
 from eli5b_batch.job.schema import Job, Limits, SimulatedProvider, Simulation
 from eli5b_batch.records import make_key

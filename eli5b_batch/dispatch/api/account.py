@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from eli5b_batch.backends.base import Advice
 from eli5b_batch.dispatch.api.allowance import Allowance
-from eli5b_batch.dispatch.api.rate_control import ConcurrencyWindow
+from eli5b_batch.dispatch.api.concurrency import ConcurrencyWindow
 from eli5b_batch.dispatch.breaker import Breaker, is_stall
-from eli5b_batch.dispatch.capacity import Need, Place, RateMeter
+from eli5b_batch.dispatch.capacity import Need, Place
+from eli5b_batch.dispatch.timing import RateMeter
 from eli5b_batch.errors import RateLimitedError
 
 if TYPE_CHECKING:

@@ -10,8 +10,9 @@ from collections import deque
 from copy import copy
 from typing import TYPE_CHECKING, Final
 
-from eli5b_batch.dispatch.api.pacing import TICK_S, Pacer, TokenBucket
+from eli5b_batch.dispatch.api.pacing import Pacer, TokenBucket
 from eli5b_batch.dispatch.api.rate_control import RateControl
+from eli5b_batch.dispatch.timing import TICK_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable

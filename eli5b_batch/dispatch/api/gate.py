@@ -8,9 +8,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from eli5b_batch.dispatch.api.pacing import TICK_S
-from eli5b_batch.dispatch.capacity import Need, Place, Waiting, granted
-from eli5b_batch.dispatch.pump import Pump
+from eli5b_batch.dispatch.capacity import CapacityBase, Need, Place, Waiting, granted
+from eli5b_batch.dispatch.timing import TICK_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from eli5b_batch.errors import CallError
 
 
-class Gate(Pump):
+class Gate(CapacityBase):
     """Hands out places on a provider's accounts, oldest call first.
 
     A large call at the head of the queue is not overtaken: it goes out as soon as its tokens have come together. Only

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 from asyncio_throttle.throttler import Throttler
 
+from eli5b_batch.dispatch.timing import TICK_S
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -22,10 +24,6 @@ _TOKENS_S: Final = 0.25
 """Seconds' worth of tokens that the bucket holds."""
 
 _LONGEST_DEBT_S: Final = 60.0
-
-TICK_S: Final = 1e-6
-"""What is due within a tick is due now: timers may fire early by the clock's resolution, and a wait for the rest,
-lost in the rounding of the clock, would never end on a virtual clock."""
 
 
 class Pacer(Throttler):

@@ -10,8 +10,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
-from eli5b_batch.dispatch.api.pacing import TICK_S
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -213,67 +211,3 @@ class RateControl:
         self.history.append((self._clock(), self._rate))
         if len(self.history) > _HISTORY:
             self.history = self.history[::2]
-
-
-_ROUND: Final = 16
-_WIDER: Final = 1.25
-_FASTER: Final = 1.05
-_SLOWER: Final = 1.3
-_BACK: Final = 0.75
-
-
-class ConcurrencyWindow:
-    """Calls in flight: the job's concurrency, or less where the server is saturated before that.
-
-    Where a quarter more calls in flight bring less than 5% more replies a second and they take 30% longer, the window
-    goes back to three quarters of what was in flight, and grows by one a reply once ten times as many have come as it
-    is wide.
-
-    Args:
-        most: the job's concurrency.
-        clock: seconds, monotonic.
-        adaptive: False keeps to the job's concurrency.
-    """
-
-    def __init__(self, most: int, clock: Callable[[], float], *, adaptive: bool) -> None:
-        self.size = most
-        self._most = most
-        self._clock = clock
-        self._adaptive = adaptive
-        self._patience = 0
-        self._begin_round(None)
-
-    def _begin_round(self, before: tuple[float, float, float] | None) -> None:
-        self._before = before
-        self._replies = 0
-        self._latency = self._in_flight = 0.0
-        self._began = self._clock()
-
-    def answered(self, latency_s: float, in_flight: int, *, paced: bool) -> None:
-        """A reply came after so many seconds, with so many calls in flight.
-
-        `paced`: a known limit bounds the calls per second, so that slower replies only mean more of them in flight.
-        """
-        if not self._adaptive:
-            return
-        self._replies += 1
-        self._latency += latency_s
-        self._in_flight += in_flight
-        if self._patience:
-            self._patience -= 1
-        elif self.size < self._most:
-            self.size += 1
-        if paced:
-            self._begin_round(None)
-        elif self._replies >= max(_ROUND, in_flight):
-            self._end_round()
-
-    def _end_round(self) -> None:
-        speed = self._replies / max(self._clock() - self._began, TICK_S)
-        latency, in_flight = self._latency / self._replies, self._in_flight / self._replies
-        if self._before is not None and in_flight >= _WIDER * self._before[0]:
-            _, speed_before, latency_before = self._before
-            if speed < _FASTER * speed_before and latency > _SLOWER * latency_before:
-                self.size = max(1, int(in_flight * _BACK))
-                self._patience = 10 * self.size
-        self._begin_round((in_flight, speed, latency))

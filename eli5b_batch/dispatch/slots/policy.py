@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Final, NamedTuple
 
-from eli5b_batch.dispatch.api.pacing import TICK_S
+from eli5b_batch.dispatch.timing import TICK_S
 
 ROUND: Final = 64
 """A slot that goes through several models works this many times as long as changing between them costs."""

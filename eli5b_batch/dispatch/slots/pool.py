@@ -1,7 +1,7 @@
 """GPU slots: which Ollama server takes the next call of which model.
 
-Must not know: HTTP, retries, the journal. What is decided is `policy`'s business, what one server is up to `server`'s;
-here are the queues, one per model, and what has been learnt of each model's costs.
+Must not know: HTTP, retries, the journal. `policy` decides which slot takes which model next, and `state` keeps what
+one slot is doing. Here are the queues, one per model, and what has been learnt of each model's costs.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from eli5b_batch.dispatch.capacity import Need, Place, Waiting, granted
-from eli5b_batch.dispatch.pump import Pump
+from eli5b_batch.dispatch.capacity import CapacityBase, Need, Place, Waiting, granted
 from eli5b_batch.dispatch.slots.health import MISSES, Watch
 from eli5b_batch.dispatch.slots.policy import Backlog, hesitates_s, is_full, is_hungry, next_model, runs_dry
 from eli5b_batch.dispatch.slots.state import LOAD_S, SlotState, is_fault
@@ -56,7 +55,7 @@ class _ModelQueue:
             self.load_s += max(_LEARNING, 1 / self.loads) * (load_s - self.load_s)
 
 
-class SlotPool(Pump):
+class SlotPool(CapacityBase):
     """Hands out places on a provider's slots.
 
     Args:

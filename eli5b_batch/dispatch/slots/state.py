@@ -8,11 +8,11 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeGuard
 
-from eli5b_batch.dispatch.api.pacing import TICK_S
 from eli5b_batch.dispatch.breaker import Breaker, is_stall
-from eli5b_batch.dispatch.capacity import Need, Place, RateMeter
+from eli5b_batch.dispatch.capacity import Need, Place
 from eli5b_batch.dispatch.slots.policy import SlotView
 from eli5b_batch.dispatch.slots.time_spent import SlotTime
+from eli5b_batch.dispatch.timing import TICK_S, RateMeter
 from eli5b_batch.errors import RetryableError
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from eli5b_batch.protocols.base import Context, ModelName, ProtocolParams, Reply
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from eli5b_batch.data.problems import Problem
+    from eli5b_batch.data.problem import Problem
 
 Hint = Literal["none", "generic", "tailored", "tailored_any", "rewritten", "placebo"]
 

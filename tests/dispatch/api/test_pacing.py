@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eli5b_batch.dispatch.api.pacing import TICK_S, Pacer, TokenBucket
+from eli5b_batch.dispatch.api.pacing import Pacer, TokenBucket
+from eli5b_batch.dispatch.timing import TICK_S
 
 WINDOW_S = 0.05
 TOKENS_S = 0.25

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eli5b_batch.dispatch.api.rate_control import ConcurrencyWindow, RateControl
+from eli5b_batch.dispatch.api.rate_control import RateControl
 
 
 class Clock:
@@ -253,69 +253,6 @@ def test_whatever_happens_the_rate_is_positive_and_never_more_than_what_was_told
         assert times == sorted(times)
 
 
-def rounds(window: ConcurrencyWindow, clock: Clock, in_flight: int, latency_s: float, replies: int) -> None:
-    """Replies of a server that is always sent as many calls as the window allows, `in_flight` at most."""
-    for _ in range(replies):
-        here = min(in_flight, window.size)
-        clock.now += latency_s / here
-        window.answered(latency_s, here, paced=False)
-
-
-def test_the_concurrency_of_the_job_is_kept_while_more_in_flight_bring_more() -> None:
-    clock = Clock()
-    window = ConcurrencyWindow(64, clock, adaptive=True)
-    for in_flight in (8, 16, 32, 64, 64, 64):
-        rounds(window, clock, in_flight, 1.0, 200)
-    assert window.size == 64
-
-
-def saturated(window: ConcurrencyWindow, clock: Clock) -> None:
-    """A server that answers 16 calls a second, however many there are."""
-    for in_flight in (8, 16, 32, 64):
-        here = min(in_flight, window.size)
-        rounds(window, clock, here, max(1.0, here / 16), 2 * max(16, here))
-
-
-def test_where_more_in_flight_only_take_longer_it_goes_back() -> None:
-    clock = Clock()
-    window = ConcurrencyWindow(64, clock, adaptive=True)
-    saturated(window, clock)
-    assert 16 <= window.size <= 48
-
-
-def test_it_grows_back_by_one_a_reply_when_ten_times_as_many_have_come_as_it_is_wide() -> None:
-    clock = Clock()
-    window = ConcurrencyWindow(64, clock, adaptive=True)
-    saturated(window, clock)
-    before = window.size
-    rounds(window, clock, 1, 1.0, 5 * before)
-    assert window.size <= before
-    rounds(window, clock, 1, 1.0, 100 + 2 * before)
-    assert window.size == 64
-
-
-def test_a_job_that_does_not_want_it_keeps_its_concurrency() -> None:
-    clock = Clock()
-    window = ConcurrencyWindow(64, clock, adaptive=False)
-    saturated(window, clock)
-    assert window.size == 64
-
-
-@given(
-    most=st.integers(1, 300),
-    replies=st.lists(st.tuples(st.floats(0, 10), st.floats(0, 600), st.integers(1, 300)), max_size=300),
-)
-def test_whatever_happens_the_window_holds_one_at_least_and_the_jobs_concurrency_at_most(
-    most: int, replies: list[tuple[float, float, int]]
-) -> None:
-    clock = Clock()
-    window = ConcurrencyWindow(most, clock, adaptive=True)
-    for pause, latency, in_flight in replies:
-        clock.now += pause
-        window.answered(latency, min(in_flight, most), paced=False)
-        assert 1 <= window.size <= most
-
-
 def test_a_limit_nobody_searched_for_is_first_taken_from_what_went_out() -> None:
     clock = Clock()
     control = RateControl(None, clock, first=None)
@@ -325,16 +262,6 @@ def test_a_limit_nobody_searched_for_is_first_taken_from_what_went_out() -> None
     assert math.isinf(control.rate())
     control.refused(100.0, news=True)
     assert 400 <= control.rate() <= 500  # half of 900 in a second
-
-
-def test_slower_replies_under_a_known_limit_are_no_saturation() -> None:
-    clock = Clock()
-    window = ConcurrencyWindow(64, clock, adaptive=True)
-    for in_flight, latency in ((20, 2.0), (40, 4.0)):
-        for _ in range(200):
-            clock.now += 0.1
-            window.answered(latency, in_flight, paced=True)
-    assert window.size == 64
 
 
 def test_a_cut_never_goes_above_a_small_limit_that_was_told() -> None:

@@ -1,4 +1,4 @@
-"""What the time of each GPU slot went into, in the last start that had slots.
+"""How a run used its providers: limits and 429s, and the time of each GPU slot in the last start that had slots.
 
 Must not know: calls, answers, files.
 """
@@ -12,7 +12,26 @@ from eli5b_batch.progress.snapshot import SLOT_SECONDS, slot_seconds
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from eli5b_batch.progress.snapshot import SlotProgress
+    from eli5b_batch.progress.snapshot import ProviderProgress, SlotProgress
+
+
+def limit_row(provider: ProviderProgress) -> dict[str, Any]:
+    """One provider's 429s, and the requests per minute decided on; it must have a `limit_history`.
+
+    Returns:
+        `provider`, `rate_limited`, `first`, `lowest`, `highest`, `last` and `history` ([seconds since the start,
+        requests per minute]).
+    """
+    limits = [limit for _, limit in provider["limit_history"]]
+    return {
+        "provider": provider["provider"],
+        "rate_limited": provider["rate_limited"],
+        "first": limits[0],
+        "lowest": min(limits),
+        "highest": max(limits),
+        "last": limits[-1],
+        "history": provider["limit_history"],
+    }
 
 
 def slot_row(slot: SlotProgress, tokens: Mapping[tuple[str, str], int]) -> dict[str, Any]:

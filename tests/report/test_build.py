@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from eli5b_batch.errors import RunFolderError
-from eli5b_batch.report import Report, _made_from, build_report, latest_report
+from eli5b_batch.report.build import Report, _made_from, build_report, latest_report
 from eli5b_batch.report.wording import (
     arm_label,
     count_and_share,
