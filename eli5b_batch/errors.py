@@ -31,6 +31,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from eli5b_batch.text import duration
+
 
 class Eli5bError(Exception):
     """Root of the tree; `exit_code` is what the command line returns for it."""
@@ -98,7 +100,7 @@ class ProviderDownError(ProviderError):
     def __init__(self, down_s: float, last: CallError | None, model: str = "", *, of_model: str = "") -> None:
         nothing = f"no slot that serves {model}" if model else "nothing"
         super().__init__(
-            f"{of_model or f'{nothing} has worked'} for {down_s:.0f} s, the last failure: {last or 'none told'}; "
+            f"{of_model or f'{nothing} has worked'} for {duration(down_s)}, the last failure: {last or 'none told'}; "
             "the same command goes on once it works again (--give-up-after sets how long a run waits)"
         )
 

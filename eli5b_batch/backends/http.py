@@ -15,6 +15,7 @@ import orjson
 from eli5b_batch.backends import bodies
 from eli5b_batch.backends.masking import mask
 from eli5b_batch.errors import RetryableError
+from eli5b_batch.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -73,12 +74,12 @@ class Response(NamedTuple):
 
     def excerpt(self, length: int = 120) -> str:
         """The beginning of the body, on one line, for a message."""
-        shown = _one_line(mask(self.text[: 4 * length], self.secrets))
+        shown = clean(mask(self.text[: 4 * length], self.secrets))
         return repr(shown if len(shown) <= length else shown[:length] + "...")
 
     def quote(self, words: str, length: int = 300) -> str:
         """What the server said, on one line, for a message. Secrets go before the cut, which might leave a part."""
-        return _one_line(mask(words, self.secrets))[:length]
+        return clean(mask(words, self.secrets))[:length]
 
 
 class Transport:
@@ -142,7 +143,7 @@ class Transport:
             ) from None
         except (aiohttp.ClientError, OSError) as error:
             # aiohttp quotes what it could not read, which may be the request that a broken server sends back
-            reason = _one_line(mask(str(error), self._secrets))[:_LONGEST_REASON] or type(error).__name__
+            reason = clean(mask(str(error), self._secrets))[:_LONGEST_REASON] or type(error).__name__
             raise RetryableError("connection", f"{url}: the connection broke: {reason}") from None
 
     async def close(self) -> None:
@@ -157,7 +158,3 @@ def _timeout(total_s: float) -> aiohttp.ClientTimeout:
 def _reason(error: OSError) -> str:
     words = error.strerror or str(error)
     return os.strerror(error.errno) if error.errno and words.startswith("Connect call failed") else words
-
-
-def _one_line(words: str) -> str:
-    return " ".join(words.split())

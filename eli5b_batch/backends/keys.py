@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from eli5b_batch.backends.masking import mask
 from eli5b_batch.errors import JobError, ProviderRefusedError
 from eli5b_batch.job.schema import OpenAIProvider
+from eli5b_batch.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -285,8 +286,7 @@ class _Listener(asyncio.SubprocessProtocol):
 
 def _last_words(complaints: str, secrets: Collection[str]) -> str:
     """The last line that is not empty, without secrets and without anything that a terminal would obey."""
-    lines = ["".join(c if c.isprintable() else " " for c in line).strip() for line in complaints.split("\n")]
-    words = next(filter(None, reversed(lines)), "").split(" ")
+    words = next(filter(None, map(clean, reversed(complaints.split("\n")))), "").split(" ")
     shown = " ".join(_HIDDEN if _looks_secret(word) else word for word in words)
     return mask(shown, secrets)[:_LONGEST_WORDS]
 

@@ -67,6 +67,6 @@ class ProgressBar:
             self._bar.update(self._task, description=what, completed=share)
             self._bar.refresh()
         elif self._lines is not None:
-            self._lines.write(f"eli5b-batch: {what}, {percent(share, 1)}\n")
+            self._lines.write(f"eli5b-batch: {what}, {percent(share)}\n")
             self._lines.flush()
         self._next = now + (_REDRAW_S if self._draws else _LINE_S)

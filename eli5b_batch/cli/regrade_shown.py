@@ -15,8 +15,8 @@ from eli5b_batch.cli.progress_bar import ProgressBar
 from eli5b_batch.protocols.eli5b.conditions import CONDITIONS
 from eli5b_batch.records.grades import FAILED
 from eli5b_batch.regrade.drafts import REGRADED
-from eli5b_batch.report.wording import arm_label, duration, percent, points
-from eli5b_batch.text import clean
+from eli5b_batch.report.wording import arm_label, points
+from eli5b_batch.text import clean, duration, percent, plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,7 +56,7 @@ class RegradeBar:
     def tell(self, answers: int, share: float) -> None:
         """Move the bar, or write a line, unless that was just done."""
         if not self._quiet:
-            self._bar.show(f"grading again: {_answers(answers)}", share)
+            self._bar.show(f"grading again: {plural(answers, 'answer')}", share)
 
     def done(self, run_dir: Path, outcome: RegradeResult) -> None:
         """Say what came of a regrade that nobody had asked for."""
@@ -69,7 +69,7 @@ def told(run_dir: Path, outcome: RegradeResult) -> Iterator[str]:
     """What came of a regrade, in a line or two."""
     others = sorted(name for name in outcome.before if name != outcome.grader)
     before = f" (before: {', '.join(others)})" if others else ""
-    what = f"{'SIMULATED, ' if outcome.simulated else ''}{_answers(outcome.graded)}"
+    what = f"{'SIMULATED, ' if outcome.simulated else ''}{plural(outcome.graded, 'answer')}"
     took = duration(outcome.seconds)
     yield f"{run_dir}: {what} graded again by {outcome.grader}{before} in {took}: {_changes(outcome)}"
     if outcome.changed:
@@ -99,14 +99,10 @@ def show(run_dir: Path, outcome: RegradeResult, console: Console) -> None:
         say(f"one, step by step     eli5b-batch regrade {run_dir} --explain '{outcome.first[0]['key']}'")
 
 
-def _answers(n: int) -> str:
-    return "1 answer" if n == 1 else f"{n:,} answers"
-
-
 def _changes(outcome: RegradeResult) -> str:
     n = outcome.changed
-    changed = "1 verdict changed" if n == 1 else f"{n:,} verdicts changed" if n else "no verdict changed"
-    failed = "1 call" if outcome.failed == 1 else f"{outcome.failed:,} calls"
+    changed = f"{plural(n, 'verdict')} changed" if n else "no verdict changed"
+    failed = plural(outcome.failed, "call")
     parts = (
         f", {outcome.added:,} are new" if outcome.added else "",
         f"; {failed} failed" if outcome.failed else "",

@@ -15,7 +15,7 @@ from rich.table import Table
 from eli5b_batch.forecast.past import ASSUMED_LOAD_S
 from eli5b_batch.forecast.predict import DRAWS
 from eli5b_batch.forecast.recorded import ASSUMED_TOKENS_PER_S, BYTES_PER_TOKEN
-from eli5b_batch.text import amount, clean, dollars, duration
+from eli5b_batch.text import amount, clean, cost, dollars, duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,9 +68,8 @@ def _steps(p: Prediction) -> Table:
     table = _table(title, ("step", "model"), ("calls", "tokens in", "out", "cost", "reply", "waits", "from"))
     for s in sorted(p.steps, key=lambda s: s.step, reverse=True):
         tokens = (amount(s.input_tokens), amount(s.output_tokens))
-        reply = f"{s.latency_s:.1f}s" if s.latency_s < 10 else duration(s.latency_s)  # noqa: PLR2004 (digits that tell)
-        usd = _money(s.usd)
-        table.add_row(s.step, s.model, f"{s.calls:,}", *tokens, usd, reply, duration(s.queued_s), s.source)
+        times = (duration(s.latency_s), duration(s.queued_s))
+        table.add_row(s.step, s.model, f"{s.calls:,}", *tokens, cost(s.usd), *times, s.source)
     return table
 
 
@@ -107,7 +106,7 @@ def _sentences(p: Prediction) -> Iterator[str]:
     least, most = map(duration, p.between)
     spread = f" ({least} to {most} in {DRAWS} draws)" if least != most else ""
     yield (
-        f"PREDICTION: the run takes {duration(p.seconds)}{spread} and costs {_money(p.usd)}{budget}; "
+        f"PREDICTION: the run takes {duration(p.seconds)}{spread} and costs {cost(p.usd)}{budget}; "
         f"{p.calls:,} calls, {p.failed:,} of them failed{retried}."
     )
     if p.ends_early:
@@ -128,12 +127,8 @@ def _sentences(p: Prediction) -> Iterator[str]:
             "model; "
             "--from RUN replaces them by what a run measured."
         )
-    yield f"rehearsed in {p.real_s:.0f} s; no model was asked and nothing written."
+    yield f"rehearsed in {duration(p.real_s)}; no model was asked and nothing written."
 
 
 def _resource(provider: str, resource: str) -> str:
     return f"{provider}: {_WORDS.get(resource, f'places of {resource}')}"
-
-
-def _money(usd: float | None) -> str:
-    return "unknown" if usd is None else dollars(usd) if usd else "free"

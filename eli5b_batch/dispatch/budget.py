@@ -10,6 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final, Protocol
 
 from eli5b_batch.errors import BudgetError, StorageError
+from eli5b_batch.text import dollars
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -93,8 +94,9 @@ class Budget:
         while amount and self.cap is not None and self.spent + self.unconfirmed + self._reserved + amount > self.cap:
             if not self._reservations:
                 raise BudgetError(
-                    f"the budget of ${self.cap:g} is used up: ${self.spent:.4f} spent, ${self.unconfirmed:.4f} more "
-                    f"may have been billed for calls that broke off, and the next may cost ${amount:.4f}; "
+                    f"the budget of ${self.cap:g} is used up: {dollars(self.spent, 4)} spent, "
+                    f"{dollars(self.unconfirmed, 4)} more may have been billed for calls that broke off, "
+                    f"and the next may cost {dollars(amount, 4)}; "
                     "raise budget.usd to go on"
                 )
             waiter = asyncio.get_running_loop().create_future()

@@ -24,6 +24,7 @@ from eli5b_batch.errors import (
     RetryableError,
 )
 from eli5b_batch.job.prices import Price
+from eli5b_batch.text import duration
 
 if TYPE_CHECKING:
     import random
@@ -343,11 +344,11 @@ class Dispatcher:
     def _waiting_for(self, figures: Mapping[str, Any]) -> str | None:
         """What no call goes out for, in a few words; None while calls are under way."""
         if figures["down_s"] is not None:
-            return f"a server that answers again; down for {figures['down_s']:.0f} s"
+            return f"a server that answers again; down for {duration(figures['down_s'])}"
         if figures["in_flight"]:
             return None
         if (paused_s := figures.get("paused_s")) is not None and paused_s >= 1:
-            return f"the end of a pause that the host asks for, in {paused_s:.0f} s"
+            return f"the end of a pause that the host asks for, in {duration(paused_s)}"
         if self.refused.waiting:
             return f"the next try of calls that were refused with 429s: {self.refused.waiting}"
         if self.retry_waiting:

@@ -41,7 +41,7 @@ from eli5b_batch.run.plan import count_calls, providers_left
 from eli5b_batch.run.providers import manners_of, open_dispatchers
 from eli5b_batch.servers.fleet import managed, servers_for_a_look
 from eli5b_batch.servers.gpus import with_slots_found
-from eli5b_batch.text import dollars
+from eli5b_batch.text import amount, cost, duration, size
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping
@@ -210,9 +210,9 @@ def _judge_manners(
 def _judge_cost(budget_usd: float, spent_usd: float, estimates: Mapping[Slot, Estimate], findings: Findings) -> None:
     expected = _sum(e.usd for e in estimates.values())
     if expected and spent_usd + expected > budget_usd:
-        so_far = f" and {_money(spent_usd)} spent already" if spent_usd else ""
+        so_far = f" and {cost(spent_usd)} spent already" if spent_usd else ""
         findings.remarks.append(
-            f"the estimated cost of {_money(expected)}{so_far} is above budget.usd {budget_usd:g}: "
+            f"the estimated cost of {cost(expected)}{so_far} is above budget.usd {budget_usd:g}: "
             "the run would stop early, resumable"
         )
 
@@ -255,9 +255,7 @@ def _judge_place(run_dir: Path, disk: float, findings: Findings) -> None:
     if not os.access(place, os.W_OK | os.X_OK):
         findings.stops.append(RunFolderError(f"{run_dir}: {place} can't be written to; choose another with --output"))
     elif disk > (free := shutil.disk_usage(place).free):
-        findings.stops.append(
-            JobError(f"{place}: the run needs about {_size(disk)} of disk and {_size(free)} are free")
-        )
+        findings.stops.append(JobError(f"{place}: the run needs about {size(disk)} of disk and {size(free)} are free"))
 
 
 def _disk_bytes(plan: Plan, estimates: Mapping[Slot, Estimate]) -> float:
@@ -291,11 +289,11 @@ def _table(experiment: Experiment, estimates: Mapping[Slot, Estimate]) -> Table:
             name,
             f"{e.calls:,}",
             *([f"{e.left:,}"] if resumed else []),
-            _count(e.input_tokens),
-            _count(e.output_tokens),
-            _money(e.usd),
-            _money(e.worst_usd),
-            _time(seconds(job, job.models[name].provider, {(step, name): e})),
+            amount(e.input_tokens),
+            amount(e.output_tokens),
+            cost(e.usd),
+            cost(e.worst_usd),
+            duration(seconds(job, job.models[name].provider, {(step, name): e})),
         )
     return table
 
@@ -309,8 +307,8 @@ def _sentences(
     up_to = "up to " if findings.may_stay else ""
     yield (
         f"{sum(e.calls for e in rows):,} calls, {up_to}{sum(e.left for e in rows):,} of them still to make: "
-        f"about {_time(seconds_in_all(job, estimates))}, {_size(disk)} of disk; "
-        f"cost: {_money(usd)}{f', at most {_money(worst)}' if worst else ''}."
+        f"about {duration(seconds_in_all(job, estimates))}, {size(disk)} of disk; "
+        f"cost: {cost(usd)}{f', at most {cost(worst)}' if worst else ''}."
     )
     if findings.may_stay:
         yield (
@@ -347,29 +345,8 @@ def _sentences(
 def _sum(amounts: Iterable[float | None]) -> float | None:
     """None as soon as one of them is unknown."""
     total = 0.0
-    for amount in amounts:
-        if amount is None:
+    for one in amounts:
+        if one is None:
             return None
-        total += amount
+        total += one
     return total
-
-
-def _count(n: float) -> str:
-    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if n >= limit:
-            return f"{n / limit:.1f} {unit}"
-    return f"{n:.0f}"
-
-
-def _size(n: float) -> str:
-    return f"{n / 1e9:.1f} GB" if n >= 1e9 else f"{n / 1e6:.0f} MB"  # noqa: PLR2004
-
-
-def _money(usd: float | None) -> str:
-    return "unknown" if usd is None else dollars(usd) if usd else "free"
-
-
-def _time(seconds: float) -> str:
-    few = 100  # of a unit, before the next one reads better
-    minutes = round(seconds / 60)
-    return f"{seconds:.0f} s" if seconds < few else f"{minutes} min" if minutes < few else f"{minutes / 60:.1f} h"

@@ -17,6 +17,7 @@ from eli5b_batch.job.prices import Price
 from eli5b_batch.job.reserved_names import OTHER_BOUNDS
 from eli5b_batch.job.schema import OpenAIProvider
 from eli5b_batch.records import derive_seed, make_key
+from eli5b_batch.text import dollars
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -65,7 +66,7 @@ class Probes:
             return
         yield from (f"probe: {line}" for line in self._lines)
         more = " and what is unknown" if self._unknown else ""
-        yield f"probe: all together cost {_usd(self._usd)}{more}, which no budget counts and no run folder holds."
+        yield f"probe: all together cost {dollars(self._usd, 6)}{more}, which no budget counts and no run folder holds."
 
     async def _ask_one(self, job: Job, names: Iterable[str], account: Member, backend: Backend) -> list[str]:
         """Probe models one after the other, as one account."""
@@ -96,11 +97,7 @@ class Probes:
             return f"{tokens}, cost unknown"
         usd = cost(charge, usage)
         self._usd += usd
-        return f"{tokens}, {_usd(usd)}"
-
-
-def _usd(usd: float) -> str:
-    return f"${usd:.6f}"
+        return f"{tokens}, {dollars(usd, 6)}"
 
 
 def _question(job: Job, name: str, model: Model) -> ChatRequest:

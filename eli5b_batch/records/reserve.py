@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from eli5b_batch.errors import StorageError
+from eli5b_batch.text import size as written
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,7 +41,7 @@ class Reserve:
             path.unlink(missing_ok=True)
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise StorageError(
-                    f"{path.parent}: no room for the replies of the calls in flight, {size / 2**20:.1f} MiB "
+                    f"{path.parent}: no room for the replies of the calls in flight, {written(size)} "
                     f"({error.strerror}); make room and run the same command again"
                 ) from None
             self._held = False  # says nothing of the room there is: go on without

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 import polars as pl
 
 from eli5b_batch.grading.judge import CALL_FAILED, DISAGREE, UNREADABLE
-from eli5b_batch.report.wording import count_and_share, decimal, percent
+from eli5b_batch.report.wording import decimal
 from eli5b_batch.statistics.intervals import cohen_kappa
+from eli5b_batch.text import count_and_share, percent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -18,7 +18,8 @@ import altair as alt
 import orjson
 
 from eli5b_batch.protocols.eli5b.conditions import CONDITIONS, by_hint, own_size
-from eli5b_batch.report.wording import arm_label, hint_label, percent, size_of, title
+from eli5b_batch.report.wording import arm_label, hint_label, size_of, title
+from eli5b_batch.text import percent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

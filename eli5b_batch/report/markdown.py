@@ -11,24 +11,18 @@ from eli5b_batch.progress.snapshot import SLOT_SECONDS
 from eli5b_batch.report.finish import spoilt
 from eli5b_batch.report.wording import (
     arm_label,
-    count_and_share,
     decimal,
-    duration,
     hint_label,
     how_lost,
     level,
-    money,
     p_value,
-    percent,
     percent_range,
     points,
     points_range,
-    seconds_and_share,
     size_of,
-    speed,
     title,
-    whole,
 )
+from eli5b_batch.text import cost, count_and_share, duration, percent, rounded, seconds_and_share, tenths
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -94,8 +88,8 @@ def _arms(arms: Sequence[dict[str, Any]]) -> str:
             *([count_and_share(arm["thought"], arm["answers"])] if thought else []),
             str(arm["grader_gave_up"]),
             f"{arm['ungraded']:,}",
-            whole(arm["mean_output_tokens"]),
-            money(arm["cost_usd"], arm["cost_unknown"]),
+            rounded(arm["mean_output_tokens"]),
+            cost(arm["cost_usd"], arm["cost_unknown"]),
         )
         for arm in arms
     ]
@@ -215,7 +209,7 @@ def _modes(rows: Sequence[dict[str, Any]]) -> str:
             p_value(row["p_holm"]),
             f"{row['differing']:,} of {row['problems']:,}",
             row["test"],
-            *(whole(row[name]) for name in ("output_tokens", "output_tokens_other")),
+            *(rounded(row[name]) for name in ("output_tokens", "output_tokens_other")),
         )
         for row in rows
     ]
@@ -262,7 +256,7 @@ def _spending(spending: dict[str, Any]) -> str:
             count_and_share(row["failed"], row["calls"]),
             f"{row['input_tokens']:,}",
             f"{row['output_tokens']:,}",
-            money(row["cost_usd"], row["cost_unknown"]),
+            cost(row["cost_usd"], row["cost_unknown"]),
         )
         for row in [*spending["by_step"], {"step": "all", "model": "", **spending["total"]}]
     ]
@@ -277,7 +271,7 @@ def _members(rows: Sequence[dict[str, Any]]) -> str:
             f"{row['calls']:,}",
             f"{row['answered']:,}",
             count_and_share(row["failed"], row["calls"]),
-            money(row["cost_usd"], row["cost_unknown"]),
+            cost(row["cost_usd"], row["cost_unknown"]),
         )
         for row in rows
     ]
@@ -287,7 +281,7 @@ def _members(rows: Sequence[dict[str, Any]]) -> str:
 
 def _pace(rows: Sequence[dict[str, Any]]) -> str:
     cells = [
-        (row["student"], f"{row['calls']:,}", duration(row["makespan_s"]), speed(row["tokens_per_s"])) for row in rows
+        (row["student"], f"{row['calls']:,}", duration(row["makespan_s"]), tenths(row["tokens_per_s"])) for row in rows
     ]
     table = _table(("student", "calls", "makespan", "output tokens/s"), cells)
     return table + "\n\nMakespan: first sending to last answer, without the pauses between starts."
@@ -300,8 +294,8 @@ def _slots(rows: Sequence[dict[str, Any]]) -> str:
             f"{row['calls']:,}",
             *(seconds_and_share(row[part], row["seconds"]) for part in SLOT_SECONDS),
             f"{row['loads']:,}",
-            speed(row["tokens_per_s"]),
-            "-" if row["on_gpu"] is None else percent(row["on_gpu"]),
+            tenths(row["tokens_per_s"]),
+            percent(row["on_gpu"]),
         )
         for row in rows
     ]

@@ -17,19 +17,15 @@ from eli5b_batch.protocols.eli5b.conditions import CONDITIONS, by_hint, own_size
 from eli5b_batch.report.wording import (
     arm_label,
     decimal,
-    duration,
     hint_label,
-    money,
     p_value,
-    percent,
     percent_range,
     points,
     points_range,
     size_of,
-    speed,
     title,
-    whole,
 )
+from eli5b_batch.text import cost, duration, percent, rounded, tenths
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,7 +63,7 @@ def render(summary: dict[str, Any]) -> Group:
     parts.append(
         Text(
             f"{total['calls']:,} calls, {total['failed']:,} failed; {total['input_tokens']:,} tokens in,"
-            f" {total['output_tokens']:,} out; cost {money(total['cost_usd'], total['cost_unknown'])}"
+            f" {total['output_tokens']:,} out; cost {cost(total['cost_usd'], total['cost_unknown'])}"
         )
     )
     return Group(*parts)
@@ -160,7 +156,7 @@ def _members(rows: Sequence[dict[str, Any]]) -> Table:
     for row in rows:
         member = row["provider"] if row["member"] is None else row["member"]
         figures = (f"{row[name]:,}" for name in ("calls", "answered", "failed"))
-        table.add_row(row["model"], member, *figures, money(row["cost_usd"], row["cost_unknown"]))
+        table.add_row(row["model"], member, *figures, cost(row["cost_usd"], row["cost_unknown"]))
     return table
 
 
@@ -181,7 +177,7 @@ def _modes(rows: Sequence[dict[str, Any]]) -> Table:
             points_range(row["interval"]),
             p_value(row["p_holm"]),
             f"{row['differing']:,}/{row['problems']:,}",
-            f"{whole(row['output_tokens'])} / {whole(row['output_tokens_other'])}",
+            f"{rounded(row['output_tokens'])} / {rounded(row['output_tokens_other'])}",
         )
         before = row["hint"]
     return table
@@ -192,7 +188,7 @@ def _pace(rows: Sequence[dict[str, Any]]) -> Table:
     for head in ("calls", "makespan", "output tokens/s"):
         table.add_column(head, justify="right")
     for row in rows:
-        table.add_row(row["student"], f"{row['calls']:,}", duration(row["makespan_s"]), speed(row["tokens_per_s"]))
+        table.add_row(row["student"], f"{row['calls']:,}", duration(row["makespan_s"]), tenths(row["tokens_per_s"]))
     return table
 
 
@@ -213,7 +209,7 @@ def _slots(rows: Sequence[dict[str, Any]]) -> Table:
             f"{row['calls']:,}",
             *(percent(_share_of(row, part)) for part in SLOT_SECONDS),
             f"{row['loads']:,}",
-            speed(row["tokens_per_s"]),
+            tenths(row["tokens_per_s"]),
         )
     return table
 

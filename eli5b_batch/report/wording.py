@@ -1,13 +1,13 @@
-"""How numbers and arms are written, the same in the terminal, on the page and in the figure.
+"""How arms, differences and p-values are written, the same in the terminal, on the page and in the figure.
 
-Must not know: how any of them is computed or laid out.
+Must not know: how any of them is computed or laid out. Numbers, money and times are written by `text`.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from eli5b_batch.text import dollars
+from eli5b_batch.text import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -16,14 +16,8 @@ SUMMARY_SCHEMA: Final = 5
 """Version of summary.json; written as `schema`. A report of another version is made anew."""
 
 _SMALLEST_P = 0.001
-_MINUTE, _HOUR = 60, 3600
 _NAMED = 3
 """So many are named in a note."""
-
-
-def percent(share: float | None) -> str:
-    """A share as `12.3%`; a dash where there is none."""
-    return "-" if share is None else f"{100 * share:.1f}%"
 
 
 def percent_range(interval: Sequence[float] | None) -> str:
@@ -49,47 +43,6 @@ def p_value(p: float) -> str:
 def decimal(value: float | None) -> str:
     """A figure between -1 and 1 with two decimals; a dash where there is none."""
     return "-" if value is None else f"{value:.2f}"
-
-
-def whole(value: float | None) -> str:
-    """A mean of many as a whole number; a dash where there is none."""
-    return "-" if value is None else f"{value:,.0f}"
-
-
-def money(usd: float, unknown: int) -> str:
-    """A cost with what is unknown of it: `$1.20`, `free`, `unknown`, `$1.20 + 3 calls unknown`."""
-    known = dollars(usd)
-    if not unknown:
-        return known if usd else "free"
-    calls = "1 call" if unknown == 1 else f"{unknown:,} calls"
-    return f"{known} + {calls} unknown" if usd else "unknown"
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds as `8.1 s`, `12 min 03 s` or `1 h 40 min`; a dash where there are none."""
-    if seconds is None:
-        return "-"
-    if seconds < _MINUTE:
-        return f"{seconds:.1f} s"
-    rounded = round(seconds)
-    if rounded < _HOUR:
-        return f"{rounded // _MINUTE} min {rounded % _MINUTE:02d} s"
-    return f"{rounded // _HOUR} h {rounded % _HOUR // _MINUTE:02d} min"
-
-
-def seconds_and_share(seconds: float, total: float) -> str:
-    """Seconds with their share of a total: `12.5 s (3.4%)`."""
-    return f"{duration(seconds)} ({percent(seconds / total)})" if total else duration(seconds)
-
-
-def speed(per_s: float | None) -> str:
-    """A rate, per second."""
-    return "-" if per_s is None else f"{per_s:,.1f}"
-
-
-def count_and_share(count: int, total: int) -> str:
-    """A count with its share of a total: `12 (3.4%)`; a bare 0 stays 0."""
-    return f"{count:,} ({percent(count / total)})" if count else "0"
 
 
 def arm_label(arm: dict[str, Any]) -> str:
@@ -126,8 +79,8 @@ def hint_label(hint: str) -> str:
 def size_of(summary: dict[str, Any]) -> str:
     """How much data a summary rests on: `2,821 problems, 4 samples each`."""
     problems, samples = summary["problems"], summary["samples"]
-    text = "1 problem" if problems == 1 else f"{problems:,} problems"
-    return f"{text}, {samples} {'sample' if samples == 1 else 'samples'} each" if problems else text
+    text = plural(problems, "problem")
+    return f"{text}, {plural(samples, 'sample')} each" if problems else text
 
 
 def title(summary: dict[str, Any]) -> str:

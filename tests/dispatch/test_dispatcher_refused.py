@@ -182,7 +182,7 @@ async def test_an_account_that_lets_nothing_through_fails_no_call_and_the_run_gi
     began = now()
     assert await run.ask(*(question(str(n)) for n in range(20))) == {}
     assert isinstance(run.stop.reason, ProviderDownError)
-    assert "m has got nothing but 429s for 1800 s, the last failure: come back tomorrow" in str(run.stop.reason)
+    assert "m has got nothing but 429s for 30m 00s, the last failure: come back tomorrow" in str(run.stop.reason)
     assert now() - began == pytest.approx(HALF_AN_HOUR, abs=1)
     assert max(host.sent.values()) > 6
 
@@ -237,7 +237,7 @@ async def test_the_screen_hears_what_is_waited_for() -> None:
     task = asyncio.create_task(run.ask(question("0")))
     await asyncio.sleep(10)
     figures = run.dispatcher.snapshot()
-    assert figures["waiting_for"] == "the end of a pause that the host asks for, in 20 s"
+    assert figures["waiting_for"] == "the end of a pause that the host asks for, in 20s"
     assert (figures["last_error"], figures["last_error_s"]) == ("wait", pytest.approx(10, abs=0.1))
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

@@ -30,6 +30,6 @@ def test_no_room_is_one_sentence_before_anything_is_asked(tmp_path: Path, monkey
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full_disk)
-    with pytest.raises(StorageError, match=r"no room for the replies.*1.0 MiB \(No space left on device\)"):
+    with pytest.raises(StorageError, match=r"no room for the replies.*1.0 MB \(No space left on device\)"):
         Reserve(tmp_path / ".reserve", SIZE)
     assert list(tmp_path.iterdir()) == []

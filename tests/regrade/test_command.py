@@ -38,7 +38,7 @@ def test_it_prints_what_changed_and_builds_the_report(cli: Cli, folder: Folder) 
     assert (code, err) == (0, "")
     lines = [re.sub(r"\s+", " ", line).strip() for line in out.split("\n")]
     assert re.fullmatch(
-        rf"run: 2 answers graded again by {NOW} \(before: math/1\) in \d\.\d s: 1 verdict changed; 1 call failed",
+        rf"run: 2 answers graded again by {NOW} \(before: math/1\) in \d\.\ds: 1 verdict changed; 1 call failed",
         lines[0],
     )
     assert "before \\ now correct incorrect failed" in lines
