@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import orjson
 
 from eli5b_batch.errors import StorageError
-from eli5b_batch.records.folder import CHECKPOINT, GRADES
+from eli5b_batch.records.derived import forget_derived
+from eli5b_batch.records.folder import GRADES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -48,15 +49,12 @@ class Drafts:
                 file.write(line)
 
     def put_in_place(self) -> None:
-        """Replace the old files, the list of changes only where there are some.
-
-        The checkpoint goes first: it speaks of the old file.
-        """
+        """Replace the old files, the list of changes only where there are some."""
         with self._disk():
             for file in self._files:
                 file.flush()
                 os.fsync(file.fileno())
-            (self._run_dir / CHECKPOINT).unlink(missing_ok=True)
+            forget_derived(self._run_dir, "grades")
             if self._changed.stat().st_size:
                 changes = self._run_dir / REGRADED
                 changes.parent.mkdir(exist_ok=True)

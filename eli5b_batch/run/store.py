@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from eli5b_batch.errors import RunFolderError
+from eli5b_batch.records.derived import forget_derived
 from eli5b_batch.records.disk import write_atomically
 from eli5b_batch.records.folder import (
     CALLS,
@@ -141,7 +142,7 @@ def open_store(run_dir: Path, experiment: Experiment, fingerprint: Fingerprint) 
             # Records are missing that were there when problems were called finished: believe nothing, read it all.
             journal.close()
             book.close()
-            (run_dir / CHECKPOINT).unlink(missing_ok=True)
+            forget_derived(run_dir, "finished")
             finished.forget()
             left_out = set()
             journal, book = _open(run_dir, (), None, redo)
@@ -166,9 +167,8 @@ def repair_run(run_dir: Path) -> int:
     with locked(run_dir):
         cut = repair(run_dir / CALLS)
         if cut:
+            forget_derived(run_dir, "calls")
             _move_marks(run_dir, cut)
-            for derived in (FINISHED, CHECKPOINT, GRADES):
-                (run_dir / derived).unlink(missing_ok=True)
     return len(cut)
 
 
@@ -205,11 +205,8 @@ def redo_steps(run_dir: Path, experiment: Experiment, steps: Sequence[str]) -> l
         ended = complete_at(manifest)
         new = [step for step in steps if complete or ended > redo.get(step, -1)]
         if new:
-            end = (run_dir / CALLS).stat().st_size
-            set_redo(run_dir, redo | dict.fromkeys(new, end))
-            # Derived from records that no longer count.
-            for derived in (CHECKPOINT, GRADES):
-                (run_dir / derived).unlink(missing_ok=True)
+            forget_derived(run_dir, "redo")
+            set_redo(run_dir, redo | dict.fromkeys(new, (run_dir / CALLS).stat().st_size))
     return new
 
 
