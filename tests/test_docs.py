@@ -69,14 +69,6 @@ def test_every_promise_of_the_readme_names_a_test_that_exists() -> None:
         assert re.search(rf"^(async )?def {test}\(", (ROOT / file).read_text(), re.MULTILINE), f"{file}::{test}"
 
 
-def test_the_layout_in_the_guide_lists_the_modules_there_are() -> None:
-    listed = re.findall(r"^\| `(\S+\.py)` \|", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
-    package = ROOT / "eli5b_batch"
-    assert set(listed) == {p.relative_to(package).as_posix() for p in package.rglob("*.py")}, (
-        "run: python scripts/layout.py"
-    )
-
-
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_every_link_leads_to_a_file(document: Path) -> None:
     links = re.findall(r"\]\(([^)#]+)\)", document.read_text())

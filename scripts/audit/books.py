@@ -1,4 +1,4 @@
-"""The audit of crash_matrix.py: a run's records against the servers' ledger and against a run never interrupted.
+"""The books of an audit: a run's records against the servers' ledger and against a run never interrupted.
 
 Must not know: how runs are started or stopped. Everything here is a pure function of files and times.
 """

@@ -1,7 +1,7 @@
 """Is the budget a hard cap? Runs with less money than they need, audited against the books of the servers they paid.
 
-    python scripts/budget_runs.py --runs 20
-    python scripts/budget_runs.py --runs 1 --first-seed 3 --problems 4        # the quick form, as in the test suite
+    python scripts/audit/budget_runs.py --runs 20
+    python scripts/audit/budget_runs.py --runs 1 --first-seed 3 --problems 4  # the quick form, as in the test suite
 
 Each run is the ordinary command on jobs/quickstart.yaml with 2 samples, in a folder of its own. Its seed draws a price
 for the teacher and each student, how long replies are and may be, how many calls are in flight, what kinds of fault the
@@ -32,10 +32,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
 from aiohttp import web
-from crash_audit import read_ledger
-from crash_matrix import _faults
-from crash_stage import ROOT, Moment, Runner
 
+from books import read_ledger
+from crash_stage import ROOT, Moment, Runner, draw_faults
 from eli5b_batch.errors import BudgetError
 from eli5b_batch.job.load import load_job
 from eli5b_batch.job.prices import Price
@@ -53,8 +52,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from aiohttp.typedefs import Handler, Middleware
-    from crash_audit import Entry
 
+    from books import Entry
     from eli5b_batch.job.schema import Job, Model
 
 JOB: Final = ROOT / "jobs" / "quickstart.yaml"
@@ -180,7 +179,7 @@ def _some_faults(rng: random.Random) -> list[str]:
     chance = rng.choice(_CHANCES)
     return [
         _set(f"providers.{provider}.simulation.{name}", value)
-        for provider, usual in _faults(rng).items()
+        for provider, usual in draw_faults(rng).items()
         for name, value in usual.items()
         if name == "late_s" or rng.random() < chance
     ]

@@ -1,10 +1,10 @@
 """Kills a run again and again, and audits what is left against the books of the servers it asked.
 
-    python scripts/crash_matrix.py                                     # 200 kills (SIGKILL) at seeded random moments
-    python scripts/crash_matrix.py --scenario term --kills 40          # SIGTERM, with --grace
-    python scripts/crash_matrix.py --scenario disk --seeds 8           # disks that fill up, then grow
-    python scripts/crash_matrix.py --scenario servers --seeds 5        # servers that die, hang, lie and come late
-    python scripts/crash_matrix.py --seeds 1 --kills 3 --problems 4    # the quick form, as in the test suite
+    python scripts/audit/crash_matrix.py                                   # 200 kills (SIGKILL) at seeded moments
+    python scripts/audit/crash_matrix.py --scenario term --kills 40        # SIGTERM, with --grace
+    python scripts/audit/crash_matrix.py --scenario disk --seeds 8         # disks that fill up, then grow
+    python scripts/audit/crash_matrix.py --scenario servers --seeds 5      # servers that die, hang, lie and come late
+    python scripts/audit/crash_matrix.py --seeds 1 --kills 3 --problems 4  # the quick form, as in the test suite
 
 The job is eli5b with every kind of hint, cross_match and 2 samples, on the quickstart's problems. Its providers are
 ordinary ones (`api: openai`, `api: ollama`) at the addresses of simulated servers, which run in processes of their own,
@@ -29,7 +29,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
-from crash_audit import (
+from rich.console import Console
+from rich.table import Table
+
+from books import (
     Again,
     answered,
     asked_again,
@@ -48,12 +51,11 @@ from crash_stage import (
     Servers,
     can_mount,
     disturbed,
+    draw_faults,
     grow,
     reserve_bytes,
     small_disk,
 )
-from rich.console import Console
-from rich.table import Table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,28 +70,6 @@ _WIDTH: Final = 200
 _TERMINATED: Final = 143
 _HASTE_S: Final = 5.0
 """What a runner may need beyond its grace to leave."""
-
-_ROUGH: Final = {
-    "api": {
-        "error_rate": 0.03,
-        "drop_rate": 0.02,
-        "garbage_rate": 0.03,
-        "lost_rate": 0.03,
-        "hang_rate": 0.02,
-        "late_rate": 0.05,
-        "late_s": 0.7,
-    },
-    # A dropped connection lets a whole slot rest for seconds: few of them, or nothing else would be tested.
-    "gpus": {
-        "error_rate": 0.02,
-        "drop_rate": 0.002,
-        "garbage_rate": 0.02,
-        "lost_rate": 0.003,
-        "hang_rate": 0.01,
-        "late_rate": 0.03,
-        "late_s": 2.5,
-    },
-}
 
 
 @dataclass
@@ -326,7 +306,7 @@ async def play(options: argparse.Namespace, work: Path, console: Console) -> lis
         seed = options.first_seed + len(verdicts)
         own = work / f"seed-{seed}"
         own.mkdir()
-        faults = _faults(random.Random(f"faults/{seed}")) if options.scenario == "servers" else {}
+        faults = draw_faults(random.Random(f"faults/{seed}")) if options.scenario == "servers" else {}
         async with Servers(options.problems, own / "ledger.jsonl", faults) as servers:
             trial = Trial(seed, options, own, servers, whole)
             if options.scenario == "servers":
@@ -340,14 +320,6 @@ async def play(options: argparse.Namespace, work: Path, console: Console) -> lis
         console.print(f"seed {seed}: {'; '.join(verdict.missed) or 'ok'}", markup=False, highlight=False)
         verdicts.append(verdict)
     return verdicts
-
-
-def _faults(rng: random.Random) -> dict[str, dict[str, float]]:
-    """Rates that differ from seed to seed: a request's fate depends on nothing else."""
-    return {
-        provider: {name: value if name == "late_s" else value * rng.uniform(0.5, 2) for name, value in usual.items()}
-        for provider, usual in _ROUGH.items()
-    }
 
 
 def table(scenario: str, verdicts: list[Verdict]) -> Table:

@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 import orjson
-import psutil  # type: ignore[import-untyped]
-from crash_audit import Start, whole_lines
-from crash_proc import CONNECTIONS, Waits, unread_ports, wait_until_stopped
+import psutil  # type: ignore[import-untyped]  # it has neither stubs nor a marker
 
+from books import Start, whole_lines
+from crash_proc import CONNECTIONS, Waits, unread_ports, wait_until_stopped
 from eli5b_batch.job.schema import Job
 from eli5b_batch.run.plan import load_experiment
 from eli5b_batch.run.store import RECORD_BYTES
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from eli5b_batch.data.problem import Problem
 
-ROOT: Final = Path(__file__).resolve().parent.parent
+ROOT: Final = Path(__file__).resolve().parents[2]
 LEFTOVER_S: Final = 30.0
 """Longest that any process of a runner may outlive it."""
 
@@ -67,6 +67,44 @@ _MODELS: Final = {
         for name, model in {"1b": "llama3.2:1b", "3b": "llama3.2:3b", "8b": "llama3.1:8b"}.items()
     },
 }
+
+
+_ROUGH: Final = {
+    "api": {
+        "error_rate": 0.03,
+        "drop_rate": 0.02,
+        "garbage_rate": 0.03,
+        "lost_rate": 0.03,
+        "hang_rate": 0.02,
+        "late_rate": 0.05,
+        "late_s": 0.7,
+    },
+    # A dropped connection lets a whole slot rest for seconds: few of them, or nothing else would be tested.
+    "gpus": {
+        "error_rate": 0.02,
+        "drop_rate": 0.002,
+        "garbage_rate": 0.02,
+        "lost_rate": 0.003,
+        "hang_rate": 0.01,
+        "late_rate": 0.03,
+        "late_s": 2.5,
+    },
+}
+
+
+def draw_faults(rng: random.Random) -> dict[str, dict[str, float]]:
+    """Rates of every kind of fault, by provider, other ones for each seed: a request's fate depends on nothing else."""
+    return {
+        provider: {name: value if name == "late_s" else value * rng.uniform(0.5, 2) for name, value in usual.items()}
+        for provider, usual in _ROUGH.items()
+    }
+
+
+def write_problems(path: Path, count: int) -> None:
+    """A data set of so many problems, always the same."""
+    rows = ({"problem": f"Problem {n}. What is {n} + 7 - {n}?", "answer": "7"} for n in range(count))
+    with path.open("wb") as file:
+        file.writelines(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows)
 
 
 class Servers:
@@ -332,7 +370,7 @@ def _mount(*arguments: str, probe: bool = False) -> bool:
 
 def reserve_bytes() -> int:
     """The room that a runner keeps back for calls in flight."""
-    return (_CONCURRENCY + sum(slot["parallel"] for slot in _SLOTS)) * RECORD_BYTES
+    return (_CONCURRENCY + sum(int(slot["parallel"]) for slot in _SLOTS)) * RECORD_BYTES
 
 
 @contextmanager

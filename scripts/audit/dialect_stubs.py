@@ -1,7 +1,7 @@
 """What `check` says, and what is sent, for every dialect and every setting of `sampling.thinking`, against stubs.
 
-    python scripts/dialect_stubs.py                       # every dialect: about a minute
-    python scripts/dialect_stubs.py --only mistral groq
+    python scripts/audit/dialect_stubs.py  # every dialect: about a minute
+    python scripts/audit/dialect_stubs.py --only mistral groq
 
 A stub answers on loopback as a host with a model that thinks; the job names the dialect, or the stub says of itself
 what it is. For each setting `check` is run on a job with it, then one call is made as a run makes it. Printed are the

@@ -1,6 +1,6 @@
 """Rewrites the tables of docs/dialects.md from the rows of `backends/dialects.py` and the bodies that hold them.
 
-python scripts/dialects.py
+python scripts/audit/dialect_tables.py
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from eli5b_batch.backends.dialects import CELLS, ROWS, Dialect, Family
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROOT: Final = Path(__file__).parent.parent
+ROOT: Final = Path(__file__).resolve().parents[2]
 BODIES: Final = ROOT / "tests" / "backends" / "bodies"
 BEGIN: Final = "<!-- dialects -->\n"
 END: Final = "<!-- end of dialects -->"

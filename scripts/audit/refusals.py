@@ -1,9 +1,9 @@
 """What hosts answer beside plain replies, and what a run makes of it: one run for each quirk of the simulated servers.
 
-    python scripts/refusals.py                                       # every quirk of the tables: a quarter of an hour
-    python scripts/refusals.py --only poisoned_429 bom
-    python scripts/refusals.py --siblings --json siblings.json
-    python scripts/refusals.py --tree ../older --json before.json    # another checkout of the package
+    python scripts/audit/refusals.py                                     # every quirk of the tables: 15 minutes
+    python scripts/audit/refusals.py --only poisoned_429 bom
+    python scripts/audit/refusals.py --siblings --json siblings.json
+    python scripts/audit/refusals.py --tree ../older --json before.json  # another checkout of the package
 
 Each run is the ordinary command on made-up problems, 40 of them: a teacher's hint and a student's answers without and
 with it, three calls a problem, teacher and students on one host (slots for the students where the quirk is Ollama's).
@@ -31,20 +31,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
-from crash_audit import read_ledger, whole_lines
-from refusals_cases import CALLS_PER_PROBLEM, CASES, HEAD, IN_FLIGHT, SIBLINGS, UNDISTURBED, Run, tell
 
+from books import read_ledger, whole_lines
+from crash_stage import ROOT, write_problems
 from eli5b_batch.job.explain import nearest
 from eli5b_batch.job.schema import Job
 from eli5b_batch.run.plan import load_experiment
 from eli5b_batch.simulated.process import simulated_servers
+from refusals_cases import CALLS_PER_PROBLEM, CASES, HEAD, IN_FLIGHT, SIBLINGS, UNDISTURBED, Run, tell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from refusals_cases import Case, Row
 
-ROOT: Final = Path(__file__).resolve().parent.parent
 LATENCY_S: Final = 0.3
 GIVE_UP_S: Final = 40.0
 
@@ -148,12 +148,6 @@ def last_words(code: int | None, out: str, err: str) -> str:
     if code == _FAILED:
         return [line for line in out.splitlines() if line.strip() and not line.strip().startswith("/")][-1]
     return reasons[0] if reasons else (progress or lines or [""])[-1]
-
-
-def write_problems(path: Path, count: int) -> None:
-    """So many problems, always the same."""
-    rows = ({"problem": f"Problem {n}. What is {n} + 7 - {n}?", "answer": "7"} for n in range(count))
-    path.write_bytes(b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows))
 
 
 def summary(rows: Sequence[Row]) -> str:

@@ -17,7 +17,7 @@ from eli5b_batch.simulated.quirks.thoughts import THOUGHTS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from crash_audit import Entry
+    from books import Entry
 
 CALLS_PER_PROBLEM: Final = 3
 """One hint, and an answer with and without it."""

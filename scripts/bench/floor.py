@@ -1,7 +1,7 @@
-"""What bench.py measures against: the best simple loop, and the stub's own speed.
+"""What runner.py measures against: the best simple loop, and the stub's own speed.
 
-    python scripts/bench_floor.py URL PROMPTS OUTPUT --workers 256
-    python scripts/bench_floor.py URL --raw --calls 50000
+    python scripts/bench/floor.py URL PROMPTS OUTPUT --workers 256
+    python scripts/bench/floor.py URL --raw --calls 50000
 
 Must not know: the package. The floor is a bare aiohttp loop on uvloop: so many workers, orjson, one line appended to
 OUTPUT per reply; no retry, no limiter, no resume, no grades. `--raw` sends the same bytes over bare sockets and prints

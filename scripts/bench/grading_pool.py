@@ -3,19 +3,19 @@
 Every answer needs a worker and keeps it busy for `--cpu-ms` of CPU time, so that what is measured is the pool: waiting
 in order, the round trip through pebble, and how far it is from `workers / cpu-ms`.
 
-    python scripts/bench_grading_pool.py --workers 1 2 --answers 1000
+    python scripts/bench/grading_pool.py --workers 1 2 --answers 1000
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import statistics
 import time
 from functools import partial
 
 from eli5b_batch.grading.pool import GraderPool, cores
 from eli5b_batch.grading.verdict import Verdict
+from measure import spread
 
 
 def undecided(text: str, gold: str) -> Verdict | None:  # noqa: ARG001 - as every `decide`
@@ -52,12 +52,12 @@ def main() -> None:
     for _ in range(arguments.rounds):
         for workers, measured in rates.items():
             measured.append(asyncio.run(answers_per_second(workers, arguments.answers, arguments.cpu_ms / 1_000)))
-    first = statistics.median(rates[arguments.workers[0]])
+    first = spread(rates[arguments.workers[0]]).median
     print(f"{cores()} cores, {arguments.answers} answers of {arguments.cpu_ms:g} ms CPU each")
     for workers, measured in rates.items():
-        rate = statistics.median(measured)
-        spread = f"({min(measured):.0f} to {max(measured):.0f})"
-        print(f"{workers} workers: {rate:6.1f} answers/s {spread}, x{rate / first:.2f}")
+        over = spread(measured)
+        speedup = over.median / first
+        print(f"{workers} workers: {over.median:6.1f} answers/s ({over.least:.0f} to {over.most:.0f}), x{speedup:.2f}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How fast and in how much memory a run with a large journal resumes.
 
-    python scripts/bench_journal.py --calls 1000000 --rounds 3
+    python scripts/bench/journal.py --calls 1000000 --rounds 3
 
 Builds a run folder with so many answered calls (about 1.5 kB each, grades and all, one problem left to ask), then
 resumes it with the ordinary command and measures the time from the start of the process to the first new record and
@@ -15,9 +15,7 @@ import asyncio
 import datetime as dt
 import re
 import shutil
-import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -36,13 +34,13 @@ from eli5b_batch.run.finished import Fingerprint
 from eli5b_batch.run.manifest import write_manifest
 from eli5b_batch.run.plan import count_calls, load_experiment
 from eli5b_batch.run.store import open_store
+from measure import spread
+from stage import QUICKSTART, command, write_problems
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from eli5b_batch.run.plan import Experiment
 
-QUICKSTART = Path(__file__).parent.parent / "jobs" / "quickstart.yaml"
 CALLS_PER_PROBLEM = 20
 PARAMS = ["params.cross_match=true", "params.teacher_alone=true", "seed=1"]
 TEXT = "Let $x$ be the number we look for; the first condition says that it is even. " * 6
@@ -58,23 +56,14 @@ class Instant:
         return commit(Outcome(reply, None, Place("", "gpu0", need), 0.0, 0, 0.0, 0.05))
 
 
-def write_data(path: Path, problems: int) -> None:
-    """A data set of as many problems as needed."""
-    with path.open("wb") as file:
-        for n in range(problems):
-            text = f"Problem {n}. {TEXT[:200]}"
-            file.write(orjson.dumps({"problem": text, "answer": str(n)}, option=orjson.OPT_APPEND_NEWLINE))
-
-
-def experiment_of(data: Path) -> Experiment:
-    """The job that the folder belongs to."""
-    overrides = [*PARAMS, f"data={{reader: jsonl, path: {data}}}"]
-    return load_experiment(load_job(QUICKSTART, overrides=overrides), "bench")
+def settings_of(data: Path) -> list[str]:
+    """What makes the quickstart's job the one that the folder belongs to, for `--set`."""
+    return [*PARAMS, f"data={{reader: jsonl, path: {data}}}"]
 
 
 async def build(folder: Path, data: Path) -> None:
     """Answer every call of every problem but the last."""
-    experiment = experiment_of(data)
+    experiment = load_experiment(load_job(QUICKSTART, overrides=settings_of(data)), "bench")
     fingerprint = Fingerprint(experiment)
     with open_store(folder, experiment, fingerprint) as store:
         right = Verdict("correct", "7", "boxed/text", 0.0001)
@@ -115,11 +104,9 @@ def resume(folder: Path, data: Path) -> tuple[float, float]:
     """Seconds from process start to the first new record, and the runner's peak memory until then in MB."""
     journal = folder / "calls.jsonl"
     size = journal.stat().st_size
-    command = [sys.executable, "-m", "eli5b_batch", str(QUICKSTART), "--output", str(folder), "--display", "none"]
-    for text in [*PARAMS, f"data={{reader: jsonl, path: {data}}}"]:
-        command += ["--set", text]
+    words = command(QUICKSTART, folder, *settings_of(data))
     started = time.perf_counter()
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:  # noqa: S603 (our own command)
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL) as process:  # noqa: S603 (our own command)
         while journal.stat().st_size == size and process.poll() is None:
             time.sleep(0.002)
         seconds = time.perf_counter() - started
@@ -143,7 +130,7 @@ def main() -> None:
     data, run = place / "data.jsonl", place / "run"
     if not run.exists():
         place.mkdir(parents=True, exist_ok=True)
-        write_data(data, options.calls // CALLS_PER_PROBLEM + 1)
+        write_problems(data, options.calls // CALLS_PER_PROBLEM + 1)
         started = time.perf_counter()
         asyncio.run(build(run, data))
         print(f"built in {time.perf_counter() - started:.0f} s: {(run / 'calls.jsonl').stat().st_size / 1e9:.2f} GB")
@@ -157,8 +144,8 @@ def main() -> None:
             f"({seconds / bare:.2f} of it); runner's peak {peak:.0f} MB",
             flush=True,
         )
-    ratios = [seconds / bare for bare, seconds, _ in rows]
-    print(f"ratio: median {statistics.median(ratios):.2f}, from {min(ratios):.2f} to {max(ratios):.2f}")
+    over = spread([seconds / bare for bare, seconds, _ in rows])
+    print(f"ratio: median {over.median:.2f}, from {over.least:.2f} to {over.most:.2f}")
     if options.folder is None:
         shutil.rmtree(place)
 

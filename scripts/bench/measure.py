@@ -1,4 +1,4 @@
-"""The arithmetic of bench.py: limits that change over time, goodput, rates, ratios and their spread.
+"""The arithmetic of runner.py: limits that change over time, goodput, rates, ratios and their spread.
 
 Must not know: processes, servers, sockets. Times are seconds on one clock; what a server saw comes as `Seen`.
 """

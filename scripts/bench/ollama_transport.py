@@ -1,7 +1,7 @@
 """Measures chats through the `ollama` package's client against chats through the project's own transport.
 
-    python scripts/bench_ollama_transport.py                                  # simulated server, own process
-    python scripts/bench_ollama_transport.py --url http://127.0.0.1:11434     # a real server
+    python scripts/bench/ollama_transport.py                                  # simulated server, own process
+    python scripts/bench/ollama_transport.py --url http://127.0.0.1:11434     # a real server
 
 The clients take turns, round after round, in one process and on one event loop, with the same messages, options and
 number of calls in flight; a ratio is taken within a round, so that a machine that slows down slows both. CPU seconds
@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
-import statistics
 import sys
 import time
 from contextlib import asynccontextmanager
@@ -29,6 +28,7 @@ from eli5b_batch.backends.ollama import OllamaBackend
 from eli5b_batch.errors import BadReplyError
 from eli5b_batch.job.schema import Job
 from eli5b_batch.simulated.process import simulated_servers
+from measure import spread
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -153,22 +153,23 @@ async def compare(task: Task, calls: int, rounds: int) -> dict[str, list[Round]]
     return results
 
 
-def spread(values: Sequence[float], digits: int = 2) -> str:
+def written(values: Sequence[float], digits: int = 2) -> str:
     """Median and, in brackets, the smallest and largest."""
-    return f"{statistics.median(values):.{digits}f} [{min(values):.{digits}f} to {max(values):.{digits}f}]"
+    median, least, most = spread(values)
+    return f"{median:.{digits}f} [{least:.{digits}f} to {most:.{digits}f}]"
 
 
 def report(results: Mapping[str, Sequence[Round]]) -> None:
     """Print medians over the rounds, and the own transport against each of the others, round by round."""
     print("\nmedian [smallest to largest] over the rounds")
     for name, figures in results.items():
-        rate = spread([f.calls_per_s for f in figures], 0)
-        print(f"{name:<28} calls/s {rate:<24} CPU s per 1,000 {spread([f.cpu_s_per_1000 for f in figures], 3)}")
+        rate = written([f.calls_per_s for f in figures], 0)
+        print(f"{name:<28} calls/s {rate:<24} CPU s per 1,000 {written([f.cpu_s_per_1000 for f in figures], 3)}")
     for name, figures in results.items():
         if name != OWN:
             pairs = list(zip(results[OWN], figures, strict=True))
-            faster = spread([own.calls_per_s / other.calls_per_s for own, other in pairs])
-            cheaper = spread([other.cpu_s_per_1000 / own.cpu_s_per_1000 for own, other in pairs])
+            faster = written([own.calls_per_s / other.calls_per_s for own, other in pairs])
+            cheaper = written([other.cpu_s_per_1000 / own.cpu_s_per_1000 for own, other in pairs])
             print(f"{OWN} against {name}: {faster} times the calls/s, CPU less by {cheaper} times")
 
 

@@ -1,6 +1,6 @@
 """How long `regrade` takes for a large run, and in how much memory.
 
-    python scripts/bench_regrade.py data/omni_math_rule.jsonl --answers 25000 --rounds 3
+    python scripts/bench/regrade.py data/omni_math_rule.jsonl --answers 25000 --rounds 3
 
 Builds a run folder with so many answers to the problems of the file: replies of about 3 kB that end in the gold answer,
 in another spelling of it, in a wrong one, or in none. Then everything is graded again by the ordinary command, first
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import orjson
-import psutil  # type: ignore[import-untyped]
+import psutil  # type: ignore[import-untyped]  # it has neither stubs nor a marker
 
 from eli5b_batch.grading.verdict import Verdict
 from eli5b_batch.job.load import load_job
@@ -29,11 +29,11 @@ from eli5b_batch.records import make_key
 from eli5b_batch.records.grades import row_of
 from eli5b_batch.run.manifest import write_manifest
 from eli5b_batch.run.plan import Plan, load_experiment
+from stage import QUICKSTART
 
 if TYPE_CHECKING:
     from eli5b_batch.data.problem import Problem
 
-QUICKSTART: Final = Path(__file__).parent.parent / "jobs" / "quickstart.yaml"
 TEXT: Final = "Let $x$ be the number we look for; the first condition says that $x^2 - 3x + 2 = 0$ is even. " * 30
 OLD: Final = Verdict("incorrect", "7", "boxed/text", 0.0001)
 

@@ -1,9 +1,9 @@
 """How fast, how light and how punctual the runner is, against the best simple loop and against servers' limits.
 
-    python scripts/bench.py                              # everything, five rounds: about an hour and a half
-    python scripts/bench.py throughput --rounds 3 --large
-    python scripts/bench.py limits --only hidden --quick
-    python scripts/bench.py all --json bench.json
+    python scripts/bench/runner.py                              # everything, five rounds: about an hour and a half
+    python scripts/bench/runner.py throughput --rounds 3 --large
+    python scripts/bench/runner.py limits --only hidden --quick
+    python scripts/bench/runner.py all --json bench.json
 
 Every figure is taken side by side with what it is compared to, in the same round, and printed as a median with its
 range over the rounds. What each scenario does: docs/performance.md.
@@ -23,7 +23,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
-from bench_measure import (
+from rich.console import Console
+from rich.table import Table
+
+from measure import (
     OK,
     TOO_MANY,
     Schedule,
@@ -34,13 +37,16 @@ from bench_measure import (
     refusals,
     spread,
 )
-from bench_stage import (
-    SCRIPTS,
+from stage import (
+    HERE,
+    QUICKSTART,
+    ROOT,
     STUDENTS,
     Ran,
     answered,
     api_job,
     api_provider,
+    command,
     eli5b_job,
     machine,
     run_floor,
@@ -51,14 +57,12 @@ from bench_stage import (
     write_problems,
     write_prompts,
 )
-from bench_stub import Spec
-from rich.console import Console
-from rich.table import Table
+from stub import Spec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from bench_measure import Seen
+    from measure import Seen
 
     Figures = dict[str, float]
     Settings = dict[str, Callable[[Path], Figures]]
@@ -134,7 +138,7 @@ def floor(size: Size) -> Settings:
 
     def stub(place: Path) -> Figures:
         with servers(place, Spec("api")) as stub:
-            ran = watch([sys.executable, str(SCRIPTS / "bench_floor.py"), stub.urls["api"], "--raw"])
+            ran = watch([sys.executable, str(HERE / "floor.py"), stub.urls["api"], "--raw"])
         return {"replies per second": float(ran.output)}
 
     settings: Settings = {"stub without latency": stub}
@@ -282,18 +286,18 @@ def startup(_size: Size) -> Settings:
 
     def side_by_side(place: Path) -> Figures:
         package = [sys.executable, "-m", "eli5b_batch"]
-        run = [*package, str(SCRIPTS.parent / "jobs" / "quickstart.yaml"), "--output", str(place / "run")]
-        first = watch([*run, "--display", "none"], SCRIPTS.parent)
+        run = command(QUICKSTART, place / "run")
+        first = watch(run, ROOT)
         if first.exit_code:
             raise SystemExit(f"the quickstart failed:\n{first.output}")
         commands = {
             "python -c pass": [sys.executable, "-c", "pass"],
             "--help": [*package, "--help"],
-            "nothing left to do": [*run, "--display", "none"],
+            "nothing left to do": run,
         }
         figures: Figures = {}
-        for name, command in commands.items():
-            tries = [watch(command, SCRIPTS.parent) for _ in range(TRIES)]
+        for name, words in commands.items():
+            tries = [watch(words, ROOT) for _ in range(TRIES)]
             figures[f"{name}, s"] = min(ran.seconds for ran in tries)
             figures[f"{name}, CPU s"] = min(ran.cpu_s + ran.children_cpu_s for ran in tries)
         bare = figures["python -c pass, s"]

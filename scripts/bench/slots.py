@@ -1,8 +1,8 @@
 """How well GPU slots are kept working: on modelled servers, on simulated ones, and on a real Ollama.
 
-    python scripts/bench_slots.py schedule                       # virtual clock: 1, 2, 4 and 8 slots
-    python scripts/bench_slots.py feed --slots 64 --parallel 8   # simulated servers, our own CPU and memory
-    python scripts/bench_slots.py real --executable ollama       # against alternation and grouping by hand
+    python scripts/bench/slots.py schedule                       # virtual clock: 1, 2, 4 and 8 slots
+    python scripts/bench/slots.py feed --slots 64 --parallel 8   # simulated servers, our own CPU and memory
+    python scripts/bench/slots.py real --executable ollama       # against alternation and grouping by hand
 
 `schedule` compares the makespan with its lower bound: all work shared evenly, each model loaded once. `real` starts one
 server that may keep one model, sends it the same 300 requests in three orders, and counts loads in the server's log.
@@ -17,29 +17,32 @@ import os
 import random
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import aiohttp
 import orjson
-from bench_stage import SCRIPTS, watch
+import psutil  # type: ignore[import-untyped]  # it has neither stubs nor a marker
+from aiohttp import web
 from rich.console import Console
 from rich.table import Table
 
-from eli5b_batch.forecast.network import ModelledNetwork, ModelledTransport
+from eli5b_batch.forecast.network import ModelledNetwork
 from eli5b_batch.forecast.past import PastRun
 from eli5b_batch.forecast.rehearsal import rehearse
 from eli5b_batch.job.load import parse_job
 from eli5b_batch.run.plan import load_experiment
+from eli5b_batch.simulated.ollama_wire import SimulatedOllama
+from stage import ROOT, command, watch, write_problems
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from eli5b_batch.backends.http import Response, Transport
+    from eli5b_batch.run.plan import Experiment
 
 CONSOLE: Final = Console()
 STUDENTS: Final = {"1b": "llama3.2:1b", "3b": "llama3.2:3b", "8b": "llama3.1:8b"}
@@ -62,10 +65,10 @@ class Worked(NamedTuple):
     load_s: float
 
 
-def problems(path: Path, count: int) -> Path:
-    """So many problems."""
-    rows = ({"problem": f"Problem {n}. What is {n} + 7 - {n}?", "answer": "7"} for n in range(count))
-    path.write_bytes(b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows))
+def problems(folder: Path, count: int) -> Path:
+    """The file of so many short problems."""
+    path = folder / "problems.jsonl"
+    write_problems(path, count, tokens=(10, 10))
     return path
 
 
@@ -94,35 +97,32 @@ def simulated_job(
     }
 
 
-class _Books(ModelledTransport):
-    """A modelled network that writes down what its servers say of their work."""
+class _BookedServer:
+    """A modelled server of which `books` hold what it says of its work."""
 
-    books: list[Worked]
+    def __init__(self, server: SimulatedOllama, books: list[Worked]) -> None:
+        self._server = server
+        self._books = books
+        self.tell = server.tell
 
-    async def post(
-        self,
-        url: str,
-        body: Mapping[str, Any],
-        headers: Mapping[str, str] | None = None,
-        deadline_s: float = float("inf"),
-    ) -> Response:
-        response = await super().post(url, body, headers, deadline_s)
-        if url.endswith("/api/chat"):
-            told = orjson.loads(response.body)
-            work_s = (told["prompt_eval_duration"] + told["eval_duration"]) / 1e9
-            now = asyncio.get_running_loop().time()
-            self.books.append(Worked(now, work_s, told["load_duration"] / 1e9))
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        response = await self._server.answer(request)
+        assert isinstance(response, web.Response)
+        reply = orjson.loads(cast("bytes", response.body))
+        work_s = (reply["prompt_eval_duration"] + reply["eval_duration"]) / 1e9
+        now = asyncio.get_running_loop().time()
+        self._books.append(Worked(now, work_s, reply["load_duration"] / 1e9))
         return response
 
 
-class _Network(ModelledNetwork):
-    books: list[Worked]
+class _BookedNetwork(ModelledNetwork):
+    """A modelled network whose slots keep books."""
 
-    def transport(self, provider: str, account: str) -> Transport:
-        transport = super().transport(provider, account)
-        transport.__class__ = _Books
-        transport.books = self.books  # type: ignore[attr-defined] (it is of that class now)
-        return transport
+    def __init__(self, books: list[Worked], experiment: Experiment, past: PastRun) -> None:
+        super().__init__(experiment, past)
+        for place, server in self.servers.items():
+            if isinstance(server, SimulatedOllama):
+                self.servers[place] = _BookedServer(server, books)
 
 
 def schedule(args: argparse.Namespace) -> list[dict[str, Any]]:
@@ -132,11 +132,11 @@ def schedule(args: argparse.Namespace) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         for kind, speeds in SPEEDS.items():
             for slots in args.slots or (1, 2, 4, 8):
-                data = problems(Path(folder) / "problems.jsonl", args.problems * slots)
+                data = problems(Path(folder), args.problems * slots)
                 job = simulated_job(data, slots, 4, speeds, LOADS_S)
                 books: list[Worked] = []
-                network = type("Network", (_Network,), {"books": books})
-                ran = rehearse(load_experiment(parse_job(job, "bench"), "bench"), PastRun(), network=network)
+                experiment = load_experiment(parse_job(job, "bench"), "bench")
+                ran = rehearse(experiment, PastRun(), network=partial(_BookedNetwork, books))
                 row = {"students": kind, "slots": slots, **_judge(books, ran.seconds, slots, 4)}
                 rows.append(row)
                 table.add_row(
@@ -172,15 +172,17 @@ def feed(args: argparse.Namespace) -> list[dict[str, Any]]:
     slots = (args.slots or [64])[0]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        data = problems(folder / "problems.jsonl", args.problems)
+        data = problems(folder, args.problems)
         job = folder / "job.yaml"
         job.write_bytes(orjson.dumps(simulated_job(data, slots, args.parallel, SPEEDS["skewed"], LOADS_S)))
-        command = [sys.executable, "-m", "eli5b_batch", str(job), "--output", str(folder / "run"), "--display", "none"]
         seen: list[dict[str, Any]] = []
-        with subprocess.Popen(command, cwd=SCRIPTS.parent, stdout=subprocess.DEVNULL) as process:  # noqa: S603
+        with subprocess.Popen(  # noqa: S603 (our own command)
+            command(job, folder / "run"), cwd=ROOT, stdout=subprocess.DEVNULL
+        ) as process:
+            watched = psutil.Process(process.pid)
             while process.poll() is None:
                 time.sleep(1)
-                look = _look(folder / "run", process.pid)
+                look = _look(folder / "run", watched)
                 if look is not None and (not seen or look["elapsed_s"] > seen[-1]["elapsed_s"]):
                     seen.append(look)
     if process.returncode:
@@ -204,14 +206,12 @@ def feed(args: argparse.Namespace) -> list[dict[str, Any]]:
     return [row]
 
 
-def _look(run: Path, pid: int) -> dict[str, Any] | None:
+def _look(run: Path, process: psutil.Process) -> dict[str, Any] | None:
     """What progress.json says, and the runner's own CPU seconds and memory."""
     try:
         progress = orjson.loads((run / "progress.json").read_bytes())
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        status = Path(f"/proc/{pid}/status").read_text()
-        memory_kb = int(status.partition("VmRSS:")[2].split()[0])
-    except (OSError, ValueError, IndexError):
+        cpu, memory = process.cpu_times(), process.memory_info()
+    except (FileNotFoundError, psutil.NoSuchProcess):
         return None  # not there yet, or just gone
     slots = progress["slots"]
     return {
@@ -219,8 +219,8 @@ def _look(run: Path, pid: int) -> dict[str, Any] | None:
         **{key: sum(s[key] for s in slots) for key in ("busy_s", "loading_s", "idle_s")},
         "calls": sum(step["done"] for step in progress["steps"]),
         "problems": progress["problems"]["active"],
-        "cpu_s": (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"),
-        "memory_mb": memory_kb / 1024,
+        "cpu_s": cpu.user + cpu.system,
+        "memory_mb": memory.rss / 2**20,
     }
 
 
@@ -231,13 +231,7 @@ def real(args: argparse.Namespace) -> list[dict[str, Any]]:
         folder = Path(name)
         ours = folder / "run"
         with _server(args, folder / "ours.log") as url:
-            ran = watch(
-                [
-                    *(sys.executable, "-m", "eli5b_batch", str(_real_job(folder, url, args))),
-                    *("--output", str(ours), "--display", "none"),
-                ],
-                SCRIPTS.parent,
-            )
+            ran = watch(command(_real_job(folder, url, args), ours), ROOT)
         if ran.exit_code not in (0, 3):
             raise SystemExit(f"the run ended with exit code {ran.exit_code}:\n{ran.output}")
         lines = (ours / "calls.jsonl").read_bytes().splitlines()
@@ -272,7 +266,7 @@ def _real_job(folder: Path, url: str, args: argparse.Namespace) -> Path:
     sampling = {"temperature": 0.7, "max_tokens": args.max_tokens, "num_ctx": 1024}
     job = {
         "name": "real",
-        "data": {"reader": "jsonl", "path": str(problems(folder / "problems.jsonl", args.problems))},
+        "data": {"reader": "jsonl", "path": str(problems(folder, args.problems))},
         "providers": {
             "api": {"api": "simulated", "limits": {}},
             "gpus": {"api": "ollama", "slots": [{"gpu": 0, "url": url, "parallel": args.parallel}]},

@@ -1,7 +1,7 @@
-"""What the scenarios of bench.py run on: servers, watched processes, data, and the jobs of our runner.
+"""What the scenarios of runner.py run on: servers, watched processes, data, and the jobs and commands of our runner.
 
-Must not know: scenarios, ratios. Needs Linux: CPU seconds are read from /proc, a process's own apart from
-its children's.
+Must not know: scenarios, ratios. Needs Linux, where the CPU seconds of a process that has
+ended can be read until it is waited for.
 """
 
 from __future__ import annotations
@@ -22,18 +22,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
-from bench_measure import Seen, value_at
+import psutil  # type: ignore[import-untyped]  # it has neither stubs nor a marker
+
+from measure import Seen, value_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from bench_stub import Spec
+    from stub import Spec
 
-SCRIPTS: Final = Path(__file__).parent
+HERE: Final = Path(__file__).resolve().parent
+ROOT: Final = HERE.parents[1]
+QUICKSTART: Final = ROOT / "jobs" / "quickstart.yaml"
 _LOOK_S: Final = 0.05
-_TICKS: Final = os.sysconf("SC_CLK_TCK")
-_UTIME: Final = 11
-"""Place of utime in /proc/PID/stat after the name; stime, cutime and cstime follow (proc(5))."""
 _FINISHED: Final = (0, 3)
 """Exit codes of a run that came to its end: all answered, some failed for good."""
 STUDENTS: Final = ("stub:1b", "stub:3b", "stub:8b")
@@ -68,24 +69,19 @@ def watch(command: Sequence[str], cwd: Path | None = None) -> Ran:
         descriptor = os.pidfd_open(process.pid)
         poll = select.poll()
         poll.register(descriptor, select.POLLIN)
-        samples = []
+        samples, watched = [], psutil.Process(process.pid)
         while True:
             ended = bool(poll.poll(_LOOK_S * 1000))
-            own, children = _cpu_seconds(process.pid)
-            samples.append((time.monotonic(), own))
-            if ended:  # and not yet waited for, so that /proc still has it
+            cpu = watched.cpu_times()
+            samples.append((time.monotonic(), cpu.user + cpu.system))
+            if ended:  # and not yet waited for, so that its CPU seconds can still be read
                 break
         os.close(descriptor)
         exit_code = process.wait()
         said.seek(0)
         output = said.read().decode()
-    return Ran(samples[-1][0] - started, own, children, samples, exit_code, output)
-
-
-def _cpu_seconds(pid: int) -> tuple[float, float]:
-    fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b") ")[2].split()
-    user, system, *children = (int(value) / _TICKS for value in fields[_UTIME : _UTIME + 4])
-    return user + system, sum(children)
+    seconds, children_s = samples[-1][0] - started, cpu.children_user + cpu.children_system
+    return Ran(seconds, samples[-1][1], children_s, samples, exit_code, output)
 
 
 @dataclass
@@ -101,7 +97,7 @@ def servers(place: Path, *specs: Spec) -> Iterator[Servers]:
     """Stub servers in a process of their own, ended on leaving."""
     log = place / "stub.json"
     with subprocess.Popen(  # noqa: S603 (our own script)
-        [sys.executable, str(SCRIPTS / "bench_stub.py"), str(log)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, str(HERE / "stub.py"), str(log)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -119,9 +115,8 @@ def write_problems(path: Path, count: int, *, tokens: tuple[int, int] = (60, 60)
     with path.open("wb") as file:
         for n in range(count):
             size = 4 * low * (high / low) ** drawn.random()
-            text = f"Problem {n}. What is {n} + 7 - {n}? " + "The first condition says that it is even. " * int(
-                size / 42
-            )
+            sentences = " The first condition says that it is even." * int(size / 42)
+            text = f"Problem {n}. What is {n} + 7 - {n}?{sentences}"
             file.write(orjson.dumps({"problem": text, "answer": "7"}, option=orjson.OPT_APPEND_NEWLINE))
 
 
@@ -171,12 +166,17 @@ def eli5b_job(data: Path, api: dict[str, Any], gpus: dict[str, Any]) -> dict[str
     }
 
 
+def command(job: Path, run: Path, *settings: str) -> list[str]:
+    """The runner's ordinary command without its display; `settings` change the job as `--set` does."""
+    words = [word for text in settings for word in ("--set", text)]
+    return [sys.executable, "-m", "eli5b_batch", str(job), "--output", str(run), "--display", "none", *words]
+
+
 def run_job(place: Path, job: dict[str, Any]) -> Ran:
     """Our runner, by its ordinary command; the run folder is `place`/run."""
     path = place / "job.yaml"
     path.write_bytes(orjson.dumps(job))  # JSON is YAML
-    command = [sys.executable, "-m", "eli5b_batch", str(path), "--output", str(place / "run"), "--display", "none"]
-    ran = watch(command, SCRIPTS.parent)
+    ran = watch(command(path, place / "run"), ROOT)
     if ran.exit_code not in _FINISHED:
         raise SystemExit(f"the run ended with exit code {ran.exit_code}:\n{ran.output}")
     return ran
@@ -184,8 +184,7 @@ def run_job(place: Path, job: dict[str, Any]) -> Ran:
 
 def run_floor(place: Path, url: str, prompts: Path) -> Ran:
     """The floor; its output is `place`/floor.jsonl."""
-    command = [sys.executable, str(SCRIPTS / "bench_floor.py"), url, str(prompts), str(place / "floor.jsonl")]
-    ran = watch(command)
+    ran = watch([sys.executable, str(HERE / "floor.py"), url, str(prompts), str(place / "floor.jsonl")])
     if ran.exit_code:
         raise SystemExit(f"the floor failed:\n{ran.output}")
     return ran

@@ -1,6 +1,6 @@
-"""The servers of bench.py: a raw asyncio protocol on uvloop that speaks as much of two wires as a runner needs.
+"""The servers of runner.py: a raw asyncio protocol on uvloop that speaks as much of two wires as a runner needs.
 
-    python scripts/bench_stub.py LOG < specification
+    python scripts/bench/stub.py LOG < specification
 
 Must not know: who measures what. The first line of stdin is a JSON list of `Spec`s; the addresses come back as one JSON
 line; when stdin closes, what each server saw is written to LOG and the process ends. Rate limits are counted per second
@@ -22,7 +22,8 @@ from typing import Any, Final, Literal, cast
 
 import orjson
 import uvloop
-from bench_measure import GONE, OK, TOO_MANY, Schedule, Seen
+
+from measure import GONE, OK, TOO_MANY, Schedule, Seen
 
 TEXT: Final = "Let x be the number we look for; both conditions say that it is odd and larger than five. " * 8
 TEXT_JSON: Final = orjson.dumps(f"{TEXT}\nThe final answer is \\boxed{{7}}.")

@@ -1,13 +1,13 @@
 r"""How right and how fast answers are graded: our grader beside math-verify 0.9.0 with its defaults, in one run.
 
-    python scripts/bench_grading.py --data data/omni_math_rule.jsonl --failures
-    python scripts/bench_grading.py --sets corpus self --ours-only
-    python scripts/bench_grading.py --cases /tmp/cases.jsonl --limit 500 --json figures.json
+    python scripts/grading/bench.py --data data/omni_math_rule.jsonl --failures
+    python scripts/grading/bench.py --sets corpus self --ours-only
+    python scripts/grading/bench.py --cases /tmp/cases.jsonl --limit 500 --json figures.json
 
 Sets: `corpus` (tests/grading/corpus/*.jsonl, one set per file), `self` (every gold against itself, boxed and in a
 sentence), `wrong` (golds against perturbed golds), `right` (golds against equal rewrites), `made` (golds of kinds that
 Omni-MATH has few of, both ways), `gsm8k` (its golds in its formats). Each call runs in a process that is killed after
-5 s, which counts as wrong and as a hang. Times are of the call in a warm process. How cases are made: grading_cases.py.
+5 s, which counts as wrong and as a hang. Times are of the call in a warm process. How cases are made: cases.py.
 """
 
 from __future__ import annotations
@@ -21,17 +21,18 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from grading_cases import MAKERS, Case, read_cases, write_cases
-from grading_worker import Said, Worker
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from cases import MAKERS, Case, read_cases, write_cases
+from golds import CORPUS
+from worker import Said, Worker
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-CORPUS: Final = Path(__file__).parent.parent / "tests" / "grading" / "corpus"
 CONSOLE: Final = Console()
 COLUMNS: Final = (
     "set", "grader", "n", "right %", "fp", "fn", "errors", "median", "p99", "max", "hangs",

@@ -1,4 +1,4 @@
-r"""The labelled cases that `bench_grading.py` measures graders on, made from the golds of Omni-MATH-Rule and GSM8K.
+r"""The labelled cases that `bench.py` measures graders on, made from the golds of Omni-MATH-Rule and GSM8K.
 
 Must not know: graders, tables.
 """
@@ -11,14 +11,13 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
 
-import grading_made
-from grading_formats import FINAL, NO_ANSWER
-from grading_golds import Gold, boxed, read_golds, read_special, stated
-from grading_perturbed import formula_perturbed, in_passing, integer_perturbed
-from grading_rewrites import formula_rewrites, integer_rewrites
-from grading_worker import MARKED
-
 from eli5b_batch.data.readers import read_gsm8k
+from formats import FINAL, NO_ANSWER
+from golds import Gold, boxed, read_golds, read_special, stated
+from made import make
+from perturbed import formula_perturbed, in_passing, integer_perturbed
+from rewrites import formula_rewrites, integer_rewrites
+from worker import MARKED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -183,7 +182,7 @@ def made(data: Path, seed: int) -> list[Case]:
     chooser = random.Random(seed)
     return [
         Case("made", kind, boxed(chooser, answer), gold, right, f"{answer} against {gold}")
-        for kind, gold, answer, right in grading_made.make(seed)
+        for kind, gold, answer, right in make(seed)
     ]
 
 

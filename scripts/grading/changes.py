@@ -11,7 +11,8 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Final
 
 import sympy
-from grading_formula import Node, UnknownFormulaError
+
+from formula import Node, UnknownFormulaError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

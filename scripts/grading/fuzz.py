@@ -1,11 +1,11 @@
 r"""A fuzzer for our grader: random formulas, and real replies and golds torn apart and put together again.
 
-    python scripts/fuzz_grading.py --minutes 60 --data data/omni_math_rule.jsonl --finds finds.jsonl
+    python scripts/grading/fuzz.py --minutes 60 --data data/omni_math_rule.jsonl --finds finds.jsonl
 
 What it checks, of every text: one of the five verdicts and never `error`, the same twice, in under 5 s (over 1 s is
 reported) and under 1 GB. Of formulas besides: a boxed gold equals itself, white space changes nothing, and of two
 formulas the one equals the other whichever is the gold. Each find is written as a JSON line with the smallest texts
-that still show it. Texts that are hostile by design: hostile_grading.py. One process, at low priority.
+that still show it. Texts that are hostile by design: hostile.py. One process, at low priority.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from fuzz_texts import PARTS, Grammar, Mutator, Texts, boxed, real_texts, rewritten
-from grading_worker import Said, Worker
+from worker import Said, Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,21 +8,20 @@ from __future__ import annotations
 import json
 import re
 import signal
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from grading_changes import CHANGES
-from grading_formula import read
-from grading_golds import read_golds, read_special
-from grading_perturbed import formula_changes
-from grading_print import STYLES, NotInThisStyleError, show
-from grading_values import compare
+from changes import CHANGES
+from formula import read
+from golds import CORPUS, read_golds, read_special
+from perturbed import formula_changes
+from styles import STYLES, NotInThisStyleError, show
+from values import compare
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Iterator
+    from pathlib import Path
 
-CORPUS: Final = Path(__file__).parent.parent / "tests" / "grading" / "corpus"
 LONGEST: Final = 4_000
 LONGEST_CHECKED: Final = 120
 """Characters of a formula that is rewritten."""

@@ -10,12 +10,13 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from grading_formula import Node, read
+from formula import Node, read
 
 if TYPE_CHECKING:
     import random
 
-SPECIAL: Final = Path(__file__).parent / "grading_special.jsonl"
+SPECIAL: Final = Path(__file__).parent / "special.jsonl"
+CORPUS: Final = Path(__file__).resolve().parents[2] / "tests" / "grading" / "corpus"
 
 _WRAPPINGS: Final = (
     re.compile(r"\$([^$]*)\$"),

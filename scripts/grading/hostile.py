@@ -1,6 +1,6 @@
 r"""What hostile texts do to our grader: time, memory and verdict of each, as an answer, as a gold, and as both.
 
-    python scripts/hostile_grading.py --json figures.json
+    python scripts/grading/hostile.py --json figures.json
 
 Fails (exit 1) where a call takes over 5 s, more than 1 GB, kills its process, or where something planted was executed:
 injected code would leave a file in the working directory, whatever way it was run. What is meant by hostile: `INPUTS`.
@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from grading_worker import DEADLINE_S, Said, Worker
+from worker import DEADLINE_S, Said, Worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,11 +10,12 @@ import random
 from typing import TYPE_CHECKING, NamedTuple
 
 import sympy
-from grading_formula import read
-from grading_golds import Gold
-from grading_measures import Made, angles, bases, choices, labelled, marks, money, percentages, ratios, units, words
-from grading_perturbed import formula_perturbed
-from grading_rewrites import formula_rewrites
+
+from formula import read
+from golds import Gold
+from measures import Made, angles, bases, choices, labelled, marks, money, percentages, ratios, units, words
+from perturbed import formula_perturbed
+from rewrites import formula_rewrites
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

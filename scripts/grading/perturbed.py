@@ -11,17 +11,18 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Final
 
-import mpmath
-from grading_changes import number
-from grading_formula import FUNCTIONS, Node, UnknownFormulaError, read
-from grading_print import STYLES, NotInThisStyleError, show
-from grading_values import compare, value_at
+import mpmath  # type: ignore[import-untyped]  # it has neither stubs nor a marker
+
+from changes import number
+from formula import FUNCTIONS, Node, UnknownFormulaError, read
+from styles import STYLES, NotInThisStyleError, show
+from values import compare, value_at
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Iterator
 
-    from grading_golds import Gold
+    from golds import Gold
 
 Perturbed = tuple[str, str]
 """What was changed, and the answer."""

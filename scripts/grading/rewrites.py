@@ -2,7 +2,7 @@ r"""Golds written in other ways that mean the same: replies every grader has to 
 
 Formulas are rewritten as trees, printed in many styles, or taken through sympy; each rewrite is read back and its value
 compared with the gold's to 1,500 digits, so that a slip made here does not become a label. Notations the reader of
-`grading_formula` does not know are only ever put round a formula that passed.
+`formula` does not know are only ever put round a formula that passed.
 Must not know: graders.
 """
 
@@ -14,16 +14,17 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import sympy
-from grading_changes import CHANGES, by_sympy
-from grading_formula import FUNCTIONS, Node, UnknownFormulaError, read
-from grading_print import STYLES, NotInThisStyleError, Style, show
-from grading_values import compare, value_at
+
+from changes import CHANGES, by_sympy
+from formula import FUNCTIONS, Node, UnknownFormulaError, read
+from styles import STYLES, NotInThisStyleError, Style, show
+from values import compare, value_at
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Iterator
 
-    from grading_golds import Gold
+    from golds import Gold
 
 Rewrite = tuple[str, str]
 """What was done, and the answer."""

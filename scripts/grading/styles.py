@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from grading_formula import Node
+    from formula import Node
 
 SUM, PRODUCT, POWER, ATOM = range(4)
 """How tightly a printed part holds together."""

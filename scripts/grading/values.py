@@ -10,8 +10,9 @@ from fractions import Fraction
 from math import ceil, comb, factorial, floor, isqrt
 from typing import TYPE_CHECKING, Any, Final
 
-import mpmath
-from grading_formula import CONSTANTS, Node, UnknownFormulaError
+import mpmath  # type: ignore[import-untyped]  # it has neither stubs nor a marker
+
+from formula import CONSTANTS, Node, UnknownFormulaError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -1,6 +1,6 @@
 """Graders in processes that can be killed: one call at a time, over pipes, with a deadline kept from outside.
 
-As a program it is such a process: `python scripts/grading_worker.py NAME` reads a JSON line `[response, gold]` for
+As a program it is such a process: `python scripts/grading/worker.py NAME` reads a JSON line `[response, gold]` for
 every call and writes one with what the grader said. Graders run in its main thread, as math-verify uses signal.alarm.
 Must not know: cases, tables, what is right.
 """
@@ -21,7 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
-import psutil  # type: ignore[import-untyped]
+import psutil  # type: ignore[import-untyped]  # it has neither stubs nor a marker
 
 from eli5b_batch.grading import grade
 

@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 import os
-import runpy
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import orjson
 import pytest
 
-SCRIPTS = Path(__file__).parents[2] / "scripts"
-audit = SimpleNamespace(**runpy.run_path(str(SCRIPTS / "crash_audit.py")))
-proc = SimpleNamespace(**runpy.run_path(str(SCRIPTS / "crash_proc.py")))
+from books import Again, Entry, Start, answered, asked_again, lost, sentence_problems, whole_lines
+from crash_proc import Waits
+
+ROOT = Path(__file__).parents[3]
+SCRIPT = ROOT / "scripts" / "audit" / "crash_matrix.py"
 
 
-def entry(t: float, key: str = "k", **fields: object) -> Any:  # noqa: ANN401 (a type of the script's)
-    usual = {"server": "api", "peer": 5000, "status": 200, "delivered": True, "tokens": 5, "fault": None}
-    return audit.Entry(**{"t": t, "key": key, **usual, **fields})
+def entry(
+    t: float,
+    key: str = "k",
+    *,
+    peer: int = 5000,
+    status: int = 200,
+    delivered: bool = True,
+    tokens: int = 5,
+    fault: str | None = None,
+) -> Entry:
+    return Entry(t, "api", key, peer, status, delivered, tokens, fault)
 
 
-def again(*entries: Any, kept_waiting_s: float = 0.0) -> Any:  # noqa: ANN401 (types of the script's)
-    killed = audit.Start(0.0, 10.0, 10.02, frozenset({5001}), kept_waiting_s)
-    return audit.asked_again(entries, [killed, audit.Start(11.0, None, 20.0)])
+def again(*entries: Entry, kept_waiting_s: float = 0.0) -> Again:
+    killed = Start(0.0, 10.0, 10.02, frozenset({5001}), kept_waiting_s)
+    return asked_again(entries, [killed, Start(11.0, None, 20.0)])
 
 
 def test_a_reply_that_was_there_in_time_and_is_asked_again_is_found() -> None:
@@ -52,7 +59,7 @@ def test_a_runner_that_waited_for_a_cpu_had_so_much_less_time_for_a_reply() -> N
 
 
 def test_how_long_a_process_waited_for_a_cpu_is_read_from_look_to_look(tmp_path: Path) -> None:
-    waits = proc.Waits(os.getpid())
+    waits = Waits(os.getpid())
     waits._path = tmp_path / "schedstat"
     waits.look()
     assert waits.lately_s == 0.0, "nothing is counted"
@@ -76,15 +83,15 @@ def test_what_a_fault_spoilt_is_counted_by_fault_and_what_was_never_done_is_not(
 
 
 def test_a_record_that_changed_or_went_is_lost() -> None:
-    assert audit.lost([b"a", b"b"], [b"a", b"b", b"c"]) == 0
-    assert audit.lost([b"a", b"b"], [b"a", b"B"]) == 1
+    assert lost([b"a", b"b"], [b"a", b"b", b"c"]) == 0
+    assert lost([b"a", b"b"], [b"a", b"B"]) == 1
 
 
 def test_torn_and_missing_files_are_read_as_far_as_they_are_whole(tmp_path: Path) -> None:
     path = tmp_path / "calls.jsonl"
-    assert audit.whole_lines(path) == []
+    assert whole_lines(path) == []
     path.write_bytes(b'{"key":"a","status":"ok"}\n{"key":"b","status":"error"}\n{"key":"a","sta')
-    assert audit.answered(audit.whole_lines(path)) == Counter(a=1)
+    assert answered(whole_lines(path)) == Counter(a=1)
 
 
 @pytest.mark.parametrize(
@@ -98,13 +105,13 @@ def test_torn_and_missing_files_are_read_as_far_as_they_are_whole(tmp_path: Path
     ],
 )
 def test_one_clear_sentence_is_asked_for(said: str, *, clear: bool) -> None:
-    assert (audit.sentence_problems(said) == []) is clear
+    assert (sentence_problems(said) == []) is clear
 
 
 @pytest.mark.heavy
 @pytest.mark.timeout(600)
 def test_a_run_killed_three_times_passes_the_audit(tmp_path: Path) -> None:
-    script = str(SCRIPTS / "crash_matrix.py")
+    script = str(SCRIPT)
     # This seed kills once at 0.7 s and twice in mid-run.
     command = [sys.executable, script, "--first-seed", "10", "--seeds", "1", "--kills", "3", "--problems", "3"]
     done = subprocess.run(  # noqa: S603 (our own script)
@@ -112,7 +119,7 @@ def test_a_run_killed_three_times_passes_the_audit(tmp_path: Path) -> None:
         check=False,
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(SCRIPTS.parent)},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "every target met" in done.stdout

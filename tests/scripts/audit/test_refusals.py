@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 import os
-import runpy
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import orjson
 import pytest
 
+from books import Entry
 from eli5b_batch.records import make_key
 from eli5b_batch.simulated.quirks import QUIRKS
+from refusals import last_words
+from refusals_cases import CASES, SIBLINGS, UNDISTURBED, Run, tell
 
-SCRIPTS = Path(__file__).parents[2] / "scripts"
+ROOT = Path(__file__).parents[3]
+SCRIPT = ROOT / "scripts" / "audit" / "refusals.py"
 PROBLEMS = 4
-
-
-@pytest.fixture(scope="module")
-def cases() -> Any:  # noqa: ANN401 (a script's names)
-    return SimpleNamespace(**runpy.run_path(str(SCRIPTS / "refusals_cases.py")))
-
-
-@pytest.fixture(scope="module")
-def audit() -> Any:  # noqa: ANN401 (a script's names)
-    return SimpleNamespace(**runpy.run_path(str(SCRIPTS / "crash_audit.py")))
 
 
 def hint(problem: int) -> str:
@@ -44,40 +36,35 @@ KEYS = [key for n in range(PROBLEMS) for key in (hint(n), answer(n, "none"), ans
 class Made:
     """A run in which everything is answered at once, to be changed."""
 
-    def __init__(self, cases: Any, audit: Any) -> None:  # noqa: ANN401 (scripts' names)
-        self.cases = cases
-        self.audit = audit
+    def __init__(self) -> None:
         self.records: dict[str, dict[str, Any]] = {
             key: {"key": key, "status": "ok", "reply": {"text": "A hint."}} for key in KEYS
         }
         self.ledger = [self.entry(key, t=n / 10) for n, key in enumerate(KEYS)]
 
-    def entry(self, key: str, fault: str | None = None, status: int = 200, t: float = 0.0, tokens: int = 9) -> Any:  # noqa: ANN401
-        return self.audit.Entry(t, "api", key, 5000, status, delivered=True, tokens=tokens, fault=fault)
+    def entry(self, key: str, fault: str | None = None, status: int = 200, t: float = 0.0, tokens: int = 9) -> Entry:
+        return Entry(t, "api", key, 5000, status, delivered=True, tokens=tokens, fault=fault)
 
     def fails(self, key: str, kind: str) -> None:
         self.records[key] = {"key": key, "status": "error", "error": {"class": kind}}
 
-    def case(self, quirk: str) -> Any:  # noqa: ANN401
-        return next(case for case in (*self.cases.CASES, *self.cases.SIBLINGS) if case.quirk == quirk)
-
     def wrong(self, quirk: str, code: int | None = 0, printed: str = "", seconds: float = 10.0) -> list[str]:
-        run = self.cases.Run(list(self.records.values()), self.ledger, seconds, code, printed, "the last line")
-        row = self.cases.tell(self.case(quirk), run, len(KEYS), 10.0)
+        case = next(case for case in (*CASES, *SIBLINGS) if case.quirk == quirk)
+        run = Run(list(self.records.values()), self.ledger, seconds, code, printed, "the last line")
+        row = tell(case, run, len(KEYS), 10.0)
         assert str(row).endswith("the last line")
-        wrong: list[str] = row.wrong
-        return wrong
+        return row.wrong
 
 
 @pytest.fixture
-def made(cases: Any, audit: Any) -> Made:  # noqa: ANN401
-    return Made(cases, audit)
+def made() -> Made:
+    return Made()
 
 
-def test_every_quirk_has_a_case(cases: Any) -> None:  # noqa: ANN401
-    named = [case.quirk for case in (*cases.CASES, *cases.SIBLINGS)]
-    assert set(named) == {*QUIRKS, cases.UNDISTURBED}
-    assert {name for name in QUIRKS if name.startswith("sibling_")} == {case.quirk for case in cases.SIBLINGS}
+def test_every_quirk_has_a_case() -> None:
+    named = [case.quirk for case in (*CASES, *SIBLINGS)]
+    assert set(named) == {*QUIRKS, UNDISTURBED}
+    assert {name for name in QUIRKS if name.startswith("sibling_")} == {case.quirk for case in SIBLINGS}
 
 
 def test_a_call_refused_for_good_fails_once_and_takes_with_it_what_builds_on_it(made: Made) -> None:
@@ -150,25 +137,23 @@ def test_refusals_for_limits_that_were_told_are_counted(made: Made) -> None:
     assert made.wrong("limit_headers_openai")[1:] == ["11 of 12 calls on record"]
 
 
-def test_the_last_line_says_how_it_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(SCRIPTS)
-    script = SimpleNamespace(**runpy.run_path(str(SCRIPTS / "refusals.py")))
+def test_the_last_line_says_how_it_ended() -> None:
     progress = "2026-12-01T12:56:38Z refusals | running for 0s | problems 1/3 (33.3%) | hint 1/3 | failed 0\n"
-    assert script.last_words(0, "", progress) == "running for 0s | failed 0"
-    assert script.last_words(None, "", f"{progress}eli5b-batch: stopped by SIGTERM\n") == "running for 0s | failed 0"
-    assert script.last_words(5, "", f"{progress}eli5b-batch: no key\n0 of 3 calls\n") == "no key"
-    assert script.last_words(3, "  /a/report\n1 of 3 calls failed\n  /a/b\n", progress) == "1 of 3 calls failed"
-    assert script.last_words(2, "", "") == ""
+    assert last_words(0, "", progress) == "running for 0s | failed 0"
+    assert last_words(None, "", f"{progress}eli5b-batch: stopped by SIGTERM\n") == "running for 0s | failed 0"
+    assert last_words(5, "", f"{progress}eli5b-batch: no key\n0 of 3 calls\n") == "no key"
+    assert last_words(3, "  /a/report\n1 of 3 calls failed\n  /a/b\n", progress) == "1 of 3 calls failed"
+    assert last_words(2, "", "") == ""
 
 
 def test_two_small_runs_come_to_their_ends(tmp_path: Path) -> None:
-    command = [sys.executable, str(SCRIPTS / "refusals.py"), "--only", "undisturbed", "html_200", "--problems", "6"]
+    command = [sys.executable, str(SCRIPT), "--only", "undisturbed", "html_200", "--problems", "6"]
     done = subprocess.run(  # noqa: S603 (our own script)
         [*command, "--limit", "200", "--json", str(tmp_path / "rows.json")],
         check=False,
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(SCRIPTS.parent)},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.splitlines()[-1] == "as they should be: 2 of 2"

@@ -1,25 +1,26 @@
-"""bench_grading.py, fuzz_grading.py, hostile_grading.py: labels are right, and a small run of each comes to its end."""
+"""bench.py, fuzz.py, hostile.py: labels are right, and a small run of each comes to its end."""
 
 from __future__ import annotations
 
-import importlib
 import json
 import random
 import re
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
-from typing import TYPE_CHECKING
 
 import orjson
 import pytest
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from formula import Node, read
+from golds import mended, read_golds, read_special
+from made import make
+from perturbed import formula_perturbed
+from rewrites import formula_rewrites
+from values import compare, value_at
+from worker import Worker
 
-SCRIPTS = Path(__file__).parents[2] / "scripts"
-MODULES = ("changes", "formula", "golds", "made", "perturbed", "print", "rewrites", "values", "worker")
+SCRIPTS = Path(__file__).parents[3] / "scripts" / "grading"
 GOLDS = [
     "5", "10000", "-12", "x=3", r"\frac{1}{2}", r"\frac{3 \sqrt{3}}{2}", r"2^{2014}", r"\binom{n}{2} + 1",
     r"40^{\circ}", r"\[\frac{1}{3}\]", r"\frac{5055}{2^{15}", r"7 \frac{1}{3}", r"\sin 10^\circ", r"(n-1)(n-2)^{n-1}",
@@ -27,11 +28,10 @@ GOLDS = [
 ]  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def scripts() -> Iterator[SimpleNamespace]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(SCRIPTS))
-        yield SimpleNamespace(**{name: importlib.import_module(f"grading_{name}") for name in MODULES})
+def tree(formula: str) -> Node:
+    node = read(formula)
+    assert node is not None, formula
+    return node
 
 
 @pytest.fixture
@@ -56,8 +56,8 @@ def data(tmp_path: Path) -> Path:
         (r"|-3|", "3"),
     ],
 )
-def test_a_formula_is_worth_what_it_says(scripts: SimpleNamespace, formula: str, value: str) -> None:
-    assert str(scripts.values.value_at(scripts.formula.read(formula), {})) == value
+def test_a_formula_is_worth_what_it_says(formula: str, value: str) -> None:
+    assert str(value_at(tree(formula), {})) == value
 
 
 @pytest.mark.parametrize(
@@ -72,37 +72,35 @@ def test_a_formula_is_worth_what_it_says(scripts: SimpleNamespace, formula: str,
         (r"\frac{1}{n-n}", "1", None),
     ],
 )
-def test_two_formulas_are_compared_by_their_values(scripts: SimpleNamespace, one: str, two: str, equal: object) -> None:
-    assert scripts.values.compare(scripts.formula.read(one), scripts.formula.read(two)) is equal
+def test_two_formulas_are_compared_by_their_values(one: str, two: str, equal: object) -> None:
+    assert compare(tree(one), tree(two)) is equal
 
 
-def test_what_is_no_formula_is_left_alone(scripts: SimpleNamespace) -> None:
-    assert all(scripts.formula.read(text) is None for text in ("", "x < 2", r"\frac{1}{", "1, 2", r"\text{yes}", "a)("))
+def test_what_is_no_formula_is_left_alone() -> None:
+    assert all(read(text) is None for text in ("", "x < 2", r"\frac{1}{", "1, 2", r"\text{yes}", "a)("))
 
 
-def test_golds_are_mended_as_they_are_meant(scripts: SimpleNamespace) -> None:
-    mended = scripts.golds.mended
+def test_golds_are_mended_as_they_are_meant() -> None:
     assert mended("\\[\n\\boxed{\\frac{1}{2}}\n\\]") == r"\frac{1}{2}"
     assert mended(r"\frac{5055}{2^{15}") == r"\frac{5055}{2^{15}}"
     assert mended("\x0crac{7}{12}") == r"\frac{7}{12}"
 
 
-def test_rewrites_keep_the_value_and_perturbations_change_it(scripts: SimpleNamespace, data: Path) -> None:
-    compare, read = scripts.values.compare, scripts.formula.read
-    for gold in scripts.golds.read_golds(data):
+def test_rewrites_keep_the_value_and_perturbations_change_it(data: Path) -> None:
+    for gold in read_golds(data):
         if gold.tree is None or gold.whole:
             continue
-        rewrites = dict(scripts.rewrites.formula_rewrites(random.Random(1), gold))
+        rewrites = dict(formula_rewrites(random.Random(1), gold))
         assert len(rewrites) > 5, gold
         back = {text: read(text) for kind, text in rewrites.items() if kind.startswith("sympy") or "reordered" in kind}
         assert all(tree is not None and compare(tree, gold.tree) for tree in back.values()), back
-        changed = [read(text) for _, text in scripts.perturbed.formula_perturbed(random.Random(1), gold)]
+        changed = [read(text) for _, text in formula_perturbed(random.Random(1), gold)]
         assert len(changed) > 5, gold
         assert not any(tree is not None and compare(tree, gold.tree) for tree in changed)
 
 
-def test_made_cases_go_both_ways_and_do_not_contradict_each_other(scripts: SimpleNamespace) -> None:
-    made = scripts.made.make(seed=1, each=2)
+def test_made_cases_go_both_ways_and_do_not_contradict_each_other() -> None:
+    made = make(seed=1, each=2)
     labels: dict[tuple[str, str], set[bool]] = {}
     for case in made:
         labels.setdefault((case.gold, case.answer), set()).add(case.right)
@@ -110,13 +108,13 @@ def test_made_cases_go_both_ways_and_do_not_contradict_each_other(scripts: Simpl
     assert 0.3 < sum(case.right for case in made) / len(made) < 0.8
 
 
-def test_hand_made_cases_do_not_contradict_each_other(scripts: SimpleNamespace) -> None:
-    for one in scripts.golds.read_special():
+def test_hand_made_cases_do_not_contradict_each_other() -> None:
+    for one in read_special():
         assert not set(one.right) & set(one.wrong), one.gold
 
 
-def test_a_call_over_the_deadline_is_killed_and_the_next_one_works(scripts: SimpleNamespace) -> None:
-    with scripts.worker.Worker("ours", deadline_s=30) as worker:
+def test_a_call_over_the_deadline_is_killed_and_the_next_one_works() -> None:
+    with Worker("ours", deadline_s=30) as worker:
         said = worker.call(r"\boxed{\sqrt{8}}", r"2\sqrt{2}")
         assert (said.right, said.verdict) == (True, "correct")
         worker._deadline_s = 0.0
@@ -147,7 +145,7 @@ def test_a_small_bench_comes_to_its_end(data: Path, tmp_path: Path) -> None:
         cases,
         "--failures",
     ]
-    run(SCRIPTS / "bench_grading.py", "--data", data, *options)
+    run(SCRIPTS / "bench.py", "--data", data, *options)
     rows = orjson.loads(figures.read_bytes())
     assert [(row["set"], row["grader"]) for row in rows[:2]] == [("self", "ours"), ("self", "math-verify")]
     assert all(row["n"] == 6 for row in rows[:6])
@@ -156,9 +154,9 @@ def test_a_small_bench_comes_to_its_end(data: Path, tmp_path: Path) -> None:
 
 def test_a_short_fuzz_comes_to_its_end(data: Path, tmp_path: Path) -> None:
     options: list[str | Path] = ["--minutes", "0", "--seed", "5", "--data", data, "--finds", tmp_path / "finds"]
-    printed = run(SCRIPTS / "fuzz_grading.py", *options)
+    printed = run(SCRIPTS / "fuzz.py", *options)
     assert re.search(r"seed 5: [1-9][0-9]* calls", printed), printed
 
 
 def test_hostile_texts_execute_nothing() -> None:
-    assert "executed: nothing" in run(SCRIPTS / "hostile_grading.py", "--only", "injections/")
+    assert "executed: nothing" in run(SCRIPTS / "hostile.py", "--only", "injections/")
