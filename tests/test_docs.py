@@ -18,7 +18,7 @@ from eli5b_batch.simulated.quirks import QUIRKS
 
 ROOT = Path(__file__).parent.parent
 JOBS = sorted((ROOT / "jobs").glob("*.yaml"))
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "scripts").glob("*/README.md")])
 
 
 def words_in_code(document: str) -> set[str]:

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -27,9 +25,11 @@ from crash_proc import CONNECTIONS, Waits, unread_ports, wait_until_stopped
 from eli5b_batch.job.schema import Job
 from eli5b_batch.run.plan import load_experiment
 from eli5b_batch.run.store import RECORD_BYTES
+from eli5b_batch.servers.ports import free_ports
 from eli5b_batch.simulated.process import simulated_servers
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import AsyncIterator, Iterator, Mapping
 
     from eli5b_batch.data.problem import Problem
@@ -40,7 +40,6 @@ LEFTOVER_S: Final = 30.0
 
 _POLL_S: Final = 0.004
 _LONGEST_RUN_S: Final = 300.0
-_PORTS: Final = range(20_000, 30_000)  # below the ports that systems hand to clients
 _SLOTS: Final[list[dict[str, Any]]] = [
     {"gpu": 0, "parallel": 6, "models": ["llama3.2:1b", "llama3.2:3b"]},
     {"gpu": 1, "parallel": 6},
@@ -120,7 +119,7 @@ class Servers:
         self.ledger = ledger
         self._problems = problems
         self._faults = faults or {}
-        self._ports = _free_ports(1 + len(_SLOTS))
+        self._ports = free_ports(1 + len(_SLOTS))
         self._running: dict[str, tuple[AsyncExitStack, psutil.Process]] = {}
         ledger.touch()
 
@@ -186,16 +185,6 @@ class Servers:
 def _problems(job: Job) -> list[Problem]:
     """What the job asks about. Its providers don't matter."""
     return load_experiment(job, "crash").everything_asked_about()
-
-
-def _free_ports(count: int) -> list[int]:
-    ports: list[int] = []
-    while len(ports) < count:
-        port = random.choice(_PORTS)
-        with socket.socket() as probe:
-            if port not in ports and probe.connect_ex(("127.0.0.1", port)):
-                ports.append(port)
-    return ports
 
 
 class Moment(NamedTuple):

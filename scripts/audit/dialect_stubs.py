@@ -16,7 +16,7 @@ import asyncio
 import io
 import sys
 import tempfile
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -162,13 +162,9 @@ async def sent(job: Job, stub: Stub) -> dict[str, Any] | None:
         slots = provider.shape[1]
         url = (slots[0].url if slots else getattr(provider, "base_url", "")) or ""
         await backend.reach([stub.model])
-        try:
+        with suppress(Eli5bError, ValueError):  # what can't be asked for is not sent: that is what is looked at
             backend.manner(stub.model, sampling)
             await backend.chat(request, url)
-        except Eli5bError:
-            pass
-        except ValueError:
-            pass
     if not stub.asked:
         return None
     body = stub.asked[0]

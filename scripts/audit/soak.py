@@ -2,8 +2,8 @@
 
     python scripts/audit/soak.py --calls 200000
 
-Prints the resident memory of the runner (not of the servers or graders) every 20,000 calls, and how much
-the last reading is of the first.
+Prints the resident memory of the runner (not of the servers or graders) every 20,000 calls, and the last reading by the
+first.
 """
 
 from __future__ import annotations

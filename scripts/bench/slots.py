@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import random
 import shutil
 import subprocess
 import tempfile
@@ -36,8 +35,9 @@ from eli5b_batch.forecast.past import PastRun
 from eli5b_batch.forecast.rehearsal import rehearse
 from eli5b_batch.job.load import parse_job
 from eli5b_batch.run.plan import load_experiment
-from eli5b_batch.simulated.ollama_wire import SimulatedOllama
-from stage import ROOT, command, watch, write_problems
+from eli5b_batch.servers.ports import free_ports
+from eli5b_batch.simulated.ollama import SimulatedOllama
+from stage import ROOT, command, run_job, write_problems
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -229,12 +229,9 @@ def real(args: argparse.Namespace) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        ours = folder / "run"
         with _server(args, folder / "ours.log") as url:
-            ran = watch(command(_real_job(folder, url, args), ours), ROOT)
-        if ran.exit_code not in (0, 3):
-            raise SystemExit(f"the run ended with exit code {ran.exit_code}:\n{ran.output}")
-        lines = (ours / "calls.jsonl").read_bytes().splitlines()
+            run_job(folder, _real_job(folder, url, args))
+        lines = (folder / "run" / "calls.jsonl").read_bytes().splitlines()
         records = sorted((orjson.loads(line) for line in lines), key=lambda r: (r["problem"], r["model"]))
         began = min(r["timing"]["started"] for r in records)
         seconds = max(r["timing"]["started"] + r["timing"]["latency"] for r in records) - began
@@ -262,9 +259,9 @@ def _row(order: str, calls: int, seconds: float, log: Path) -> dict[str, Any]:
     return {"order": order, "calls": calls, "seconds": seconds, "loads": loads}
 
 
-def _real_job(folder: Path, url: str, args: argparse.Namespace) -> Path:
+def _real_job(folder: Path, url: str, args: argparse.Namespace) -> dict[str, Any]:
     sampling = {"temperature": 0.7, "max_tokens": args.max_tokens, "num_ctx": 1024}
-    job = {
+    return {
         "name": "real",
         "data": {"reader": "jsonl", "path": str(problems(folder, args.problems))},
         "providers": {
@@ -277,15 +274,13 @@ def _real_job(folder: Path, url: str, args: argparse.Namespace) -> Path:
         },
         "params": {"teacher": "teacher", "students": list(STUDENTS), "hints": ["none"]},
     }
-    path = folder / "job.yaml"
-    path.write_bytes(orjson.dumps(job))
-    return path
 
 
 @contextmanager
 def _server(args: argparse.Namespace, log: Path) -> Iterator[str]:
     """A fresh server that may keep one model."""
-    url = f"http://127.0.0.1:{random.randint(20_000, 30_000)}"
+    (port,) = free_ports(1)
+    url = f"http://127.0.0.1:{port}"
     limits = {"OLLAMA_MAX_LOADED_MODELS": "1", "OLLAMA_NUM_PARALLEL": str(args.parallel)}
     env = {**os.environ, "OLLAMA_HOST": url.removeprefix("http://"), **limits}
     program = shutil.which(args.executable)
