@@ -9,7 +9,8 @@ import sys
 def main() -> None:
     """Run the command line and exit with its code."""
     # The cycle collector by its own settings takes a tenth of start and report, and a quarter of each call, to find
-    # next to nothing: it comes less often. What it costs is seen by scripts/soak.py: memory holds over 200,000 calls.
+    # next to nothing: it comes less often. What it costs is seen by scripts/audit/soak.py: memory holds over 200,000
+    # calls.
     gc.set_threshold(20_000, 20, 20)
     from eli5b_batch.cli.app import main as command_line  # noqa: PLC0415 (grader processes import this module and need no command line)
 
