@@ -2,19 +2,7 @@
 
 Must not know: models, calls, the journal, files.
 
-    extract    which part of a text is the final answer            linear scans only; `sentences`: where no label is
-    notation   one spelling for what can be written in many ways   no sympy
-    formulas   reads formulas, compares what they say              own parser, no eval; every step bounded
-    rules      the rules of comparison, in their order
-    math       equal to the gold?  `decide`: the above, at once; `grade`: then ...
-    symbolic   ... sympy and math-verify                           may hang: inside a worker only
-    number     the grader for answers that are one number
-    graders    the two, with names and versions
-    limits     what bounds an answer inside a worker
-    pool       many answers at once, on an event loop              the runner's way in: `GraderPool.grade`
-    solo       one answer, from any thread or process              everybody else's: `is_correct`, `grade`
-    judge      a model as judge: what its replies come to
-    book       grades.jsonl
+docs/grading.md says when an answer counts as right, and has a map of the modules.
 """
 
 from __future__ import annotations
