@@ -1,6 +1,6 @@
 """The circuit breaker of one server or account: on persistent failure everything waits, and one probe goes out.
 
-Must not know: what a call asks. A pure state on a given clock: nothing here waits.
+Must not know: what a call asks. A breaker is a pure state on a given clock: nothing here waits.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ _LASTING_S: Final = 0.25
 _PROBE_S: Final = 1.0
 _LONGEST_PROBE_S: Final = 30.0
 
-
 _STALLS: Final = frozenset({"timeout", "connection", "server_error"})
 
 
 def is_stall(failure: CallError | None) -> TypeGuard[RetryableError]:
-    """Whether a failure may be the server's: no answer, a broken connection, a 5xx."""
+    """True if the server may be at fault: no answer, a broken connection, a 5xx."""
     return isinstance(failure, RetryableError) and failure.kind in _STALLS
 
 
 class Breaker:
-    """Opens after five failures in a row that span a quarter of a second, or at once if the server can't be reached.
+    """The breaker of one server: it opens on persistent failure, and any success closes it.
 
-    While it is open, one probe goes out at a time, after 1, 2, 4, ... 30 s. Any success, of the probe or of a call
-    that was still under way, closes it.
+    The breaker opens after five failures in a row that span a quarter of a second, or at once if the server can't be
+    reached. While the breaker is open, one probe goes out at a time, after 1, 2, 4, ... 30 s. A success closes it,
+    whether of the probe or of a call that was still under way.
 
     Args:
         clock: seconds, monotonic.
@@ -51,34 +51,39 @@ class Breaker:
         self._last_probe = 0
         self._next_probe = 0.0
         self.down_since: float | None = None
-        """When it opened; None while it is closed."""
+        """The clock when the breaker opened, seconds; None while it is closed."""
 
     @property
     def is_open(self) -> bool:
-        """Whether only probes may go out."""
+        """True if only probes may go out."""
         return self.down_since is not None
 
     def due_in(self) -> float:
-        """Seconds until a call may go out: 0 for now, infinite while a probe is under way."""
+        """Return the seconds until a call may go out: 0 for now, infinite while a probe is under way."""
         if self.down_since is None:
             return 0.0
         left = self._next_probe - self._clock()
         return math.inf if self._probe else left if left > TICK_S else 0.0
 
     def started(self) -> int:
-        """A call goes out; its number if it is a probe, 0 otherwise."""
+        """Count a call that goes out; return its number if it is a probe, else 0."""
         if self.is_open:
             self._last_probe += 1
             self._probe = self._last_probe
         return self._probe
 
     def succeeded(self) -> None:
-        """A call was answered, in whatever way shows that the server works."""
+        """Close the breaker: a call was answered in a way that shows that the server works."""
         self._failures = self._failed_probes = self._probe = 0
         self.down_since = None
 
     def failed(self, *, probe: int, unreachable: bool) -> None:
-        """A call failed in a way that may be the server's: no answer, a broken connection, a 5xx."""
+        """Count a failure that may be the server's fault: no answer, a broken connection, a 5xx.
+
+        Args:
+            probe: the number that `started` gave the call.
+            unreachable: the server could not be reached, so the breaker opens at once.
+        """
         now = self._clock()
         if self.down_since is None:
             self._failures += 1
@@ -87,20 +92,20 @@ class Breaker:
             if unreachable or (self._failures >= _FAILURES and now - self._first_failed >= _LASTING_S):
                 self.down_since = now
                 self._next_probe = now + _PROBE_S
-        elif probe and probe == self._probe:  # not one of an outage before this one
+        elif probe and probe == self._probe:  # a probe of an earlier outage says nothing of this one
             self._probe = 0
             self._failed_probes += 1
             self._next_probe = now + doubling(_PROBE_S, self._failed_probes, self._longest_probe_s)
 
     def trip(self) -> None:
-        """The server was found dead by other means than a call."""
+        """Open the breaker: something other than a call showed that the server is dead."""
         self.failed(probe=self._probe, unreachable=True)
 
     def reachable(self) -> None:
-        """The server was found alive by other means than a call: the next probe may go out at once."""
+        """Allow the next probe at once: something other than a call showed that the server is alive."""
         self._next_probe = min(self._next_probe, self._clock())
 
     def gave_up(self, *, probe: int) -> None:
-        """A call was given back without having been sent, or says nothing of the server."""
+        """Let another call be the probe: this one was not sent, or its outcome says nothing of the server."""
         if probe == self._probe:
             self._probe = 0

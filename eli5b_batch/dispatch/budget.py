@@ -24,9 +24,9 @@ _TOKENS_PER_PROMPT: Final = 128
 
 
 def cost(price: Price, usage: Mapping[str, float]) -> float:
-    """USD for a reply's tokens, by class: cached input at its own price where the job gives one, else in full.
+    """Return the USD for a reply's tokens: cached input at its own price where the job gives one, else in full.
 
-    Reasoning tokens are part of the output tokens a server tells, and are paid as such.
+    Reasoning tokens are part of the output tokens that a server counts, and cost as much.
     """
     cached = usage.get("cached_input_tokens", 0) if price.cached_input is not None else 0
     fresh = usage.get("input_tokens", 0) - cached
@@ -35,27 +35,27 @@ def cost(price: Price, usage: Mapping[str, float]) -> float:
 
 
 def input_bound(messages: Sequence[Mapping[str, str]]) -> int:
-    """Never fewer tokens than the prompt has: a byte-level tokeniser makes at most one token of a byte."""
+    """Return an upper bound on the prompt's tokens: a byte-level tokeniser makes at most one token of a byte."""
     return _TOKENS_PER_PROMPT + sum(len(m["content"].encode()) + _TOKENS_PER_MESSAGE for m in messages)
 
 
 def worst_cost(price: Price, messages: Sequence[Mapping[str, str]], max_tokens: int) -> float:
-    """USD that a call can cost at most."""
+    """Return the USD that a call can cost at most."""
     return (price.input * input_bound(messages) + price.output * max_tokens) / _MILLION
 
 
 class SpendingLedger(Protocol):
-    """What a budget is written down in; sums in USD as `Budget` names them."""
+    """A record on disk of what a budget spent and reserved; sums are in USD and have the names of `Budget`."""
 
     spent: float
     unconfirmed: float
 
     def reserved(self, usd: float) -> None:
-        """So much is set aside."""
+        """Record that `usd` is set aside."""
         ...
 
     def settled(self, reserved: float, usd: float | None) -> None:
-        """A reservation came to `usd`, or to at most itself."""
+        """Record that a reservation of `reserved` came to `usd`; None: to an unknown sum of at most `reserved`."""
         ...
 
 
@@ -63,7 +63,7 @@ class Budget:
     """A cap in USD over a whole run, restarts included.
 
     Args:
-        cap: USD; None counts without a cap.
+        cap: USD; None: spending is counted and never refused.
         spent: USD already on record.
     """
 
@@ -78,16 +78,18 @@ class Budget:
         self._waiters: list[asyncio.Future[None]] = []
 
     def keep(self, ledger: SpendingLedger) -> None:
-        """Go on from what a ledger holds, and write every paid reservation and settlement to it."""
+        """Go on from the sums of `ledger`, and write every paid reservation and settlement to it."""
         self.spent, self.unconfirmed = ledger.spent, ledger.unconfirmed
         self._ledger = ledger
 
     async def reserve(self, amount: float) -> None:
-        """Set `amount` aside; waits for calls in flight to settle when it does not fit at once.
+        """Set `amount` USD aside; where it does not fit, wait for calls in flight to settle.
+
+        An amount of 0 always fits.
 
         Raises:
-            BudgetError: it does not fit and nothing is in flight. What is free always fits.
-            StorageError: what an earlier call came to could not be written down.
+            BudgetError: the amount does not fit, and no call is in flight that could settle for less.
+            StorageError: the cost of an earlier call could not be written down.
         """
         if amount and self._trouble:
             raise self._trouble
@@ -108,7 +110,7 @@ class Budget:
         self._reservations += amount > 0
 
     def settle(self, reserved: float, actual: float | None) -> None:
-        """Replace a reservation by the real cost; None: the call broke off and may have been billed in full."""
+        """Replace a reservation by the actual USD; None: the call broke off and may have been billed in full."""
         self._reservations -= reserved > 0
         self._reserved = self._reserved - reserved if self._reservations else 0.0  # no dust of floats is left
         if actual is None:
@@ -118,8 +120,8 @@ class Budget:
         if reserved and self._ledger:
             try:
                 self._ledger.settled(reserved, actual)
-            except StorageError as error:  # the reply just paid for must still be written: the next call is refused
-                self._trouble = error
+            except StorageError as error:  # not raised here: this reply is paid for, so it must still be written down
+                self._trouble = error  # `reserve` raises it for the next call
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             if not waiter.done():

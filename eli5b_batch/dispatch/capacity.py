@@ -1,6 +1,6 @@
-"""What both kinds of capacity, an API account and a set of GPU slots, look like to the dispatcher.
+"""What both kinds of capacity, API accounts and GPU slots, look like to the dispatcher.
 
-Must not know: how either hands out its places.
+Must not know: how either kind hands out its places.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 class Need:
     """What one call needs of a provider.
 
-    `order` is the call's age: the place of its problem in the run, so that old problems are finished before new ones
-    are begun. `tokens` is an estimate of both sides together.
+    `order` is the call's age: the position of its problem in the run, so that old problems are finished before new
+    ones are begun. `tokens` is an estimate of prompt and reply together.
     """
 
     model: str
@@ -37,12 +37,18 @@ class Need:
 
 @dataclass(slots=True, eq=False)
 class Place:
-    """Permission to send one call: where to and as which slot or member (None for a single account).
+    """Permission to send one call to `base_url`, as one slot or account.
 
-    `owner` is its capacity's own mark. `loading`: a model must be loaded first, which may take minutes. Where the place
-    is `recallable`, `lifeline` is set while the call is under way: found dead, the server's calls are made to run out.
-    `suspect`: the call was refused by a 429 before, and others have been answered since, so that one more 429 is
-    likely to be its own and says nothing of the limits.
+    Attributes:
+        base_url: the address of the server or host.
+        slot: the name of the slot or account; None where there is a single account.
+        need: what the call needs.
+        owner: a mark that the capacity keeps on the place for its own use.
+        loading: a model must be loaded first, which may take minutes.
+        recallable: the call can be made to end early, by its `lifeline`, when its server turns out to be dead.
+        lifeline: the time-out of a recallable call, set while the call is under way.
+        suspect: the call was refused by a 429 before, and others have been answered since: one more 429 is likely to
+            be about this call alone and says nothing of the limits.
     """
 
     base_url: str
@@ -56,7 +62,7 @@ class Place:
 
 
 class Capacity(Protocol):
-    """Hands out places, oldest call first."""
+    """Something that hands out places to calls, oldest call first."""
 
     async def acquire(self, need: Need) -> Place:
         """Wait for a place."""
@@ -72,43 +78,53 @@ class Capacity(Protocol):
         load_s: float = 0.0,
         work_s: float = 0.0,
     ) -> None:
-        """Give a place back, with what it came to; neither tokens nor a failure: nothing was sent.
+        """Give a place back, with the outcome of its call.
 
-        `load_s` and `work_s` are what the server says of loading and of working on the call; 0 where it does not.
+        Args:
+            place: the place.
+            tokens: tokens of prompt and reply; None together with no `failure`: the call was not sent.
+            failure: the error with which the call failed.
+            advice: the limits in the headers of the reply.
+            load_s: seconds that the server says loading the model took; 0 where it does not say.
+            work_s: seconds that the server says it worked on the call; 0 where it does not say.
         """
         ...
 
     def is_full(self, lead_s: float) -> bool:
-        """Whether so many calls wait that more problems would only wait behind them."""
+        """True if so many calls wait that those of more problems would only wait behind them.
+
+        Args:
+            lead_s: seconds from the beginning of a problem to its calls on slots.
+        """
         ...
 
     def is_down(self, place: Place) -> bool:
-        """Whether the server of this place is taken to be down, so that a failure there is not the call's own."""
+        """True if the server of this place is taken to be down, so that a failure there is not the call's fault."""
         ...
 
     def take_out(self, urls: Collection[str]) -> None:
-        """Do without the servers at these addresses, which do not answer, until they do."""
+        """Use the servers at these addresses, which do not answer, no more until they answer."""
         ...
 
     def was_at_fault(self, place: Place) -> bool:
-        """Whether the server of this place has been taken out while others do the work of its calls."""
+        """True if the server of this place has been taken out while others can do the work of its calls."""
         ...
 
     async def run(self) -> None:
         """Watch over the servers until cancelled.
 
         Raises:
-            ProviderDownError: none has worked for too long.
+            ProviderDownError: no server has worked for too long.
         """
         ...
 
     def snapshot(self) -> dict[str, Any]:
-        """Figures for the dashboard."""
+        """Return the figures for the dashboard."""
         ...
 
 
 class CapacityBase:
-    """Base of a capacity: `_hand_out` is called at the end of a turn of the loop, and when a timer is due.
+    """Base of both kinds of capacity: it calls `_hand_out` at the end of a turn of the event loop and on a timer.
 
     Args:
         clock: the event loop's clock, seconds.
@@ -127,7 +143,7 @@ class CapacityBase:
         """Watch over the servers until cancelled.
 
         Raises:
-            ProviderDownError: none that a call could go to has worked for too long.
+            ProviderDownError: no server that a call could go to has worked for too long.
         """
         self._over = asyncio.get_running_loop().create_future()
         await self._over
@@ -148,15 +164,19 @@ class CapacityBase:
         self._hand_out()
 
     def _pump_in(self, seconds: float) -> None:
-        """Hand out places again in so many seconds; infinite: when something changes."""
+        """Hand out places again in `seconds`; infinite: only when something changes."""
         if math.isfinite(seconds):
             self._timer = asyncio.get_running_loop().call_later(seconds, self._pump)
 
     def _give_up_on(self, down_since: Sequence[float | None], model: str = "") -> float:
-        """End the run where every server (of `model`) has been down for too long, None standing for one that works.
+        """End the run if every server has been down for too long.
+
+        Args:
+            down_since: for each server (of `model`), the clock since which it is down; None: the server works.
+            model: the model of which these are all servers; "" stands for every model.
 
         Returns:
-            Seconds until that would be; infinite where it would not.
+            Seconds until the run would end; infinite if a server works or the run has ended.
         """
         downs = [since for since in down_since if since is not None]
         if self._over is None or self._over.done() or len(downs) < len(down_since):
@@ -170,7 +190,7 @@ class CapacityBase:
 
 
 async def granted(future: asyncio.Future[Place], capacity: Capacity) -> Place:
-    """Wait for a place; one granted in the very moment its caller is cancelled is given back."""
+    """Wait for a place; if the caller is cancelled in the moment of the grant, give the place back."""
     try:
         return await future
     except asyncio.CancelledError:
@@ -180,9 +200,9 @@ async def granted(future: asyncio.Future[Place], capacity: Capacity) -> Place:
 
 
 class Waiting:
-    """Calls waiting for a place, oldest first; the ones whose caller has gone are passed over."""
+    """A queue of calls that wait for a place, oldest first; calls whose caller has gone are passed over."""
 
-    _numbers = itertools.count()  # of all queues, so that calls of two can be compared
+    _numbers = itertools.count()  # one count for all queues, so that calls of two queues can be compared
 
     def __init__(self) -> None:
         self._heap: list[tuple[int, int, Need, asyncio.Future[Place]]] = []
@@ -192,23 +212,23 @@ class Waiting:
         return len(self._heap)
 
     def join(self, need: Need) -> asyncio.Future[Place]:
-        """Queue up; the future is the place."""
+        """Queue a call up; return a future of its place."""
         future: asyncio.Future[Place] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._heap, (need.order, next(self._numbers), need, future))
         return future
 
     def first(self) -> tuple[Need, asyncio.Future[Place]] | None:
-        """The oldest waiting call, left where it is."""
+        """Return the oldest waiting call and leave it in the queue."""
         self._drop_gone()
         return self._heap[0][2:] if self._heap else None
 
     @property
     def age(self) -> tuple[int, int]:
-        """Of the oldest waiting call: its order, and its number among all that ever waited. There must be one."""
+        """The oldest waiting call's order, and its number among all calls that ever waited. The queue isn't empty."""
         return self._heap[0][:2]
 
     def pop(self) -> tuple[Need, asyncio.Future[Place]]:
-        """The oldest waiting call, taken out."""
+        """Take the oldest waiting call out and return it."""
         self._drop_gone()
         return heapq.heappop(self._heap)[2:]
 

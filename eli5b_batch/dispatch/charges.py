@@ -1,4 +1,4 @@
-"""What the accounts that may serve a call charge for it: the budget goes by the dearest, the record by the one it used.
+"""What the accounts that may serve a call charge: the budget reserves for the dearest, the record names the one used.
 
 Must not know: calls, providers, the budget's state.
 """
@@ -20,18 +20,18 @@ class Charges:
     """What one model costs, by account.
 
     Args:
-        by_account: by the account's name; "" is the only account, or every slot. None is free.
+        by_account: the charge of each account, by its name; "" is the only account, or every slot. None: free.
     """
 
     def __init__(self, by_account: Mapping[str, Charge | None]) -> None:
         self._by_account = by_account
 
     def at(self, slot: str | None) -> Charge | None:
-        """Of the account or slot that a place is on."""
+        """Return the charge of the account or slot with this name; None: the only account."""
         name = slot or ""
         return self._by_account[name if name in self._by_account else ""]
 
     def dearest(self, messages: Sequence[Mapping[str, str]], max_tokens: int) -> float:
-        """USD that a call can cost at most, whoever serves it; what is free or unknown adds nothing."""
+        """Return the USD that a call can cost at most, whichever account serves it; free and unknown count as 0."""
         prices = [charge for charge in self._by_account.values() if isinstance(charge, Price)]
         return max((worst_cost(price, messages, max_tokens) for price in prices), default=0.0)

@@ -41,23 +41,31 @@ T = TypeVar("T")
 _BACKOFF_S: Final = 0.5
 _LONGEST_BACKOFF_S: Final = 60.0
 _MAY_BE_BILLED: Final = frozenset({"timeout", "connection", "bad_reply", "empty_reply", "not_done", "broken"})
-"""Classes of failure after which the server may have done, and billed, the work; what it refused it has not billed."""
+"""Classes of failure after which the server may have done, and billed, the work. A refused call is not billed."""
 
 _ABSURD: Final = 10
 _OVERHEAD: Final = 100_000
-"""Tokens of both sides are at most ten times the characters of the prompt and `max_tokens`, and what a host adds."""
+"""Prompt and reply have at most ten times the prompt's characters plus `max_tokens` in tokens, and a host's overhead."""
 
 _OUTAGE: Final = frozenset({502, 503, 504, 520, 521, 522, 523, 524, 529})
 _EXCUSED: Final = 4
-"""Failures of an outage are not the call's own, up to four times its attempts: then they may be its own after all."""
+"""A failure during an outage is not the call's fault, up to four times its attempts: after that, it may be."""
 
 
 @dataclass(slots=True)
 class Outcome:
     """What became of one call: a reply or an error, with when, where and at what cost.
 
-    `cost_usd` is None where the server did not tell, the call broke off, or the price there is unknown.
-    Times are seconds on the event loop's clock; `queued_s` is the wait from asking to the last sending.
+    Attributes:
+        reply: the reply; None where the call failed.
+        error: the error; None where the call was answered.
+        place: where the call was sent.
+        cost_usd: None where the server did not count the tokens, the call broke off, or the price is unknown.
+        tokens: tokens of prompt and reply together.
+        started: the event loop's clock at the last sending, seconds.
+        latency_s: seconds from the last sending to the outcome.
+        queued_s: seconds from the request to the last sending.
+        attempts: how often the call was sent.
     """
 
     reply: ChatReply | None
@@ -73,7 +81,10 @@ class Outcome:
 
 @dataclass(slots=True)
 class _Tries:
-    """How often one call was sent; of that: failures of its own, at most `most`, failures of its servers, and 429s."""
+    """How often one call was sent, and with what result: failed, excused as the server's fault, or refused by a 429.
+
+    The call has failed for good after `most` failures that were its own fault.
+    """
 
     most: int
     capacity: Capacity
@@ -85,28 +96,28 @@ class _Tries:
 
     @property
     def failures(self) -> int:
-        """All but refusals."""
+        """How often the call failed, its own fault or not; refusals are not counted."""
         return self.failed + self.excused
 
     @property
     def used_up(self) -> bool:
-        """Whether it has failed for good."""
+        """True if the call has failed for good."""
         return self.failed >= self.most
 
     def count(self, error: CallError, place: Place) -> None:
-        """One more failure, the call's own or its server's."""
+        """Count one more failure, as the call's fault or as its server's."""
         self.last_was_own = self.excused >= _EXCUSED * self.most or not self._is_outage(error, place)
         self.failed += self.last_was_own
         self.excused += not self.last_was_own
 
     def reconsider(self, place: Place) -> None:
-        """A last failure taken for the call's own: by now the server may have turned out to be at fault."""
+        """Count the last failure as the server's if the server has turned out to be at fault since."""
         if self.last_was_own and self.excused < _EXCUSED * self.most and self.capacity.was_at_fault(place):
             self.failed -= 1
             self.excused += 1
 
     def _is_outage(self, error: CallError, place: Place) -> bool:
-        """Whether a failure is the server's rather than the call's: it was not reached, or is known to be down."""
+        """True if a failure is the server's fault: the server was not reached, or is known to be down."""
         if not isinstance(error, RetryableError):
             return False
         is_page = error.kind == "server_error" and error.status == HTTPStatus.OK
@@ -119,15 +130,15 @@ class Dispatcher:
 
     Args:
         name: the provider's name in the job.
-        backends: its client, by the name of the account or slot a place is on; "" serves all that are not named.
-        capacity: its gate or its slots.
-        budget: the run's.
-        stop: the run's.
-        attempts: times a call is sent before it counts as failed. Waiting for capacity is no attempt, nor is what
-            breaks off, or is answered 502 to 504, while the server is known to be down.
-        timeout_s: longest wait for one reply; it gets shorter once the model's speed is known.
+        backends: the provider's clients, by the name of an account or slot; "" serves all that are not named.
+        capacity: the provider's gate or slots.
+        budget: the budget of the run.
+        stop: the stop of the run.
+        attempts: how often a call is sent before it counts as failed. Neither a wait for capacity is an attempt, nor a
+            call that breaks off, or is answered 502 to 504, while the server is known to be down.
+        timeout_s: longest wait for one reply, seconds; the wait gets shorter once the model's speed is known.
         clock: the event loop's clock, seconds.
-        randomness: for jitter.
+        randomness: the random source of jitter.
         give_up_after_s: seconds that a model may have nothing but 429s before the run ends.
     """
 
@@ -157,9 +168,9 @@ class Dispatcher:
         self._speeds: dict[str, Speed] = {}
         self.refused = RefusedCalls(clock, give_up_after_s)
         self.remarks: list[str] = []
-        """What `reach` found worth knowing, a sentence each."""
+        """A sentence for each server that did not answer `reach`."""
         self.under_way = 0
-        """Calls asked for and not yet answered."""
+        """Calls that `send` was given and has not finished."""
         self.retries = 0
         self.retry_waiting = 0
         self.last_error: str | None = None
@@ -180,8 +191,8 @@ class Dispatcher:
 
         Args:
             request: the call.
-            order: its age; see `Need`.
-            charges: what the model costs, wherever the call is sent.
+            order: the call's age; see `Need`.
+            charges: what the model costs on each account.
             commit: writes the outcome down; runs before the place is given back.
 
         Returns:
@@ -197,13 +208,13 @@ class Dispatcher:
 
     @property
     def reply_s(self) -> float:
-        """Mean seconds that a reply takes once it is sent, of the slowest model; 0 before any has come."""
+        """Mean seconds from sending a call to its reply, of the slowest model; 0 before the first reply."""
         return max((speed.seconds for speed in self._speeds.values()), default=0.0)
 
     async def _send(
         self, request: ChatRequest, order: int, charges: Charges, commit: Callable[[Outcome], T], tries: _Tries
     ) -> T:
-        asked = self._clock()
+        requested_at = self._clock()
         most = request.sampling["max_tokens"]
         speed = self._speeds.setdefault(request.model, Speed(most / 2))
         size = sum(len(message["content"]) for message in request.messages)
@@ -218,7 +229,7 @@ class Dispatcher:
             try:
                 await self._stop.may_send()
                 await self._budget.reserve(worst)
-                if self._stop.reason is not None:  # asked while this call waited for money
+                if self._stop.reason is not None:  # the run was stopped while this call waited for money
                     self._budget.settle(worst, 0.0)
                     continue
                 with self._stop.in_the_air():
@@ -235,9 +246,9 @@ class Dispatcher:
                     else:
                         tries.count(failure, place)
                     if not isinstance(outcome.error, RetryableError) or tries.used_up:
-                        outcome.queued_s, outcome.attempts = outcome.started - asked, tries.sent
+                        outcome.queued_s, outcome.attempts = outcome.started - requested_at, tries.sent
                         return commit(outcome)
-            except Exception as error:  # noqa: BLE001 (kept as the reason the run stops; what is in flight comes home)
+            except Exception as error:  # noqa: BLE001 (it is the reason why the run stops; calls in flight may end)
                 self._stop.ask(error)
             finally:
                 self._give_back(place, outcome, failure)
@@ -264,7 +275,11 @@ class Dispatcher:
     async def _attempt(
         self, request: ChatRequest, place: Place, charge: Charge | None, worst: float, deadline_s: float
     ) -> Outcome:
-        """Send once. Only what ends the run is raised; the reservation is settled either way."""
+        """Send a call once and return its outcome; the reservation is settled in every case.
+
+        Raises:
+            Exception: any error that ends the run. The failure of a call is part of its outcome.
+        """
         started = self._clock()
         spent: float | None = None
         reply: ChatReply | None = None
@@ -298,18 +313,19 @@ class Dispatcher:
                 spent = cost(price, usage) if price else 0.0
             self._budget.settle(worst, spent)
         tokens = usage.get("input_tokens", 0) + usage.get("output_tokens", 0)
-        told = None if charge == "unknown" else spent
-        return Outcome(reply, error, place, told, tokens, started, self._clock() - started)
+        cost_usd = None if charge == "unknown" else spent
+        return Outcome(reply, error, place, cost_usd, tokens, started, self._clock() - started)
 
     def _failed(self, error: CallError) -> None:
         self.last_error, self._last_error_at = str(error), self._clock()
 
     async def _before_next_try(self, failure: CallError, tries: _Tries, place: Place) -> None:
-        """Wait before sending again: for a 429 as long as it asks for, else full jitter under a doubling bound.
+        """Wait before a failed call is sent again; other calls go out meanwhile.
 
-        A host in trouble that asks for patience gets a minute at most: it may be back before.
-        Others that are due go meanwhile. In an outage every call waits at the gate; that the one that failed stays away
-        for a while lets the next probe be another, so that a long outage does not use up one call's excuses.
+        After a 429 the wait is as long as the host asks for. After any other failure it is full jitter under a bound
+        that doubles, or as long as the host asks for, a minute at most: a host in trouble may be back earlier. During
+        an outage every call waits at the gate: while the failed call stays away, the next probe is another call, so
+        that a long outage does not use up the excuses of a single call.
         """
         if isinstance(failure, RateLimitedError):
             try:
@@ -321,14 +337,14 @@ class Dispatcher:
         self.retry_waiting += 1
         try:
             bound = doubling(_BACKOFF_S, tries.failures - 1, _LONGEST_BACKOFF_S)
-            asked = failure.retry_after if isinstance(failure, RetryableError) else None
-            await asyncio.sleep(max(self._random.uniform(0, bound), min(asked or 0.0, _LONGEST_BACKOFF_S)))
+            retry_after = failure.retry_after if isinstance(failure, RetryableError) else None
+            await asyncio.sleep(max(self._random.uniform(0, bound), min(retry_after or 0.0, _LONGEST_BACKOFF_S)))
         finally:
             self.retry_waiting -= 1
         tries.reconsider(place)
 
     def snapshot(self) -> dict[str, Any]:
-        """Figures for the dashboard."""
+        """Return the figures for the dashboard."""
         figures = self.capacity.snapshot()
         failed_at = self._last_error_at
         return {
@@ -342,7 +358,7 @@ class Dispatcher:
         }
 
     def _waiting_for(self, figures: Mapping[str, Any]) -> str | None:
-        """What no call goes out for, in a few words; None while calls are under way."""
+        """Return in a few words what the next call waits for; None while calls are in flight."""
         if figures["down_s"] is not None:
             return f"a server that answers again; down for {duration(figures['down_s'])}"
         if figures["in_flight"]:
@@ -357,9 +373,9 @@ class Dispatcher:
 
 
 def _believable(usage: Mapping[str, int], request: ChatRequest) -> Mapping[str, int]:
-    """The tokens that a server counts, or none where it counts more than such a call can come to.
+    """Return the tokens that a server counted, or none where the count is more than such a call can use.
 
-    No budget is held to be spent, and no limit to be used up for years, by one absurd number; it stays on record.
+    An absurd count would use up the budget, or a limit for years. It stays in the record of the call all the same.
     """
     size = sum(len(message["content"]) for message in request.messages)
     most = _ABSURD * (size + int(request.sampling["max_tokens"])) + _OVERHEAD

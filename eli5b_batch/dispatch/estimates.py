@@ -17,10 +17,13 @@ _LEAST_S: Final = 60.0
 
 @dataclass(slots=True)
 class Speed:
-    """Running means over one model's replies; `learn` keeps them.
+    """Running means over one model's replies, which `learn` updates.
 
-    Args:
-        output: tokens that a reply is taken to have before any is seen.
+    Attributes:
+        output: mean tokens of a reply; at first, the tokens that the first reply is expected to have.
+        replies: how many replies the means are of.
+        tokens_per_char: tokens of a prompt per character.
+        seconds: mean seconds that a reply takes; 0 before the first.
     """
 
     output: float
@@ -29,20 +32,21 @@ class Speed:
     seconds: float = 0.0
 
     def tokens(self, input_chars: int) -> float:
-        """Tokens of both sides that a call with such a prompt will come to."""
+        """Return the tokens of prompt and reply together to expect for a prompt of `input_chars` characters."""
         return input_chars * self.tokens_per_char + self.output
 
     def deadline_s(self, max_tokens: int, longest_s: float) -> float:
-        """Seconds to wait for a reply: four times what the longest takes at the measured speed, a minute at least.
+        """Return the seconds to wait for a reply before giving it up.
 
-        `longest_s` is the most, and holds until twenty replies were seen.
+        They are four times what a reply of `max_tokens` takes at the measured speed, at least a minute and at most
+        `longest_s`. Before twenty replies were measured, they are `longest_s`.
         """
         if self.replies < _ENOUGH:
             return longest_s
         return min(longest_s, max(_LEAST_S, _PATIENCE * max_tokens * self.seconds / max(self.output, 1.0)))
 
     def learn(self, input_chars: int, input_tokens: int, output_tokens: int, seconds: float) -> None:
-        """One more reply."""
+        """Add one more reply to the means."""
         # The first replies weigh alike, later ones by the rate of learning.
         self.replies += 1
         share = max(_LEARNING, 1 / self.replies)

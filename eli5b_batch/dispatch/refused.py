@@ -1,8 +1,8 @@
 """Calls that come back with 429s: how long each waits, when one has failed, and since when nothing gets through.
 
 Must not know: HTTP, how fast an account may be used. A 429 asks for patience and is no failed attempt, but a host may
-refuse a single prompt with it for ever. No words tell the two apart for sure; what happens to other calls of the same
-model does.
+also refuse a single prompt with 429s for ever. The words of the host don't tell the two cases apart for sure; what
+happens to other calls of the same model does.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
     """An account's name and a model id."""
 
 _ENOUGH: Final = 6
-"""Refusals of one call, and answers to others meanwhile, that show that it is the call which is refused."""
+"""So many refusals of one call, and as many answers to other calls meanwhile, show that the host refuses this call."""
 _AGAIN: Final = 2
-"""Refusals in a row, nobody answered between them, that show that an answer of before says nothing any more."""
+"""So many refusals in a row, without an answer to another call between them, show that earlier answers are outdated."""
 _FIRST_WAIT_S: Final = 1.0
 _SERVED_WAIT_S: Final = 0.4
-"""Between two tries of a call while others get through: nothing is gained by a longer wait."""
+"""Seconds between two tries of a call while others get through: a longer wait would gain nothing."""
 _LONGEST_WAIT_S: Final = 60.0
-_LONGEST_TOLD_S: Final = 3600.0
+_LONGEST_RETRY_AFTER_S: Final = 3600.0
 
 
 class _Tally(NamedTuple):
-    """What the other calls of a model have come to on one account so far."""
+    """How many times other calls of a model were answered, and refused by 429s, on one account so far."""
 
     answered: int
     refused: int
@@ -50,13 +50,20 @@ class _Tally(NamedTuple):
 
     @property
     def are_served(self) -> bool:
-        """Whether others get through, so that a refusal is likely to be the call's own."""
+        """True if other calls get through, so that a refusal is likely to be about the refused call alone."""
         return self.answered >= _ENOUGH and self.mostly_answered
 
 
 @dataclass(slots=True)
 class _Refused:
-    """The 429s of one call on one account: how many, how many since another call was answered, and the others then."""
+    """The 429s of one call on one account.
+
+    Attributes:
+        first: the other calls at the first 429.
+        last: the other calls at the last 429.
+        times: how many 429s there were.
+        in_a_row: how many there were since another call was answered.
+    """
 
     first: _Tally
     last: _Tally
@@ -66,19 +73,19 @@ class _Refused:
 
 @dataclass(slots=True)
 class Refusals:
-    """The 429s of one call, by account."""
+    """The 429s of one call, by account name; `model` is its model id."""
 
     model: str
     by_account: dict[str, _Refused] = field(default_factory=dict)
 
     @property
     def times(self) -> int:
-        """How many."""
+        """How many 429s there were on all accounts together."""
         return sum(refused.times for refused in self.by_account.values())
 
 
 class RefusedCalls:
-    """The calls of one provider that were refused by 429s, beside all others.
+    """The calls of one provider that were refused by 429s, compared with its other calls.
 
     Args:
         clock: the event loop's clock, seconds.
@@ -98,22 +105,22 @@ class RefusedCalls:
         self.waiting = 0
         """Calls that wait for their next try after a 429."""
         self.nothing_to_come = False
-        """No further problem is going to be begun."""
+        """True once no further problem is going to be begun."""
 
     def begin(self, model: str) -> Refusals:
-        """A call is under way, until `end`."""
+        """Count a call of the model as under way until `end`; return its refusals, none yet."""
         self._under_way[model] += 1
         return Refusals(model)
 
     def end(self, refusals: Refusals) -> None:
-        """It has its outcome, or was cancelled."""
+        """Count a call as no longer under way: it has its outcome, or was cancelled."""
         self._under_way[refusals.model] -= 1
         self._refused[refusals.model] -= bool(refusals.by_account)
         if not self._refused[refusals.model]:
             self._since.pop(refusals.model, None)
 
     def answered(self, account: str, model: str) -> None:
-        """A call of this model was answered."""
+        """Count an answered call of the model."""
         self._answered[account, model] += 1
         self._answers[model] += 1
         self._since.pop(model, None)
@@ -129,12 +136,19 @@ class RefusedCalls:
         return _Tally(self._answered[lane], self._refusals[lane] - (own.times if own else 0))
 
     def is_suspect(self, refusals: Refusals, account: str) -> bool:
-        """Whether others were mostly answered since this call was refused there: one more 429 is likely its own."""
+        """True if other calls were mostly answered since the account refused this one.
+
+        One more 429 is then likely to be about this call alone.
+        """
         own = refusals.by_account.get(account)
         return own is not None and self._others(refusals, account).since(own.last).mostly_answered
 
     def count(self, refusals: Refusals, account: str, failure: RateLimitedError) -> CallError:
-        """One more 429: the failure as it is, or, where no wait will help the call, the error that it ends with."""
+        """Count one more 429 of a call.
+
+        Returns:
+            `failure` if the call is to wait; the error with which the call ends if no wait will help it.
+        """
         others = self._others(refusals, account)
         self._refused[refusals.model] += not refusals.by_account
         own = refusals.by_account.setdefault(account, _Refused(others, others))
@@ -149,10 +163,12 @@ class RefusedCalls:
         return CallError("refused", f"refused {own.times} times{served}: {failure}", status=failure.status)
 
     def _is_final(self, own: _Refused, model: str) -> bool:
-        """Whether no wait will help this call: six 429s, while six others and more than were refused were answered.
+        """True if no wait will help a call.
 
-        Where nothing but refused calls of the model is left under way, nobody else can be answered. There six refusals
-        of the only one will do; of several, if others have been answered since its first, or nothing more is to come.
+        Usually that is so after six 429s of the call, during which six other calls were answered, and more were
+        answered than refused. Where only refused calls of the model are left under way, no other call can be answered.
+        Then six 429s are enough if the call is the only one. If it is one of several, they are enough if other calls
+        were answered since its first 429, or if no more problems will be begun.
         """
         meanwhile = own.last.since(own.first)
         if own.times < _ENOUGH:
@@ -165,21 +181,23 @@ class RefusedCalls:
         return alone or meanwhile.answered > 0 or (self.nothing_to_come and own.in_a_row >= _ENOUGH)
 
     async def wait(self, refusals: Refusals, failure: RateLimitedError) -> None:
-        """Wait as long as the host has said; else 1, 2, 4 ... s, or less where others get through meanwhile.
+        """Wait before the next try: as long as the host asks for, an hour at most; else 1, 2, 4 ... 60 s.
+
+        Where other calls get through meanwhile, the second wait is shorter.
 
         Raises:
-            ProviderDownError: this model has got nothing but 429s for too long.
+            ProviderDownError: the model has got nothing but 429s for too long.
         """
         self.waiting += 1
         try:
             if failure.retry_after:
-                await self._sleep(min(failure.retry_after, _LONGEST_TOLD_S), failure, refusals.model)
+                await self._sleep(min(failure.retry_after, _LONGEST_RETRY_AFTER_S), failure, refusals.model)
             else:
-                await self._wait_untold(refusals, failure)
+                await self._back_off(refusals, failure)
         finally:
             self.waiting -= 1
 
-    async def _wait_untold(self, refusals: Refusals, failure: RateLimitedError) -> None:
+    async def _back_off(self, refusals: Refusals, failure: RateLimitedError) -> None:
         if any(own.last.since(own.first).are_served for own in refusals.by_account.values()):
             await self._sleep(_SERVED_WAIT_S, failure, refusals.model)
             return
@@ -194,7 +212,7 @@ class RefusedCalls:
             waker.cancel()
 
     def _waker(self, model: str) -> asyncio.Future[None]:
-        """Done when six more calls of the model have been answered."""
+        """Return a future that is done when six more calls of the model have been answered."""
         waker: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         wakers = self._wakers.setdefault(model, deque())
         while wakers and wakers[0][1].done():

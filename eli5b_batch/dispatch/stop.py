@@ -1,4 +1,4 @@
-"""Stopping: from one moment on no new call goes out, and those in flight come home.
+"""Stopping: from one moment on no new call goes out, and calls in flight may end.
 
 Must not know: why a run stops, beyond carrying the reason.
 """
@@ -18,38 +18,38 @@ Reason = BaseException | Signals
 
 
 class Stop:
-    """Shared by every dispatcher of a run.
+    """The switch that stops a run, shared by all its dispatchers.
 
-    A call that may no longer go out waits for ever: nothing is raised into a protocol, and the run cancels its tasks
-    once everything in flight is on disk.
+    Once a run is stopped, a call that has not gone out waits for ever: nothing is raised into a protocol, and the run
+    cancels its tasks as soon as the outcome of every call in flight is on disk.
     """
 
     def __init__(self) -> None:
         self.reason: Reason | None = None
         self.in_flight = 0
-        self._asked = asyncio.Event()
-        self._for_ever = asyncio.Event()  # never set; it also keeps the tasks that wait here from the garbage collector
+        self._stopped = asyncio.Event()
+        self._for_ever = asyncio.Event()  # never set; it also keeps the tasks that wait for it from garbage collection
         self._home = asyncio.Event()
         self._home.set()
 
     def ask(self, reason: Reason) -> None:
-        """Stop sending; the first reason stays."""
+        """Stop sending calls. The first reason is kept, later ones are ignored."""
         if self.reason is None:
             self.reason = reason
-            self._asked.set()
+            self._stopped.set()
 
-    async def asked(self) -> None:
-        """Wait until somebody asks."""
-        await self._asked.wait()
+    async def stopped(self) -> None:
+        """Wait until the run is stopped."""
+        await self._stopped.wait()
 
     async def may_send(self) -> None:
-        """Returns at once while the run goes on, never afterwards."""
+        """Return at once while the run goes on; never return once it is stopped."""
         if self.reason is not None:
             await self._for_ever.wait()
 
     @contextmanager
     def in_the_air(self) -> Iterator[None]:
-        """Around a call from its sending until its outcome is on disk."""
+        """Count a call as in flight while the block runs: from its sending until its outcome is on disk."""
         self.in_flight += 1
         self._home.clear()
         try:

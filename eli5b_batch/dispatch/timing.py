@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 TICK_S: Final = 1e-6
-"""What is due within a tick is due now: timers may fire early by the clock's resolution, and a wait for the rest,
-lost in the rounding of the clock, would never end on a virtual clock."""
+"""Whatever is due within a tick, seconds, is due now: a timer may fire early by the clock's resolution, and a wait for
+the remainder would be lost in the clock's rounding, and so never end on a virtual clock."""
 
 
 def doubling(first: float, times: int, longest: float) -> float:
-    """`first`, doubled `times` times, at most `longest`; however large `times` grows in a night."""
+    """Return `first` doubled `times` times, at most `longest`; `times` may be any number that a long run comes to."""
     return min(longest, first * 2.0 ** min(times, 60))
 
 
@@ -42,7 +42,7 @@ class RateMeter:
             del self._buckets[next(iter(self._buckets))]
 
     def rate(self) -> float:
-        """Per second, over the span or over the time since the start where that is shorter."""
+        """Return the events per second over the span, or over the time since the start where that is shorter."""
         now = self._clock()
         oldest = int(now - self._span) + 1
         total = sum(v for second, v in self._buckets.items() if second >= oldest)

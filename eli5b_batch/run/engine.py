@@ -210,7 +210,7 @@ class Engine:
         services = [asyncio.create_task(d.capacity.run()) for d in self._dispatchers.values()]
         services += [asyncio.create_task(work()) for work in self._upkeep]
         work = asyncio.create_task(self._all_problems())
-        asked = asyncio.create_task(self._stop.asked())
+        asked = asyncio.create_task(self._stop.stopped())
         try:
             await asyncio.wait({work, asked, *services}, return_when=asyncio.FIRST_COMPLETED)
             for task in (work, *services):

@@ -318,7 +318,7 @@ async def test_when_one_is_refused_those_in_flight_come_home_and_nobody_else_goe
     gate = new_gate(Limits(concurrency=3, requests_per_minute=60_000))
     desk = Desk(Scripted([good("1"), ProviderRefusedError("402"), good("3")]), gate)
     tasks = [asyncio.create_task(desk.send()) for _ in range(6)]
-    await desk.stop.asked()
+    await desk.stop.stopped()
     await desk.stop.all_home()
     await asyncio.sleep(EVER)
     assert [task.done() for task in tasks] == [True, False, True, False, False, False]

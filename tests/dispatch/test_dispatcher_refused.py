@@ -95,7 +95,7 @@ class Run:
             await self.dispatcher.send(request, order, Charges({"": None}), partial(outcomes.__setitem__, request.key))
 
         tasks = [asyncio.create_task(one(i, request)) for i, request in enumerate(requests)]
-        stopped = asyncio.create_task(self.stop.asked())
+        stopped = asyncio.create_task(self.stop.stopped())
         pending: set[asyncio.Task[None]] = {*tasks, stopped}
         while stopped in pending and len(pending) > 1:
             _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)

@@ -21,7 +21,7 @@ async def test_calls_go_out_until_somebody_asks_and_never_afterwards() -> None:
 
 async def test_the_first_reason_stays() -> None:
     stop = Stop()
-    waiting = asyncio.create_task(stop.asked())
+    waiting = asyncio.create_task(stop.stopped())
     await asyncio.sleep(1)
     assert not waiting.done()
     error = RuntimeError("first")

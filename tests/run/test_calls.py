@@ -254,7 +254,7 @@ async def test_a_changed_question_stops_the_run_and_says_what_changed(
     backend = Backend()
     with bench(tmp_path, backend, job(**model)) as b:
         call = asyncio.ensure_future(b.calls.call(PROBLEM, PROBLEM, "m", ask, step="answer", tags={}))
-        await b.stop.asked()
+        await b.stop.stopped()
         with pytest.raises(ChangedRequestError, match=what):
             raise b.stop.reason  # type: ignore[misc]  # an error, as the match shows
         assert not call.done()
@@ -329,7 +329,7 @@ async def refused_alike(b: Bench, calls: int, step: str = "answer") -> int:
     """Makes calls one after another until the run stops; how many came back."""
     for n in range(calls):
         task = asyncio.create_task(b.calls.call(PROBLEM, PROBLEM, "m", ASK, step=step, tags={"n": n}))
-        await asyncio.wait({task, asyncio.create_task(b.stop.asked())}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({task, asyncio.create_task(b.stop.stopped())}, return_when=asyncio.FIRST_COMPLETED)
         if b.stop.reason is not None:
             task.cancel()
             return n + 1
@@ -380,7 +380,7 @@ async def test_empty_replies_stop_the_run_where_others_build_on_them(tmp_path: P
         hint = await b.calls.call(PROBLEM, PROBLEM, "m", ASK, step="hint", tags={"n": 0})
         ask = Prompts("eli5b")("answer", problem=PROBLEM, hint=hint)
         task = asyncio.create_task(b.calls.call(PROBLEM, PROBLEM, "m", ask, step="answer", tags={}))
-        await asyncio.wait_for(b.stop.asked(), 60)
+        await asyncio.wait_for(b.stop.stopped(), 60)
         assert "5 calls of step hint to m failed alike" in str(b.stop.reason)
         task.cancel()
 
@@ -398,7 +398,7 @@ async def test_calls_in_flight_when_the_run_stops_keep_their_attempts_too_whatev
             while len(backend.requests) < len(asks):  # noqa: ASYNC110
                 await asyncio.sleep(0)
             backend.waiting.set()
-            await b.stop.asked()
+            await b.stop.stopped()
             await b.stop.all_home()
             for task in tasks:
                 task.cancel()
@@ -524,7 +524,7 @@ async def test_a_disk_that_refuses_stops_the_run_and_raises_nothing_into_the_pro
     with bench(tmp_path, Backend()) as b:
         monkeypatch.setattr(b.journal, "append", lambda _: (_ for _ in ()).throw(StorageError("full")))
         call = asyncio.ensure_future(b.calls.call(PROBLEM, PROBLEM, "m", ASK, step="answer", tags={}))
-        await b.stop.asked()
+        await b.stop.stopped()
         assert isinstance(b.stop.reason, StorageError)
         await b.stop.all_home()
         assert not call.done()
