@@ -45,7 +45,7 @@ _MAY_BE_BILLED: Final = frozenset({"timeout", "connection", "bad_reply", "empty_
 
 _ABSURD: Final = 10
 _OVERHEAD: Final = 100_000
-"""Prompt and reply have at most ten times the prompt's characters plus `max_tokens` in tokens, and a host's overhead."""
+"""A count of tokens is believed up to ten times the prompt's characters plus `max_tokens`, plus a host's overhead."""
 
 _OUTAGE: Final = frozenset({502, 503, 504, 520, 521, 522, 523, 524, 529})
 _EXCUSED: Final = 4

@@ -26,51 +26,61 @@ if TYPE_CHECKING:
 
 _NO_LIMITS: Final = Advice(requests_per_s=math.inf, tokens_per_s=math.inf)
 _LONGEST_MODEL_PROBE_S: Final = 5.0
-"""A model that is limited upstream is back within seconds more often than a server that is down."""
+"""Most seconds between two probes of a model: one that is limited upstream is often back sooner than a dead server."""
 
 
 @dataclass(slots=True)
 class AccountMark:
-    """The account's own mark on a place: what was so when the call went out."""
+    """The account's mark on a place: how things stood when the call went out.
+
+    Attributes:
+        account: the account.
+        at: the clock, seconds.
+        cuts: cuts that the account's allowance had seen.
+        probe: the number of the call as a probe of the account; 0 if it is none.
+        model: the state of the call's model, if the account keeps one.
+        model_cuts: cuts that the model's allowance had seen.
+        model_probe: the number of the call as a probe of the model; 0 if it is none.
+    """
 
     account: Account
     at: float
     cuts: int
     probe: int
-    of_model: _OfModel | None
+    model: _ModelState | None
     model_cuts: int = 0
     model_probe: int = 0
 
 
 @dataclass(slots=True)
-class _OfModel:
-    """What is known of one model on an account: its own limits, and whether it gets through at all."""
+class _ModelState:
+    """The state of one model on an account: its own limits, and whether its calls get through at all."""
 
     allowance: Allowance
     breaker: Breaker
 
-    def came_back(self, probe: int, *, says_nothing: bool) -> None:
-        """A call of the model came back, other than refused."""
-        if says_nothing:
+    def finish(self, probe: int, *, inconclusive: bool) -> None:
+        """Count a call that came back and was not refused; `inconclusive`: its outcome says nothing of the model."""
+        if inconclusive:
             self.breaker.gave_up(probe=probe)
         else:
             self.breaker.succeeded()
 
 
 class Account:
-    """Limits, adaptive control and breaker of one member of a provider.
+    """Limits, adaptive control and breaker of one account of a provider.
 
-    The job's limits are the account's. What is learnt is the account's as well, except where the host speaks of one
-    model: a refusal that names it, and the limits in headers, where those of several models' replies differ.
-    A model that is refused before anything of it got through is probed, as a server that is down is.
+    The limits in the job are those of the account. A limit that is learnt is the account's as well, unless the host
+    speaks of one model: in a refusal that names the model, or in headers, where the limits differ between the replies
+    of several models. A model that is refused before any of its calls got through is probed like a server that is down.
 
     Args:
-        name: which member it is; "" where there is only one.
+        name: the account's name; "" where there is only one account.
         base_url: where calls go.
-        limits: what the job says of it.
-        weight: its share among members that have room.
+        limits: the account's limits in the job.
+        weight: the account's share of the calls, among accounts that have room.
         clock: the event loop's clock, seconds.
-        several_models: the job asks more than one model here.
+        several_models: True if the job asks more than one model through this account.
     """
 
     def __init__(
@@ -96,9 +106,9 @@ class Account:
             clock,
             adaptive=limits.adaptive,
         )
-        self._of_model: dict[str, _OfModel] = {}
-        """By model id, where the host limits one; most accounts have none."""
-        self._advised: dict[str, Advice] = {}
+        self._models: dict[str, _ModelState] = {}
+        """By model id: the models that the host limits one by one; on most accounts none."""
+        self._advice: dict[str, Advice] = {}
         """By model id: the limits in the headers of its last reply."""
         self._window = ConcurrencyWindow(limits.concurrency, clock, adaptive=limits.adaptive)
         self.in_flight = 0
@@ -107,57 +117,54 @@ class Account:
         self._used = RateMeter(clock)
 
     def due_in(self, tokens: float) -> float:
-        """Seconds until a call of so many tokens may go out; 0 for now, infinite until one comes back."""
+        """Return the seconds until a call of `tokens` may go out: 0 for now, infinite until another call comes back."""
         if self.in_flight >= self._window.size:
             return math.inf
         return max(self.breaker.due_in(), self._whole.due_in(tokens))
 
     def model_due_in(self, need: Need) -> float:
-        """Seconds that this model alone has to wait, while calls of others may go out."""
-        known = self._of_model.get(need.model)
-        return 0.0 if known is None else max(known.breaker.due_in(), known.allowance.due_in(need.tokens))
+        """Return the seconds that calls of this model have to wait, while calls of other models may go out."""
+        model = self._models.get(need.model)
+        return 0.0 if model is None else max(model.breaker.due_in(), model.allowance.due_in(need.tokens))
 
     @property
     def places(self) -> int:
-        """Calls that may be in flight."""
+        """How many calls may be in flight."""
         return self._window.size
 
     @property
     def load(self) -> float:
-        """Share of its window in use, by weight: the member with the least has the most room."""
+        """The share of the window in use, divided by the weight: the account with the least has the most room."""
         return self.in_flight / (self._window.size * self.weight)
 
     def start(self, need: Need) -> Place:
-        """Send one call now."""
+        """Count a call as sent now; return its place."""
         self.in_flight += 1
         self._whole.start(need.tokens)
         self._starts.add()
-        mark = AccountMark(
-            self, self._clock(), self._whole.cuts, self.breaker.started(), self._of_model.get(need.model)
-        )
-        if mark.of_model is not None:
-            mark.of_model.allowance.start(need.tokens)
-            mark.model_cuts = mark.of_model.allowance.cuts
-            mark.model_probe = mark.of_model.breaker.started()
+        mark = AccountMark(self, self._clock(), self._whole.cuts, self.breaker.started(), self._models.get(need.model))
+        if mark.model is not None:
+            mark.model.allowance.start(need.tokens)
+            mark.model_cuts = mark.model.allowance.cuts
+            mark.model_probe = mark.model.breaker.started()
         return Place(self.base_url, self.name or None, need, owner=mark)
 
     def finish(self, place: Place, *, tokens: int | None, failure: CallError | None, advice: Advice | None) -> None:
-        """One call came back, or was given back unsent (neither tokens nor failure)."""
+        """Count a call that came back, or that was given back unsent: then with neither tokens nor failure."""
         mark: AccountMark = place.owner
         self.in_flight -= 1
         self._used.add(tokens or 0)
-        of_model = mark.of_model
-        parts = (self._whole,) if of_model is None else (self._whole, of_model.allowance)
-        # A refused call has used its turn: given back, its tokens would send the next one into the same wall at once.
-        # A reply that tells no usage is taken to have used what was reserved.
-        usage_untold = failure is None and tokens == 0
-        if not (usage_untold or isinstance(failure, RateLimitedError)):
+        parts = (self._whole,) if mark.model is None else (self._whole, mark.model.allowance)
+        # A refused call keeps its tokens reserved: given back, they would let the next call be refused at once.
+        # A reply that counts no tokens is taken to have used what was reserved.
+        uncounted = failure is None and tokens == 0
+        if not (uncounted or isinstance(failure, RateLimitedError)):
             for part in parts:
                 part.settle(place.need.tokens, tokens or 0)
         if advice is not None:
             self._heed(advice, place.need.model)
         if isinstance(failure, RateLimitedError):
-            self.breaker.succeeded()  # it refuses, so it lives
+            self.breaker.succeeded()  # an account that refuses a call is alive
             self._refused(failure, place)
         elif is_stall(failure):
             self.breaker.failed(probe=mark.probe, unreachable=failure.unsent)
@@ -171,50 +178,50 @@ class Account:
             self._window.answered(self._clock() - mark.at, self.in_flight + 1, paced=paced)
         else:
             self.breaker.gave_up(probe=mark.probe)
-        known = self._of_model.get(place.need.model)
-        if known is not None and not isinstance(failure, RateLimitedError):
-            known.came_back(mark.model_probe, says_nothing=is_stall(failure) or (tokens is None and failure is None))
+        model = self._models.get(place.need.model)
+        if model is not None and not isinstance(failure, RateLimitedError):
+            model.finish(mark.model_probe, inconclusive=is_stall(failure) or (tokens is None and failure is None))
 
-    def _heed(self, advice: Advice, model: str) -> None:
-        """Limits in headers are the account's, unless those of another model differ: then each model has its own."""
-        self._advised[model] = advice._replace(pause_s=None)
-        if not self._several_models or len(set(self._advised.values())) == 1:
-            for known in self._of_model.values():
-                known.allowance.heed(_NO_LIMITS)
+    def _heed(self, advice: Advice, model_id: str) -> None:
+        """Take limits in headers for the account's; for each model's own where those of two models differ."""
+        self._advice[model_id] = advice._replace(pause_s=None)
+        if not self._several_models or len(set(self._advice.values())) == 1:
+            for model in self._models.values():
+                model.allowance.heed(_NO_LIMITS)
             self._whole.heed(advice)
             return
-        for other, limits in self._advised.items():
-            self._known(other).allowance.heed(limits)
+        for other_id, limits in self._advice.items():
+            self._model(other_id).allowance.heed(limits)
         self._whole.heed(_NO_LIMITS)
         if advice.pause_s is not None:
-            self._known(model).allowance.heed(Advice(pause_s=advice.pause_s))
+            self._model(model_id).allowance.heed(Advice(pause_s=advice.pause_s))
 
     def _refused(self, failure: RateLimitedError, place: Place) -> None:
         self.rate_limited += 1
         mark: AccountMark = place.owner
         if not (failure.of_model and self._several_models):
-            if mark.of_model is not None:
-                mark.of_model.breaker.gave_up(probe=mark.model_probe)
+            if mark.model is not None:
+                mark.model.breaker.gave_up(probe=mark.model_probe)
             self._whole.refused(failure, place.need, news=mark.cuts == self._whole.cuts and not place.suspect)
             return
-        known = self._known(place.need.model)
-        if not (known.allowance.requests.lets_through or failure.retry_after or place.suspect):
-            known.breaker.failed(probe=mark.model_probe, unreachable=True)
+        model = self._model(place.need.model)
+        if not (model.allowance.requests.lets_through or failure.retry_after or place.suspect):
+            model.breaker.failed(probe=mark.model_probe, unreachable=True)
             return
-        known.breaker.gave_up(probe=mark.model_probe)
-        news = mark.model_cuts == known.allowance.cuts and not place.suspect
-        known.allowance.refused(failure, place.need, news=news)
+        model.breaker.gave_up(probe=mark.model_probe)
+        news = mark.model_cuts == model.allowance.cuts and not place.suspect
+        model.allowance.refused(failure, place.need, news=news)
 
-    def _known(self, model: str) -> _OfModel:
-        """What is known of a model; until the host says something of it, nothing but the account bounds it."""
-        known = self._of_model.get(model)
-        if known is None:
+    def _model(self, model_id: str) -> _ModelState:
+        """Return the state of a model; a new one has no limits of its own."""
+        model = self._models.get(model_id)
+        if model is None:
             allowance = Allowance(None, None, self._clock, adaptive=self._adaptive, search=False)
-            known = self._of_model[model] = _OfModel(allowance, Breaker(self._clock, _LONGEST_MODEL_PROBE_S))
-        return known
+            model = self._models[model_id] = _ModelState(allowance, Breaker(self._clock, _LONGEST_MODEL_PROBE_S))
+        return model
 
     def snapshot(self) -> dict[str, Any]:
-        """Figures for the dashboard; rates and limits per minute."""
+        """Return the figures for the dashboard; rates and limits are per minute."""
         return {
             "in_flight": self.in_flight,
             "concurrency": self._window.size,
@@ -224,7 +231,7 @@ class Account:
             "tokens_limit": _limit(self._whole.tokens),
             "rate_limited": self.rate_limited,
             "paused_s": max(
-                part.paused_s for part in (self._whole, *(known.allowance for known in self._of_model.values()))
+                part.paused_s for part in (self._whole, *(model.allowance for model in self._models.values()))
             ),
             "down_since": self.breaker.down_since,
             "limit_history": [(at, rate * 60) for at, rate in self._whole.requests.history],
@@ -236,5 +243,5 @@ def _per_second(per_minute: float | None) -> float | None:
 
 
 def _limit(control: RateControl) -> float | None:
-    """Per minute; None while no limit is known, even if one is searched for."""
+    """Return the limit per minute; None while no limit is known, even if one is searched for."""
     return control.rate() * 60 if control.known else None

@@ -1,4 +1,4 @@
-"""What may be sent under one set of limits, requests and tokens: an account's, or those of one model there.
+"""What may be sent under one set of limits, requests and tokens: those of an account, or of one model on it.
 
 Must not know: HTTP, queues, retries, windows, outages. Nothing here waits: `due_in` says how long the gate should.
 """
@@ -22,25 +22,25 @@ if TYPE_CHECKING:
     from eli5b_batch.errors import RateLimitedError
 
 _LONGEST_PAUSE_S: Final = 3600.0
-"""A longer wait is told of a quota, and ends the run."""
+"""A host that asks for a longer wait means a quota, and a quota ends the run."""
 _REMEMBERED: Final = 64
 _CLEARED: Final = 20
-"""Answers after which a refusal that stayed alone is taken to have been that call's own."""
+"""After so many answers without a second refusal, the first is taken to have been about the refused call alone."""
 
 
 class Allowance:
     """Pace, tokens and pauses under one set of limits.
 
-    A 429 slows everyone once: calls that were sent before the cut and come back with a 429 as well say nothing new.
-    Where no limit has been seen yet, one refused call says nothing either, as hosts refuse single prompts with a 429,
-    too: a second refused call makes the cut. Where the host says how long to wait, all wait.
+    A 429 slows all calls down once: calls that were sent before the cut and come back with a 429 as well say nothing
+    new. Before any limit has shown, a single refused call says nothing either, since hosts also refuse single prompts
+    with a 429: the cut is made when a second call is refused. If the host says how long to wait, all calls wait.
 
     Args:
-        requests: per second, as the job says; None: unknown.
-        tokens: the same, of tokens.
+        requests: the job's limit of requests per second; None: unknown.
+        tokens: the job's limit of tokens per second; None: unknown.
         clock: the event loop's clock, seconds.
-        adaptive: False keeps to what the job says whatever happens.
-        search: where no limit of requests is known, begin slowly and look for one.
+        adaptive: False keeps to the job's limits whatever happens.
+        search: where no limit of requests is known, begin slowly and search for one.
     """
 
     def __init__(
@@ -64,17 +64,17 @@ class Allowance:
         self._doubted: Need | None = None
         self._answers = 0
         self._cut_for: deque[tuple[Need, RateControl, RateControl]] = deque(maxlen=_REMEMBERED)
-        """The last cuts: the call refused, the limit cut, and a copy of it from before."""
+        """The last cuts: the refused call, the limit that was cut, and a copy of the limit from before the cut."""
         self.cuts = 0
-        """How often a 429 has said something new: a call remembers the number it was sent under."""
+        """How many cuts were made. Each call remembers the number at which it was sent."""
 
     @property
     def paused_s(self) -> float:
-        """Seconds that the host has said to wait yet."""
+        """Seconds left of the pause that the host asked for."""
         return max(0.0, self._paused_until - self._clock())
 
     def due_in(self, tokens: float) -> float:
-        """Seconds until a call of so many tokens may go out; 0 for now."""
+        """Return the seconds until a call of `tokens` may go out; 0 for now."""
         self._pacer.set_rate(self.requests.rate())
         self._bucket.set_rate(self.tokens.rate())
         pause = self._paused_until - self._clock()
@@ -82,39 +82,45 @@ class Allowance:
         return max(due, pause) if pause > TICK_S else due
 
     def start(self, tokens: float) -> None:
-        """One call goes out now."""
+        """Count a call of `tokens` as sent now."""
         self._pacer.start()
         self._bucket.take(tokens)
         self.requests.sent(1.0)
         self.tokens.sent(tokens)
 
     def settle(self, reserved: float, used: float) -> None:
-        """A call came to other tokens than were reserved for it."""
+        """Correct the tokens `reserved` for a call to those it `used`."""
         self._bucket.settle(reserved, used)
 
     def answered(self) -> None:
-        """A call was answered."""
+        """Count an answered call."""
         if self._doubted is not None:
             self._answers += 1
             if self._answers >= _CLEARED:
                 self._doubted = None
 
     def hold(self) -> None:
-        """A 503 or a time-out: no growth for a while, and no cut."""
+        """Let the rates not grow for a while after a 503 or a time-out, and cut nothing."""
         self.requests.hold()
         self.tokens.hold()
 
     def heed(self, advice: Advice) -> None:
-        """A reply's headers speak of these limits."""
+        """Take over the limits and the pause in a reply's headers."""
         if advice.requests_per_s is not None:
-            self.requests.says(advice.requests_per_s)
+            self.requests.set_limit(advice.requests_per_s)
         if advice.tokens_per_s is not None:
-            self.tokens.says(advice.tokens_per_s)
+            self.tokens.set_limit(advice.tokens_per_s)
         if advice.pause_s is not None:
             self._pause(advice.pause_s)
 
     def refused(self, failure: RateLimitedError, need: Need, *, news: bool) -> None:
-        """A call came back with a 429; `news`: it was sent after the last cut, and its refusals are not its own."""
+        """Count a 429, and cut a limit if the 429 says something of it.
+
+        Args:
+            failure: the 429.
+            need: what the refused call needed.
+            news: the call was sent after the last cut, and the 429 is not likely to be about this call alone.
+        """
         by_tokens = failure.scope == "tokens" or (
             failure.scope is None and self.tokens.known and not self.requests.known
         )
@@ -132,15 +138,15 @@ class Allowance:
             self._pause(failure.retry_after)
 
     def _clear(self, need: Need) -> None:
-        """A call is refused again: a cut that was made for it is taken back, as it is likely to be its own doing."""
-        for one in [one for one in self._cut_for if one[0] is need]:
-            self._cut_for.remove(one)
-            _, limited, before = one
+        """Take back the cuts made for a call that is refused again: the refusals are likely to be about it alone."""
+        for cut in [cut for cut in self._cut_for if cut[0] is need]:
+            self._cut_for.remove(cut)
+            _, limited, before = cut
             limited.take_back(before)
 
     def _is_credible(self, limited: RateControl, need: Need) -> bool:
-        """Whether this refusal says something of the limits, and not of the refused call alone."""
-        if limited.seen or (self._doubted is not None and self._doubted is not need):
+        """True if this refusal says something of the limits, and not of the refused call alone."""
+        if limited.limit_seen or (self._doubted is not None and self._doubted is not need):
             self._doubted = None
             return True
         self._doubted, self._answers = need, 0

@@ -1,6 +1,6 @@
-"""How many calls of one account are in flight: as the job says, or fewer where the server is saturated before that.
+"""How many calls of one account may be in flight: as the job says, or fewer where the server is saturated before.
 
-Must not know: HTTP, queues, rates. A pure function of what happened on a given clock: nothing here waits.
+Must not know: HTTP, queues, rates. A window is a pure function of what happened on a given clock: nothing here waits.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ _BACK: Final = 0.75
 
 
 class ConcurrencyWindow:
-    """Calls in flight: the job's concurrency, or less where the server is saturated before that.
+    """The most calls in flight, `size`: the job's concurrency, or less where the server is saturated before.
 
-    Where a quarter more calls in flight bring less than 5% more replies a second and they take 30% longer, the window
-    goes back to three quarters of what was in flight, and grows by one a reply once ten times as many have come as it
-    is wide.
+    The server counts as saturated where a quarter more calls in flight bring less than 5% more replies a second, and
+    the replies take 30% longer. The window then shrinks to three quarters of the calls that were in flight. After ten
+    times as many replies as the window is wide, it grows again, by one a reply.
 
     Args:
         most: the job's concurrency.
@@ -47,9 +47,12 @@ class ConcurrencyWindow:
         self._began = self._clock()
 
     def answered(self, latency_s: float, in_flight: int, *, paced: bool) -> None:
-        """A reply came after so many seconds, with so many calls in flight.
+        """Count a reply.
 
-        `paced`: a known limit bounds the calls per second, so that slower replies only mean more of them in flight.
+        Args:
+            latency_s: seconds from sending the call to its reply.
+            in_flight: calls in flight when the reply came.
+            paced: a known limit bounds the calls per second, so that slower replies only put more calls in flight.
         """
         if not self._adaptive:
             return

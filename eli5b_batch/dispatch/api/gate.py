@@ -1,6 +1,6 @@
-"""The gate of one provider's accounts: who is sent the oldest waiting call, and when.
+"""The gate of one provider's accounts: which account is sent the oldest waiting call, and when.
 
-Must not know: HTTP, retries, the journal. It holds the one queue of the provider; the accounts say when they have room.
+Must not know: HTTP, retries, the journal. The gate holds the provider's queues; the accounts say when they have room.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 class Gate(CapacityBase):
     """Hands out places on a provider's accounts, oldest call first.
 
-    A large call at the head of the queue is not overtaken: it goes out as soon as its tokens have come together. Only
-    where the host limits single models, each model's calls wait for their own limits, and others go on. Among accounts
-    that have room the least loaded by weight is sent the call.
+    A large call at the head of the queue is not overtaken: it goes out as soon as there are enough tokens for it. Only
+    where the host limits models one by one, the calls of each model wait for its limits while other models' calls go
+    on. Of the accounts that have room, the least loaded by weight is sent the call.
 
     Args:
         accounts: at least one.
@@ -63,11 +63,11 @@ class Gate(CapacityBase):
         self._pump_soon()
 
     def is_full(self, lead_s: float) -> bool:  # noqa: ARG002 (part of the interface)
-        """Whether twice as many calls wait as could be in flight, but for models that are held up; see `Capacity`."""
+        """True if twice as many calls wait as may be in flight, not counting held-up models; see `Capacity`."""
         return self._due >= 2 * self._places
 
     def is_held_up(self) -> bool:
-        """Whether a model has to wait by itself and places are free: other problems may use them meanwhile."""
+        """True if some models have to wait for their own limits and places are free that other problems could use."""
         in_flight = sum(account.in_flight for account in self._accounts)
         return self._due < self._queued and in_flight + self._due < self._places
 
@@ -81,22 +81,22 @@ class Gate(CapacityBase):
 
     @property
     def _due(self) -> int:
-        """Waiting calls of models that may be sent one."""
+        """How many calls wait whose model is not held up."""
         return sum(len(queue) for queue in self._waiting.values() if (head := queue.first()) and self._is_due(head[0]))
 
     def _is_due(self, need: Need) -> bool:
         return any(account.model_due_in(need) <= TICK_S for account in self._accounts)
 
     def is_down(self, place: Place) -> bool:
-        """Whether the account of this place is taken to be down; see `Capacity`."""
+        """True if the account of this place is taken to be down; see `Capacity`."""
         account: Account = place.owner.account
         return account.breaker.is_open
 
     def take_out(self, urls: Collection[str]) -> None:
-        """Nothing: an API that does not answer at the start ends the run; see `Capacity`."""
+        """Do nothing: an API that does not answer at the start ends the run; see `Capacity`."""
 
     def was_at_fault(self, place: Place) -> bool:  # noqa: ARG002 (part of the interface)
-        """Accounts of one host fail together: a failure there is never told apart from the call's own."""
+        """Return False: accounts of one host fail together, so no other account shows whose fault a failure was."""
         return False
 
     def _hand_out(self) -> None:
@@ -106,7 +106,11 @@ class Gate(CapacityBase):
         self._pump_in(due)
 
     def _grant_next(self) -> float:
-        """Send the oldest call whose model may be sent one: 0, or the seconds until one may be; infinite: if any."""
+        """Grant a place to the oldest call whose model is not held up.
+
+        Returns:
+            0 if a call was granted one; else the seconds until a call may go out; infinite: when something changes.
+        """
         models_due = math.inf
         for queue in sorted(filter(len, self._waiting.values()), key=_age):
             need, future = queue.first() or (None, None)
@@ -127,7 +131,7 @@ class Gate(CapacityBase):
         return models_due
 
     def snapshot(self) -> dict[str, Any]:
-        """Figures for the dashboard: of all accounts together; rates per minute."""
+        """Return the figures for the dashboard, of all accounts together; rates are per minute."""
         parts = [account.snapshot() for account in self._accounts]
         limits = [p["requests_limit"] for p in parts]
         token_limits = [p["tokens_limit"] for p in parts]

@@ -1,7 +1,7 @@
 """Pacing against limits per minute: requests by asyncio-throttle, tokens by a bucket.
 
-Must not know: calls, providers, HTTP. Neither waits: each says when the next start is due, on a given clock, and one
-gate does the waiting.
+Must not know: calls, providers, HTTP. Nothing here waits: a pacer and a bucket say when the next start is due, on a
+given clock, and the gate waits.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _WINDOW_S: Final = 0.05
-"""Starts are counted over windows of about this length: limits are really measured per second, so a minute's
-allowance must not be sent in its first second. A start may also come so late and still be counted as in time."""
+"""Starts are counted over windows of about this length: hosts really measure limits per second, so a minute's
+allowance must not be sent in its first second. A start that comes late by up to this length counts as in time."""
 
 _TOKENS_S: Final = 0.25
 """Seconds' worth of tokens that the bucket holds."""
@@ -29,9 +29,9 @@ _LONGEST_DEBT_S: Final = 60.0
 class Pacer(Throttler):
     """asyncio-throttle's sliding window, spread over the minute and on a given clock.
 
-    The library's own `acquire` polls every 10 ms on the system clock; here the window says when it opens, so that a
-    run can be tested on a virtual clock and no start comes late by the polling. A start that comes late by its timer
-    is counted when it was due: lateness would add up to a few percent of the limit.
+    The library's `acquire` polls every 10 ms on the system clock. This class says when the window opens instead, so
+    that a run can be tested on a virtual clock and polling delays no start. A start that its timer delays is counted
+    at the time when it was due: the delays would add up to a few percent of the limit.
 
     Args:
         per_second: starts per second, `math.inf` for no limit; may be changed at any time by `set_rate`.
@@ -60,7 +60,7 @@ class Pacer(Throttler):
             self._free_since = self._task_logs.popleft() + self.period
 
     def due_in(self) -> float:
-        """Seconds until the limit allows the next start; 0 when it does now."""
+        """Return the seconds until the limit allows the next start; 0 for now."""
         if math.isinf(self._rate):
             return 0.0
         self.flush()
@@ -70,16 +70,16 @@ class Pacer(Throttler):
         return max(0.0, left)
 
     def start(self) -> None:
-        """Count a start."""
+        """Count a start now."""
         if not math.isinf(self._rate):
             self._task_logs.append(max(self._clock() - _WINDOW_S, min(self._clock(), self._free_since)))
 
 
 class TokenBucket:
-    """Tokens: reserved from an estimate before a call, settled after it.
+    """A bucket of tokens that fills at a rate: calls take an estimate before they are sent, and settle it afterwards.
 
-    It starts empty and holds little, so that the run begins at the rate and not with a burst. A call larger than the
-    bucket goes out when the bucket is full and leaves it in debt, so that large calls wait no longer than their due.
+    The bucket starts empty and holds little, so that the run begins at the rate and not with a burst. A call larger
+    than the bucket goes out when the bucket is full, and leaves it in debt: large calls wait no longer than their due.
 
     Args:
         per_second: tokens per second, `math.inf` for no limit; may be changed by `set_rate`.
@@ -93,7 +93,7 @@ class TokenBucket:
         self._at = clock()
 
     def set_rate(self, per_second: float) -> None:
-        """Change the limit; what is in the bucket stays."""
+        """Change the limit; the tokens in the bucket stay."""
         if per_second != self._rate:
             self._fill()
             self._level = self._level if math.isfinite(self._level) else 0.0
@@ -105,7 +105,7 @@ class TokenBucket:
         self._at = now
 
     def due_in(self, tokens: float) -> float:
-        """Seconds until `tokens` fit; 0 when they do now."""
+        """Return the seconds until a call of `tokens` may go out; 0 for now."""
         if math.isinf(self._rate):
             return 0.0
         self._fill()
@@ -113,12 +113,12 @@ class TokenBucket:
         return left if left > TICK_S else 0.0
 
     def take(self, tokens: float) -> None:
-        """Reserve `tokens`."""
+        """Take `tokens` out of the bucket."""
         if not math.isinf(self._rate):
             self._fill()
             self._level -= tokens
 
     def settle(self, reserved: float, used: float) -> None:
-        """Correct a reservation by what was really used; a minute's worth more at most, whatever a server counts."""
+        """Correct a reservation to the tokens used; at most a minute's worth more, whatever a server counts."""
         if not math.isinf(self._rate):
             self.take(min(used - reserved, _LONGEST_DEBT_S * self._rate))

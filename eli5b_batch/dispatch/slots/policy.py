@@ -1,7 +1,7 @@
 """Which model a GPU slot works on next, and when slots want more problems begun.
 
-Must not know: servers, calls, clocks. Pure functions of queue lengths, loaded models and costs; `docs/slots.md` tells
-the reasons. Seconds of work are seconds of one slot with all its places in use.
+Must not know: servers, calls, clocks. These are pure functions of queue lengths, loaded models and costs; the reasons
+stand in `docs/slots.md`. Seconds of work are seconds of one slot with all its places in use.
 """
 
 from __future__ import annotations
@@ -12,24 +12,30 @@ from typing import Final, NamedTuple
 from eli5b_batch.dispatch.timing import TICK_S
 
 ROUND: Final = 64
-"""A slot that goes through several models works this many times as long as changing between them costs."""
+"""A slot that serves several models in turn works this many times as long as the changes between them take."""
 
 _PATIENCE_ROUNDS: Final = 4
 _FULL_ROUNDS: Final = 2
 _EARLY: Final = 2
-"""A slot stops taking calls of a model that runs dry when others have this many times their load to do."""
+"""A slot turns away from a model before its calls run out if another model's work is this many times the change."""
 _HESITATION: Final = 2.0
-"""An idle slot waits so many times the load of a model nobody has, before it loads that for a call or two."""
+"""An idle slot waits this many times the seconds of a load before it loads, for few calls, a model that no slot has."""
 _LEADS: Final = 2.0
-"""Hints take longer or shorter than their mean: this much work is kept ahead, in times it takes to make a hint."""
+"""Slots keep this many times `lead_s` of work ahead, since hints take longer or shorter than their mean."""
 
 
 class Backlog(NamedTuple):
     """The calls of one model that wait, and what they cost.
 
-    `unserved_s` is how long they have waited with no slot taking any, `first` the age of the oldest (smaller is older).
-    `call_s` is one call's time on a place, `load_s` loading the model. `holders` are slots that have the model or are
-    about to load it; `slots` may serve it, with `places` calls at once in all.
+    Attributes:
+        waiting: how many calls wait.
+        unserved_s: seconds since a slot last took a call of the model, while calls waited.
+        first: the age of the oldest call (smaller is older).
+        call_s: seconds that one call takes on a place.
+        load_s: seconds that loading the model takes.
+        holders: how many slots have the model or are about to load it.
+        slots: how many slots may serve the model.
+        places: how many calls these slots work on at once, all together.
     """
 
     waiting: float
@@ -43,14 +49,19 @@ class Backlog(NamedTuple):
 
     @property
     def change_s(self) -> float:
-        """What a slot loses by turning to this model: its last calls run out one by one, then it loads."""
+        """Seconds that a slot loses by turning to this model: its last calls run out one by one, then it loads."""
         return self.load_s + self.call_s
 
 
 class SlotView(NamedTuple):
-    """One slot: the models in its memory, the ones it may serve (none: all), calls in flight of at most `parallel`.
+    """One slot as the policy sees it.
 
-    `unfit` are models that it could not load and is not to try now.
+    Attributes:
+        resident: the models in the memory of its server.
+        models: the models that the job lets it serve; empty: all.
+        in_flight: its calls in flight.
+        parallel: how many calls its server works on at once.
+        unfit: models that it could not load and should not try now.
     """
 
     resident: Collection[str]
@@ -60,11 +71,11 @@ class SlotView(NamedTuple):
     unfit: Collection[str] = ()
 
     def serves(self, model: str) -> bool:
-        """Whether it may take calls of `model`."""
+        """True if the slot may take calls of `model`."""
         return (not self.models or model in self.models) and model not in self.unfit
 
     def work_s(self, backlog: Backlog) -> float:
-        """Seconds this slot would need for the whole backlog alone."""
+        """Return the seconds that this slot alone would need for the whole backlog."""
         return backlog.waiting * backlog.call_s / self.parallel
 
 
@@ -72,7 +83,7 @@ Backlogs = Mapping[str, Backlog]
 
 
 def round_s(backlogs: Backlogs) -> float:
-    """Seconds of work that one round through all models should hold, so that changing costs a small share of it.
+    """Return the seconds of work in one round through all models, of which changes should take a small share.
 
     The more slots may serve a model, the fewer of them ever have to change.
     """
@@ -80,72 +91,78 @@ def round_s(backlogs: Backlogs) -> float:
 
 
 def next_model(slot: SlotView, backlogs: Backlogs) -> str | None:
-    """The model whose call the slot should take next; one it has not loaded means: let the others run out and load it.
+    """Choose the model whose call the slot should take next.
 
-    It keeps to what it has loaded while calls for that wait, unless another model has found no slot for four rounds.
-    Then it turns to the model with most work per slot, counting itself. A change has to be worth it: the model's work,
-    shared with the slots that have it, lasts longer than the change, or no slot has it and its calls have waited.
+    A slot keeps to its loaded models while calls for them wait, unless no slot has taken calls of another model for
+    four rounds. Otherwise the slot turns to the model with most work per slot, counting itself. A change has to be
+    worth it: either the work of the model, shared with the slots that have it, lasts longer than the change, or no
+    slot has the model and its calls have waited.
 
     Returns:
-        None where waiting is best.
+        A model in the slot's memory; or one that is to be loaded after the calls in flight; None where waiting is best.
     """
-    here = {model: b for model, b in backlogs.items() if b.waiting and slot.serves(model)}
-    mine = [model for model in here if model in slot.resident]
-    starved = [m for m, b in here.items() if not b.holders and b.unserved_s > _PATIENCE_ROUNDS * round_s(backlogs)]
-    if mine and not starved:
-        return min(mine, key=lambda m: here[m].first)
-    worth = [m for m, b in here.items() if m not in slot.resident and _is_worth_loading(slot, b)]
+    servable = {model: b for model, b in backlogs.items() if b.waiting and slot.serves(model)}
+    loaded = [model for model in servable if model in slot.resident]
+    starved = [m for m, b in servable.items() if not b.holders and b.unserved_s > _PATIENCE_ROUNDS * round_s(backlogs)]
+    if loaded and not starved:
+        return min(loaded, key=lambda m: servable[m].first)
+    share_s = {m: slot.work_s(b) / (1 + b.holders) for m, b in servable.items()}
+    candidates = [m for m, b in servable.items() if m not in slot.resident and _is_worth_loading(slot, b)]
     if slot.in_flight and not starved:
-        worth = [m for m in worth if slot.work_s(here[m]) / (1 + here[m].holders) > _EARLY * here[m].change_s]
-    return max(starved or worth, key=lambda m: slot.work_s(here[m]) / (1 + here[m].holders), default=None)
+        candidates = [m for m in candidates if share_s[m] > _EARLY * servable[m].change_s]
+    return max(starved or candidates, key=share_s.__getitem__, default=None)
 
 
 def _is_worth_loading(slot: SlotView, backlog: Backlog) -> bool:
+    """True if the slot gains by loading the model of `backlog`, whatever else it could do."""
     if not backlog.holders and (not slot.resident or not hesitates_s(backlog)):
         return True
-    least = backlog.change_s if slot.resident else backlog.call_s  # an empty slot has nothing to lose
+    least = backlog.change_s if slot.resident else backlog.call_s  # an empty slot loses no model
     return slot.work_s(backlog) / max(1, backlog.holders) > least
 
 
 def hesitates_s(backlog: Backlog) -> float:
-    """Seconds that a slot with nothing to do still keeps what it has loaded, while few calls wait for another model.
+    """Return the seconds that an idle slot still keeps its models, while few calls wait for the model of `backlog`.
 
-    Where the teacher is the slow one, slots would else change for every single call.
+    Without them, slots would change the model for every single call where the teacher is slow.
     """
     left = _HESITATION * backlog.load_s - backlog.unserved_s
     return left if left > TICK_S else 0.0
 
 
 def runs_dry(slot: SlotView, backlogs: Backlogs, lead_s: float) -> bool:
-    """Whether the work for what the slot has loaded ends before new problems become work for it; see `is_hungry`."""
-    mine = longest = 0.0
+    """True if the slot's loaded models run out of calls before new problems lead to more; see `is_hungry`."""
+    own = longest = 0.0
     for model in slot.resident:
         if model in backlogs and slot.serves(model):
             backlog = backlogs[model]
-            mine += slot.work_s(backlog) / max(1, backlog.holders)
+            own += slot.work_s(backlog) / max(1, backlog.holders)
             longest = max(longest, backlog.call_s)
-    return mine <= _LEADS * lead_s + longest
+    return own <= _LEADS * lead_s + longest
 
 
 def is_hungry(slot: SlotView, backlogs: Backlogs, lead_s: float, dry: int = 1) -> bool:
-    """Whether the slot would run dry before new problems became work for it, and has no other model worth turning to.
+    """True if the slot runs dry before new problems lead to calls for it, and no other model is worth turning to.
 
     Args:
         slot: the slot.
         backlogs: by model, with the calls that are coming counted as waiting.
         lead_s: seconds from the beginning of a problem to its calls on slots.
-        dry: how many slots run dry, this one included: they share what they could turn to.
+        dry: how many slots run dry, this one included: they share the work of the models that they could turn to.
     """
     if not runs_dry(slot, backlogs, lead_s):
         return False
     others = [b for model, b in backlogs.items() if slot.serves(model) and model not in slot.resident]
     other = sum(slot.work_s(b) / (b.holders + dry) for b in others)
     change = max((b.change_s for b in others), default=0.0)
-    # Beyond what is coming, an empty slot needs the work that makes loading worth it.
+    # Besides the work of the lead time, an empty slot needs enough work to make a load worth it.
     return other <= max(round_s(backlogs), _LEADS * lead_s + change)
 
 
 def is_full(backlogs: Backlogs, lead_s: float) -> bool:
-    """Whether a model has so much waiting that more problems would only wait behind it, whatever other slots lack."""
+    """True if so many calls of one model wait that those of more problems would only wait behind them.
+
+    Other slots may lack work all the same.
+    """
     most = _FULL_ROUNDS * round_s(backlogs) + 2 * _LEADS * lead_s
     return any(b.waiting * b.call_s / b.places > most + 2 * b.call_s for b in backlogs.values() if b.places)

@@ -1,7 +1,7 @@
 """GPU slots: which Ollama server takes the next call of which model.
 
 Must not know: HTTP, retries, the journal. `policy` decides which slot takes which model next, and `state` keeps what
-one slot is doing. Here are the queues, one per model, and what has been learnt of each model's costs.
+one slot is doing. This module keeps the queues, one per model, and the costs of each model that were measured.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
 _LEARNING: Final = 0.05
 _ASSUMED_S: Final = 5.0
-"""A call, before one has been answered; a load is taken for nothing until one has been seen."""
+"""Seconds that a call is assumed to take before the first was answered; a load, before the first, is assumed free."""
 
 
 @dataclass(slots=True)
 class _ModelQueue:
-    """The queue of one model, and what its calls cost so far: means that follow changes."""
+    """The queue of one model, and running means of the seconds that its calls and loads take."""
 
     slots: int
     places: int
@@ -47,7 +47,7 @@ class _ModelQueue:
     loads: int = 0
 
     def learn(self, call_s: float, load_s: float) -> None:
-        """One more call was answered."""
+        """Add one answered call to the means."""
         self.calls += 1
         self.call_s += max(_LEARNING, 1 / self.calls) * (call_s - self.call_s)
         if load_s >= LOAD_S:
@@ -59,10 +59,10 @@ class SlotPool(CapacityBase):
     """Hands out places on a provider's slots.
 
     Args:
-        slots: the slots of the job; a `url` each.
+        slots: the slots of the job, each with a `url`.
         clock: the event loop's clock, seconds.
         give_up_after_s: seconds that every slot of a model in demand may be down before the run ends.
-        look: asks a server for its health and the models in its memory; None: only calls tell.
+        look: asks a server for its health and the models in its memory; None: only calls show how a server is.
     """
 
     def __init__(
@@ -82,24 +82,24 @@ class SlotPool(CapacityBase):
         """Watch over the servers until cancelled; see `Capacity`."""
         for server in self._servers:
             server.time.begin()
-        works = [asyncio.create_task(super().run())]
+        tasks = [asyncio.create_task(super().run())]
         if self._watch is not None:
-            works.append(asyncio.create_task(self._watch.run()))
+            tasks.append(asyncio.create_task(self._watch.run()))
         try:
-            done, _ = await asyncio.wait(works, return_when=asyncio.FIRST_COMPLETED)
-            for work in done:
-                work.result()
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
         finally:
-            for work in works:
-                work.cancel()
-            await asyncio.gather(*works, return_exceptions=True)  # what one of them raised has been raised above
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)  # an error of a task has been raised above
 
     async def acquire(self, need: Need) -> Place:
         """Wait for a place on a slot that serves the model; see `Capacity`."""
         model = self._models.get(need.model)
         if model is None:
-            able = [s.parallel for s in self._servers if s.serves(need.model)]
-            model = self._models[need.model] = _ModelQueue(len(able), sum(able), self._clock())
+            places = [s.parallel for s in self._servers if s.serves(need.model)]
+            model = self._models[need.model] = _ModelQueue(len(places), sum(places), self._clock())
         if not len(model.waiting):
             model.unserved_since = self._clock()
         future = model.waiting.join(need)
@@ -137,19 +137,19 @@ class SlotPool(CapacityBase):
         return server.down_since(model) is None
 
     def is_down(self, place: Place) -> bool:
-        """Whether the slot of this place is taken to be down; see `Capacity`."""
+        """True if the slot of this place is taken to be down; see `Capacity`."""
         mark: SlotMark = place.owner
         return mark.server.breaker.is_open
 
     def take_out(self, urls: Collection[str]) -> None:
-        """Servers that did not answer at the start; see `Capacity`."""
+        """Take out the servers at these addresses, which did not answer at the start; see `Capacity`."""
         for server in self._servers:
             if server.url in urls:
                 server.missed = MISSES
                 server.take_out()
 
     def was_at_fault(self, place: Place) -> bool:
-        """Whether the slot is down and another serves its models; see `Capacity`."""
+        """True if the slot does not work for the call's model and another slot does; see `Capacity`."""
         mark: SlotMark = place.owner
         model = place.need.model
         return not self._works(mark.server, model) and any(
@@ -157,11 +157,11 @@ class SlotPool(CapacityBase):
         )
 
     def is_hungry(self, lead_s: float, coming: Mapping[str, float]) -> bool:
-        """Whether more problems should be begun, so that no slot runs dry.
+        """True if more problems should be begun, so that no slot runs dry.
 
         Args:
             lead_s: seconds from the beginning of a problem to its calls on slots.
-            coming: calls that those under way elsewhere will lead to, by model id.
+            coming: by model id, the calls to slots that the calls under way elsewhere will lead to.
         """
         backlogs = self._backlogs(coming)
         views = [s.view() for s in self._servers if not s.breaker.is_open]
@@ -169,12 +169,12 @@ class SlotPool(CapacityBase):
         return any(is_hungry(view, backlogs, lead_s, len(dry)) for view in dry)
 
     def is_full(self, lead_s: float) -> bool:
-        """Whether a model has far more work than its slots get through; see `Capacity`."""
+        """True if a model has far more work than its slots get through; see `Capacity`."""
         return is_full(self._backlogs({}), lead_s)
 
     def _backlogs(self, coming: Mapping[str, float]) -> dict[str, Backlog]:
         now = self._clock()
-        holders = Counter(model for server in self._servers for model in server.holds)
+        holders = Counter(model for server in self._servers for model in server.held_models)
         backlogs = {}
         for name, model in self._models.items():
             first = model.waiting.first()
@@ -191,23 +191,27 @@ class SlotPool(CapacityBase):
         return backlogs
 
     def _hand_out(self) -> None:
-        while self._grant_one():
+        while self._grant_next():
             pass
-        wanted = {name: b for name, b in self._backlogs({}).items() if b.waiting}
-        if not wanted:
+        backlogs = {name: b for name, b in self._backlogs({}).items() if b.waiting}
+        if not backlogs:
             return
-        # A probe that is due now and was not sent is not wanted by any call: the next call to come asks again.
-        later = [due for s in self._servers for due in s.due_in()]
-        later += [
+        # If a probe is due now and was not sent, no call needs it: the next call that joins a queue tries again.
+        waits = [due for s in self._servers for due in s.due_in()]
+        waits += [
             self._give_up_on([s.down_since(name) for s in self._servers if s.serves(name)], name)
-            for name in (wanted if later else ())
+            for name in (backlogs if waits else ())
         ]
         if any(not s.in_flight for s in self._servers):
-            later += [hesitates_s(b) for b in wanted.values() if not b.holders]
-        self._pump_in(min((seconds for seconds in later if seconds > 0), default=math.inf))
+            waits += [hesitates_s(b) for b in backlogs.values() if not b.holders]
+        self._pump_in(min((seconds for seconds in waits if seconds > 0), default=math.inf))
 
-    def _grant_one(self) -> bool:
-        """Send the next call, to the server with most room that has its model, else to one that is to load it."""
+    def _grant_next(self) -> bool:
+        """Grant a place to the next call: on the server with most room that has its model, else on one that loads it.
+
+        Returns:
+            True if a call was granted a place.
+        """
         free = [s for s in self._servers if s.has_room()]
         backlogs = self._backlogs({}) if free else {}
         if not any(b.waiting for b in backlogs.values()):
@@ -224,14 +228,14 @@ class SlotPool(CapacityBase):
             if model is not None and loading is None:
                 loading = server, model
             if server.turning_to is not None:
-                backlogs = self._backlogs({})  # the others are to know
+                backlogs = self._backlogs({})  # the next servers must see that this one turns to another model
         if loading is not None:
             self._grant(*loading)
         return loading is not None
 
     @staticmethod
     def _choose(server: SlotState, backlogs: Mapping[str, Backlog]) -> str | None:
-        """The model whose call the server takes now; None where it waits, for work or for its last calls to end."""
+        """Return the model whose call the server takes now; None: it waits for calls, or for its last ones to end."""
         if server.turning_to is not None and backlogs[server.turning_to].waiting:
             return None if server.in_flight else server.turning_to
         server.turning_to = None
@@ -248,7 +252,7 @@ class SlotPool(CapacityBase):
         future.set_result(server.start(need))
 
     def snapshot(self) -> dict[str, Any]:
-        """Figures for the dashboard: totals, and under `slots` one entry a slot."""
+        """Return the figures for the dashboard: totals, and under `slots` one entry for each slot."""
         queued = {name: len(model.waiting) for name, model in self._models.items()}
         downs = [s.breaker.down_since for s in self._servers]
         return {

@@ -1,4 +1,4 @@
-"""One GPU slot's state: what its server has loaded, what is in flight there, and what its time went into.
+"""One GPU slot's state: what its server has loaded, which calls it works on, and what its time went into.
 
 Must not know: other slots, queues, which call comes next.
 """
@@ -22,30 +22,37 @@ if TYPE_CHECKING:
     from eli5b_batch.job.schema import Slot
 
 LOAD_S: Final = 0.1
-"""A server names some milliseconds of loading for a model that is there; what takes longer was a load."""
+"""A server reports some milliseconds of loading even for a model in its memory; more seconds than this are a load."""
 
 
 def is_fault(failure: CallError | None) -> TypeGuard[RetryableError]:
-    """Whether a failure may be the slot's: a stall, or what is no chat reply at all and comes from something else."""
+    """True if the slot may be at fault: it stalled, or something that is no chat server answered in its place."""
     return is_stall(failure) or (isinstance(failure, RetryableError) and failure.kind == "bad_reply")
 
 
 class SlotMark(NamedTuple):
-    """A pool's own mark on a place: which server, since when, and whether the call probes it, or the model there."""
+    """The slot's mark on a place: how things stood when the call went out.
+
+    Attributes:
+        server: the slot.
+        at: the clock, seconds.
+        probe: the number of the call as a probe of the server; 0 if it is none.
+        load_probe: the number of the call as a probe of whether the model can be loaded; 0 if it is none.
+    """
 
     server: SlotState
     at: float
     probe: int
-    loads: int
+    load_probe: int
 
 
 class SlotState:
-    """The state of one slot.
+    """The state of one slot and its server.
 
     Args:
-        slot: the job's.
+        slot: the slot in the job.
         clock: the event loop's clock, seconds.
-        watched: a watch looks at it, and clears it for probes when it is down.
+        watched: True if a `Watch` checks the server, and clears it for probes while it is down.
     """
 
     def __init__(self, slot: Slot, clock: Callable[[], float], *, watched: bool = False) -> None:
@@ -53,17 +60,18 @@ class SlotState:
         self.name = slot.name
         self.url = slot.url or ""
         self.breaker = Breaker(clock)
-        self._loading: dict[str, Breaker] = {}
+        self._load_breakers: dict[str, Breaker] = {}
+        """By model: open while the server can't load the model, for instance for lack of memory."""
         self.resident: dict[str, bool] = {}
-        """Models taken to be in memory; whether one has been seen there, by an answer or by the server's own word."""
+        """The models taken to be in memory; True if a reply or the server has confirmed that."""
         self.turning_to: str | None = None
-        """The model it loads when the last call in flight has come back."""
+        """The model that is loaded once the last call in flight has come back."""
         self.cleared = True
-        """Whether probes may go out while it is down: a watch looks at it first."""
+        """True if probes may go out while the server is down; a watch has to clear it for them first."""
         self.missed = 0
-        """Health checks in a row that it did not answer."""
+        """How many health checks in a row the server did not answer."""
         self.on_gpu: float | None = None
-        """Share of what is loaded that is in GPU memory; None if it never said."""
+        """The share (0..1) of the loaded models that is in GPU memory; None if the server never said."""
         self.in_flight = 0
         self._clock = clock
         self._slot = slot
@@ -74,53 +82,58 @@ class SlotState:
         self.time = SlotTime(clock, slot.parallel)
 
     def view(self) -> SlotView:
-        """What the policy sees."""
-        unfit = [model for model, breaker in self._loading.items() if breaker.due_in() > TICK_S]
+        """Return the slot as the policy sees it."""
+        unfit = [model for model, breaker in self._load_breakers.items() if breaker.due_in() > TICK_S]
         return SlotView(self.resident, self._slot.models, self.in_flight, self._slot.parallel, unfit)
 
     def serves(self, model: str) -> bool:
-        """Whether it may take calls of this model id."""
+        """True if the slot may take calls of this model id."""
         return self._slot.serves(model)
 
     def down_since(self, model: str) -> float | None:
-        """Since when it can't be reached, or can't load this model; None while it works."""
+        """Return the clock since when the server can't be reached, or can't load this model; None while it works."""
         since = self.breaker.down_since
-        return self._loads(model).down_since if since is None else since
+        return self._load_breaker(model).down_since if since is None else since
 
     def due_in(self) -> list[float]:
-        """Seconds until the next probes, of the server and of models it could not load; infinite: one is under way."""
-        return [b.due_in() for b in (self.breaker, *self._loading.values()) if b.is_open]
+        """Return the seconds until each next probe, of the server and of models that it could not load.
 
-    def _loads(self, model: str) -> Breaker:
-        """Whether this model can be loaded here: memory may not do for it, while others work."""
-        return self._loading.setdefault(model, Breaker(self._clock))
+        Infinite stands for a probe that is under way.
+        """
+        return [b.due_in() for b in (self.breaker, *self._load_breakers.values()) if b.is_open]
+
+    def _load_breaker(self, model: str) -> Breaker:
+        return self._load_breakers.setdefault(model, Breaker(self._clock))
 
     @property
     def parallel(self) -> int:
-        """Calls at once."""
+        """How many calls the server works on at once."""
         return self._slot.parallel
 
     def has_room(self) -> bool:
-        """Whether a call may go out now: a place or the prefetch is free; one probe at a time while it is down."""
+        """True if a call may go out now: a place or the prefetch is free, and a server that is down may be probed."""
         if self.breaker.is_open and not self.cleared:
             return False
         return self.in_flight < self._slot.most_in_flight and self.breaker.due_in() <= TICK_S
 
     @property
-    def holds(self) -> Collection[str]:
-        """The models it works on, or the one it is about to load."""
+    def held_models(self) -> Collection[str]:
+        """The models that the slot works on, or the one that it is about to load; none while it is down."""
         if self.breaker.is_open:
             return ()
         return (self.turning_to,) if self.turning_to is not None else self.resident
 
     def start(self, need: Need) -> Place:
-        """Send it a call now. A model that it has not loaded pushes out what it has, as far as is known."""
+        """Count a call as sent now; return its place.
+
+        A model that the server has not loaded is taken to push out all that it has, until the server says otherwise.
+        """
         if need.model not in self.resident:
             self.resident = {need.model: False}
         self.turning_to = None
         self._model = need.model
         self.in_flight += 1
-        mark = SlotMark(self, self._clock(), self.breaker.started(), self._loads(need.model).started())
+        mark = SlotMark(self, self._clock(), self.breaker.started(), self._load_breaker(need.model).started())
         loading = not self.resident[need.model]
         place = Place(self.url, self.name, need, mark, loading=loading, recallable=True)
         self._places.add(place)
@@ -128,53 +141,53 @@ class SlotState:
         return place
 
     def finish(self, place: Place, tokens: int | None, failure: CallError | None, load_s: float) -> None:
-        """A call has come back; one that can't be reached, or fails again and again, is only probed."""
+        """Count a call that came back. A server that can't be reached, or fails again and again, is only probed."""
         mark: SlotMark = place.owner
         self.in_flight -= 1
         self._tokens.add(tokens or 0)
-        loads = self._loads(place.need.model)
+        load_breaker = self._load_breaker(place.need.model)
         if is_fault(failure) and failure.status == HTTPStatus.INTERNAL_SERVER_ERROR and place.loading:
-            loads.failed(probe=mark.loads, unreachable=False)
+            load_breaker.failed(probe=mark.load_probe, unreachable=False)
             if not self.resident.get(place.need.model):
                 self.resident.pop(place.need.model, None)
-            self.breaker.succeeded()  # it answers, and other models may well work
+            self.breaker.succeeded()  # the server answers, and other models may well work
         elif is_fault(failure):
-            loads.gave_up(probe=mark.loads)
+            load_breaker.gave_up(probe=mark.load_probe)
             self.breaker.failed(probe=mark.probe, unreachable=failure.unsent)
             if self.breaker.is_open or failure.kind == "connection":
                 self._forget()
         elif tokens is not None or failure is not None:
             self._calls += 1
             self.breaker.succeeded()
-            loads.succeeded()
+            load_breaker.succeeded()
             if failure is None and place.need.model in self.resident:
                 self.resident[place.need.model] = True
             if load_s >= LOAD_S:
                 self.time.loaded(mark.at, load_s)
         else:
             self.breaker.gave_up(probe=mark.probe)
-            loads.gave_up(probe=mark.loads)
+            load_breaker.gave_up(probe=mark.load_probe)
         self._places.discard(place)
         self._book()
 
     def _book(self) -> None:
-        """Things have changed: the time from now on goes elsewhere."""
+        """Have the time from now on booked as the calls in flight and the breaker now stand."""
         since = min((place.owner.at for place in self._places), default=self._clock())
         self.time.change(self.in_flight, down=self.breaker.is_open, since=since)
 
-    def sees(self, loaded: Mapping[str, float]) -> None:
-        """The server names the models in its memory, each with its share in GPU memory."""
+    def set_loaded(self, loaded: Mapping[str, float]) -> None:
+        """Take over the models that the server says are in its memory, each with its share (0..1) in GPU memory."""
         if (
             self._model is not None
             and self.in_flight
             and not (self.resident.get(self._model) and self._model in loaded)
         ):
-            return  # it is loading, or speaks of a moment before
+            return  # the server is loading the model, or its answer is from before it did
         self.resident = {model: True for model in loaded if self.serves(model)}
         self.on_gpu = min(loaded.values(), default=None)
 
     def take_out(self) -> None:
-        """It was found dead: what is in flight there comes back at once, and only probes go out."""
+        """Treat the server as dead: calls in flight come back at once, and only probes go out."""
         self.breaker.trip()
         self._forget()
         self._book()
@@ -183,12 +196,12 @@ class SlotState:
                 place.lifeline.reschedule(0.0)
 
     def _forget(self) -> None:
-        """It may be started anew, and then has nothing loaded, or other models."""
+        """Take no model for confirmed any more: the server may be started anew, with none loaded, or with others."""
         self.resident = dict.fromkeys(self.resident, False)
         self.cleared = not self._watched
 
     def snapshot(self, queued: Mapping[str, int]) -> dict[str, Any]:
-        """Figures for the dashboard; `queued` is by model."""
+        """Return the figures for the dashboard; `queued` are the waiting calls by model."""
         seconds = self.time.seconds()
         return {
             "slot": self.name,

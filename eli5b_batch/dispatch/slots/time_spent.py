@@ -1,7 +1,7 @@
 """Where the time of one GPU slot went: working, loading, idle, down.
 
-Must not know: calls, servers. What a load took is known only when a reply tells it, afterwards: what was booked for its
-span is booked anew then.
+Must not know: calls, servers. How long a load took is known only afterwards, from a reply: the span that it took is
+then booked anew.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _Point = tuple[float, float, float]
-"""A moment, and the busy and down seconds up to it."""
+"""A moment on the clock, and the busy and down seconds up to that moment."""
 
 
 class SlotTime:
@@ -21,7 +21,7 @@ class SlotTime:
 
     Args:
         clock: seconds, monotonic.
-        parallel: its places.
+        parallel: how many places the slot has.
     """
 
     def __init__(self, clock: Callable[[], float], parallel: int) -> None:
@@ -39,7 +39,13 @@ class SlotTime:
         self._curve: deque[_Point] = deque([(self._began, 0.0, 0.0)])
 
     def change(self, in_flight: int, *, down: bool, since: float) -> None:
-        """From now on so many calls are in flight, or it is down; no load that began before `since` will be told of."""
+        """Book the time from now on.
+
+        Args:
+            in_flight: calls in flight from now on.
+            down: True if the slot is down from now on.
+            since: seconds on the clock; no load that began before will be booked any more.
+        """
         self._curve.append(self._at(self._clock()))
         while len(self._curve) > 2 and self._curve[1][0] <= since:  # noqa: PLR2004 (the point before it is still needed)
             self._curve.popleft()
@@ -47,7 +53,10 @@ class SlotTime:
         self._down = down
 
     def loaded(self, began: float, load_s: float) -> None:
-        """A call sent at `began` waited so long for its model; all that waited for one load tell of the same span."""
+        """Book a load: a call sent at `began` waited `load_s` for its model.
+
+        Several calls may wait for the same load. Their spans overlap, and the load is booked once.
+        """
         begin, end = max(began, self._loaded_at, self._curve[0][0]), min(began + load_s, self._clock())
         if end <= begin:
             return
@@ -58,7 +67,7 @@ class SlotTime:
         self._loaded_at = end
 
     def _at(self, moment: float) -> _Point:
-        """The curve at a moment: between two points it is straight, after the last it goes on as things are now."""
+        """Return the curve at a moment: straight between two points, after the last as the slot is busy or down now."""
         later: _Point | None = None
         for point in reversed(self._curve):
             if point[0] <= moment:
@@ -72,7 +81,7 @@ class SlotTime:
         return self._curve[0]
 
     def seconds(self) -> dict[str, float]:
-        """`busy_s`, `loading_s`, `idle_s` and `down_s`: together the time since the books were opened."""
+        """Return `busy_s`, `loading_s`, `idle_s` and `down_s`, which add up to the seconds since `begin`."""
         now, busy, down = self._at(self._clock())
         busy -= self._busy_loading
         return {

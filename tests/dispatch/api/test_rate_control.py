@@ -136,7 +136,7 @@ def test_headers_name_the_limit_and_what_the_job_says_is_the_most(told: float | 
     clock = Clock()
     control = RateControl(told, clock)
     control.sent(1.0)
-    control.says(said)
+    control.set_limit(said)
     assert (control.rate(), control.known) == (rate, True)
     assert after(control, clock, 60) == rate
 
@@ -146,7 +146,7 @@ def test_headers_that_change_are_followed_up_and_down() -> None:
     control = RateControl(None, clock)
     rates = []
     for said in (50, 20, 80, 80):
-        control.says(said)
+        control.set_limit(said)
         rates.append(control.rate())
     assert rates == [50, 20, 80, 80]
 
@@ -154,9 +154,9 @@ def test_headers_that_change_are_followed_up_and_down() -> None:
 def test_headers_do_not_undo_a_cut_at_once() -> None:
     clock = Clock()
     control = RateControl(None, clock)
-    control.says(50)
+    control.set_limit(50)
     control.refused(1.0, news=True)
-    control.says(60)
+    control.set_limit(60)
     assert control.rate() < 50
     assert after(control, clock, 60) == 60
 
@@ -165,14 +165,14 @@ def test_headers_that_name_less_than_is_used_hold_at_once_even_after_a_cut() -> 
     clock = Clock()
     control = RateControl(50.0, clock)
     control.refused(1.0, news=True)
-    control.says(10)
+    control.set_limit(10)
     assert control.rate() == 10
 
 
 def test_a_job_that_does_not_want_it_is_used_as_written() -> None:
     clock = Clock()
     control = RateControl(50.0, clock, adaptive=False)
-    control.says(20)
+    control.set_limit(20)
     control.sent(1.0)
     for _ in range(10):
         control.refused(1.0, news=True)
@@ -245,7 +245,7 @@ def test_whatever_happens_the_rate_is_positive_and_never_more_than_what_was_told
             case "hold":
                 control.hold()
             case "says":
-                control.says(amount)
+                control.set_limit(amount)
                 ceiling = min(told or math.inf, amount)
         assert 0 < control.rate() <= ceiling
         assert math.isfinite(control.rate()) or not control.known

@@ -91,7 +91,7 @@ def test_every_second_is_busy_loading_idle_or_down(
         elif event == "alive":
             server.breaker.reachable()
         elif event == "seen":
-            server.sees({model: 1.0})
+            server.set_loaded({model: 1.0})
         elif places and event != "start":
             place = places.pop(which % len(places))
             failure = {"drop": DROPPED, "refuse": REFUSED, "400": BAD}.get(event)
@@ -214,19 +214,19 @@ def test_a_model_pushes_out_what_it_had_and_ends_the_turn() -> None:
     bench = Bench()
     bench.load("1b")
     bench.server.turning_to = "8b"
-    assert set(bench.server.holds) == {"8b"}
+    assert set(bench.server.held_models) == {"8b"}
     (place,) = bench.start("3b")
     assert bench.server.resident == {"3b": False}
     assert place.loading
-    assert set(bench.server.holds) == {"3b"}  # and not what it would have turned to
+    assert set(bench.server.held_models) == {"3b"}  # and not what it would have turned to
 
 
 def test_a_server_that_is_down_holds_nothing() -> None:
     bench = Bench()
     bench.load()
-    assert set(bench.server.holds) == {"1b"}
+    assert set(bench.server.held_models) == {"1b"}
     bench.server.take_out()
-    assert not bench.server.holds
+    assert not bench.server.held_models
     assert not bench.server.has_room()
     assert bench.after(1.0).has_room()
     bench.start()
@@ -244,14 +244,14 @@ def test_all_calls_until_the_first_answer_wait_for_the_load() -> None:
 def test_what_the_server_says_of_its_memory_is_believed() -> None:
     bench = Bench(models=["1b", "3b"])
     bench.load("1b")
-    bench.server.sees({"1b": 1.0, "3b": 0.5, "8b": 0.9})
+    bench.server.set_loaded({"1b": 1.0, "3b": 0.5, "8b": 0.9})
     assert bench.server.resident == {"1b": True, "3b": True}  # not one that it may not serve
     assert bench.server.on_gpu == 0.5
     (both,) = bench.start("3b")
     assert not both.loading
     assert set(bench.server.resident) == {"1b", "3b"}
     bench.answer(both)
-    bench.server.sees({})  # after a while without calls
+    bench.server.set_loaded({})  # after a while without calls
     assert not bench.server.resident
     assert bench.server.snapshot({})["on_gpu"] is None
 
@@ -260,14 +260,14 @@ def test_while_it_loads_it_speaks_of_a_moment_before() -> None:
     bench = Bench()
     bench.load("1b")
     (place,) = bench.start("3b")
-    bench.server.sees({"1b": 1.0})
-    bench.server.sees({"1b": 1.0, "3b": 1.0})
+    bench.server.set_loaded({"1b": 1.0})
+    bench.server.set_loaded({"1b": 1.0, "3b": 1.0})
     assert bench.server.resident == {"3b": False}
     bench.answer(place, 4.0)
     bench.start("3b")
-    bench.server.sees({"1b": 1.0})  # said before the load, read after it
+    bench.server.set_loaded({"1b": 1.0})  # said before the load, read after it
     assert bench.server.resident == {"3b": True}
-    bench.server.sees({"1b": 1.0, "3b": 1.0})
+    bench.server.set_loaded({"1b": 1.0, "3b": 1.0})
     assert bench.server.resident == {"1b": True, "3b": True}
 
 
