@@ -40,7 +40,7 @@ from eli5b_batch.run.manifest import check_same_job, check_same_models
 from eli5b_batch.run.plan import count_calls, providers_left
 from eli5b_batch.run.providers import manners_of, open_dispatchers
 from eli5b_batch.servers.fleet import managed, servers_for_a_look
-from eli5b_batch.servers.gpus import with_slots_found
+from eli5b_batch.servers.gpus import with_detected_slots
 from eli5b_batch.text import amount, cost, duration, size
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ async def check_job(
     )
     needed = providers_left(experiment.job, plan)
     reached = [*experiment.job.providers] if pull else needed
-    job = with_slots_found(experiment.job, reached)
+    job = with_detected_slots(experiment.job, reached)
     experiment = replace(experiment, job=job)
     findings.warnings += sent_in_the_clear(job, needed)
     async with _with_servers(job, reached, findings) as up:

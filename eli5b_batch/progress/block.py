@@ -1,6 +1,6 @@
-"""What every block of the dashboard is made of: a table that is drawn in the lines there are.
+"""What every block of the dashboard is made of: a table that is drawn in as many lines as it gets.
 
-Must not know: what is shown.
+Must not know: which figures are shown.
 """
 
 from __future__ import annotations
@@ -16,12 +16,18 @@ if TYPE_CHECKING:
     from rich.console import JustifyMethod, RenderableType
 
 FLOOR: Final = 3
-"""Lines in which every block can be drawn: its column heads, one row, one line for the rest."""
+"""Lines that are enough for every block: its column heads, one row, one line for the rest."""
 LEFT: Final = "left"
 
 
 class Block(NamedTuple):
-    """One part of the screen; `build(lines)` fits into `lines`, of which it needs `min(want, FLOOR)`."""
+    """One part of the screen.
+
+    Attributes:
+        title: the title in its frame.
+        want: how many lines it takes to show everything.
+        build: draws the block in the given number of lines, at least `min(want, FLOOR)`.
+    """
 
     title: str
     want: int
@@ -29,12 +35,15 @@ class Block(NamedTuple):
 
 
 def bar(done: float, total: float, style: str = "cyan") -> ProgressBar:
-    """A bar that is full when `done` reaches `total`, and when there is nothing to do."""
+    """Return a bar that is full when `done` reaches `total`, also if both are 0."""
     return ProgressBar(total=total, completed=done, complete_style=style, finished_style="green")
 
 
 def grid(*columns: Column, head: bool = True) -> Table:
-    """A table without rules over the whole width, a line per row; columns with a ratio take what is left."""
+    """Return a table without rules over the whole width, one line per row.
+
+    Columns with a ratio share the width that the others leave.
+    """
     table = Table(
         *columns,
         box=None,
@@ -44,16 +53,16 @@ def grid(*columns: Column, head: bool = True) -> Table:
         show_header=head,
         header_style="dim",
     )
-    for one in columns:
-        one.no_wrap = True
+    for each in columns:
+        each.no_wrap = True
     return table
 
 
 def column(name: str, justify: JustifyMethod = "right", *, ratio: int | None = None) -> Column:
-    """A column of figures, or one of words on the `LEFT`."""
+    """Return a column of figures, on the right; or of words, with `justify=LEFT`."""
     return Column(name, justify=justify, ratio=ratio)
 
 
 def rows_drawn(rows: int, room: int) -> int:
-    """How many of `rows` are drawn one by one in `room` lines; the last line stands for the others."""
+    """Return how many of `rows` are drawn one by one in `room` lines, the last of which may sum up the others."""
     return rows if rows <= room else max(room - 1, 0)

@@ -1,9 +1,9 @@
 """The parts of the dashboard: a block each for steps, providers, GPU slots and accuracy.
 
-Must not know: where the snapshot comes from, terminals, files. Everything here is pure.
+Must not know: where the snapshot comes from, terminals, files. All functions are pure.
 
-A block says how many lines it would like and draws itself in any number from `FLOOR` on: what does not
-fit becomes one line "+n more" that stands for the rest.
+A block says how many lines it would like and draws itself in any number from `FLOOR` on. Rows that do not fit are
+summed up in one line "+n more".
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _LABEL_WIDTH: Final = 28
 
 
 def blocks(snapshot: Snapshot, width: int) -> list[Block]:
-    """Every part that has something to show, most important first, for `width` columns."""
+    """Return every part that has something to show, the most important first, for `width` columns."""
     made = []
     if snapshot["steps"]:
         made.append(_steps(snapshot["steps"]))
@@ -125,13 +125,13 @@ def _providers(providers: Sequence[ProviderProgress], width: int) -> Block:
             column("retries"),
         )
         room = lines - 1
-        told = remarks[: max(room - min(len(providers), 2), 0)]
-        kept = rows_drawn(len(providers), room - len(told))
+        kept_remarks = remarks[: max(room - min(len(providers), 2), 0)]
+        kept = rows_drawn(len(providers), room - len(kept_remarks))
         for provider in providers[:kept]:
             _add_provider(table, provider)
         if rest := providers[kept:]:
             _add_provider(table, _sum_of_providers(rest))
-        return Group(table, *told)
+        return Group(table, *kept_remarks)
 
     return Block("providers", len(providers) + len(remarks) + 1, build)
 
@@ -142,7 +142,7 @@ def _wait(provider: ProviderProgress) -> Text:
 
 
 def _last_failure(provider: ProviderProgress, width: int) -> list[Text]:
-    """The last failure in the host's words, in two lines where one of `width` columns is too short for them."""
+    """Return the last failure in the host's words: one line, or two where `width` columns are too few for them."""
     ago = "" if provider["last_error_s"] is None else f" {duration(provider['last_error_s'])} ago"
     down = provider["down_s"] and not provider["waiting_for"]
     probing = f"down for {duration(provider['down_s'])}, probing; " if down else ""
@@ -153,7 +153,7 @@ def _last_failure(provider: ProviderProgress, width: int) -> list[Text]:
     for number, word in enumerate(words):
         used += cell_len(word) + 1
         if used > width:
-            fitting = number or len(words)  # of a word that fills the line its beginning is shown
+            fitting = number or len(words)  # a first word that is longer than the line is cut at its end
             break
     lines = [Text.assemble((head, "yellow"), " ".join(words[:fitting]))]
     if rest := " ".join(words[fitting:]):
@@ -188,7 +188,7 @@ def _against(rate: float, limit: float | None) -> Text:
 
 
 def _sum_of_providers(providers: Sequence[ProviderProgress]) -> ProviderProgress:
-    # Limits of different accounts are no common limit, so the sum shows none.
+    # Limits of different providers have no common limit, so the sum shows none.
     return {
         "provider": f"+{len(providers)} more",
         "in_flight": sum(p["in_flight"] for p in providers),
@@ -213,10 +213,10 @@ def _sum_of_providers(providers: Sequence[ProviderProgress]) -> ProviderProgress
 
 
 def arm_label(arm: ArmProgress) -> str:
-    """The tags in words: texts as they are, numbers with their tag's name.
+    """Return the tags of an arm in words: texts as they are, numbers with their tag's name.
 
-    `any` says nothing and is left out; the answering model's own name is `own`, so that "a hint written
-    for the model that got it" is one line and not one per model.
+    The text `any` is left out. The name of the answering model becomes `own`, so that "a hint written for the model
+    that got it" is one line and not one line per model.
     """
     words = []
     for tag, value in arm["tags"].items():
@@ -270,7 +270,7 @@ def _cell(score: tuple[int, int] | None, *, with_counts: bool) -> Text:
 def _columns_that_fit(
     models: Sequence[str], cells: dict[str, dict[str, tuple[int, int]]], room: int, *, with_counts: bool
 ) -> int:
-    """How many of the models' columns, from the left, fit into `room`, each after a gap of 2."""
+    """Return how many of the models' columns, from the left, fit into `room` columns of text, with a gap of 2 each."""
     used = 0 if with_counts else len("+99 more") + 2
     for fitting, model in enumerate(models):
         widths = (len(_cell(row.get(model), with_counts=with_counts)) for row in cells.values())

@@ -1,6 +1,6 @@
-"""Why calls fail: what makes two failures one cause, though their sentences name other numbers and ids.
+"""Why calls fail: which failures have one cause, though their sentences name different numbers and ids.
 
-Must not know: calls, hosts, displays. Everything here is pure.
+Must not know: calls, hosts, displays. Nothing here reads files or clocks.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _LONGEST: Final = 200
 _READ: Final = 4_000
-"""Characters of a sentence that count; what tells two causes apart stands at its beginning."""
+"""Characters of a sentence that are compared: the words in which two causes differ stand at the beginning."""
 _MASK: Final = "#"
 
 _NUMBERED: Final = "request|req|trace|correlation|session|message|response|incident|event|error"
@@ -27,17 +27,17 @@ _WEEKDAYS: Final = "Mon|Tue|Wed|Thu|Fri|Sat|Sun"
 _MASKED: Final = tuple(
     (re.compile(pattern), mask)
     for pattern, mask in (
-        # a call's key: 00000-1b00533f|answer|hint:none|model:1b|sample=0; only its last part can't hold a space here
+        # a call's key: 00000-1b00533f|answer|hint:none|model:1b|sample=0; its last part must not hold a space
         (r"[^\s|]{0,200}\|[^|]{1,100}(?:\|\w{1,50}[:=][^|]{0,200}){0,20}\|\w{1,50}[:=][^|\s]{0,200}", _MASK),
         (r"(?i)\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", _MASK),
-        # an id that is called one, or begins like one, whatever it looks like
+        # an id that is introduced as one, or has the prefix of one, whatever it looks like
         (
             rf"(?i)(?<![a-z])((?:{_NUMBERED})[ _-]?id|cf-ray)\b(?:[\"'`\s:=#(]|\bis\b)*[\w.+/=-]+",
             rf"\1 {_MASK}",
         ),
         (rf"(?i)\b({_PREFIXES})([-_])(?=[\w-]{{10}})[\w-]+", rf"\1\2{_MASK}"),
-        (r"(?i)\b[a-f]{8,}\b", _MASK),  # a hexadecimal one without a digit
-        # a number, an amount, a date, a time, an address, a version: whatever hangs together and has a digit in it
+        (r"(?i)\b[a-f]{8,}\b", _MASK),  # a hexadecimal id without a digit
+        # a number, an amount, a date, a time, an address, a version: any token without a space that has a digit
         (r"(?:(?<!\w)[+-])?[^\W_]*\d[^\W_]*(?:[.,:/+-][^\W_]*\d[^\W_]*)*", _MASK),
         (rf"\b(?:(?:{_WEEKDAYS})[a-z]*,? )?{_MASK},? (?:{_MONTHS})[a-z]*\.?,? {_MASK}", _MASK),
         (rf"\b(?:(?:{_WEEKDAYS})[a-z]*,? )?(?:{_MONTHS})[a-z]*\.? {_MASK}(?:,? {_MASK})*", _MASK),
@@ -47,15 +47,15 @@ _MASKED: Final = tuple(
         (rf"(?i)({_MASK} (?:request|token|call|time|attempt|retr|character|byte|second))(?:s|y|ies)?\b", r"\1"),
     )
 )
-"""In this order: what is replaced, and by what."""
+"""The patterns to replace, in this order, and their replacements."""
 
 
 def cause_of(error_class: str, message: str) -> str:
-    """What a failure has in common with others of its cause, at most 200 characters.
+    """Return the text that all failures of one cause have in common, at most 200 characters.
 
     Args:
-        error_class: of the failure, such as `bad_request`; failures of two classes never have one cause.
-        message: its sentence, in which numbers, times and ids are masked: they differ from call to call.
+        error_class: the class of the failure, such as `bad_request`. Failures of two classes never have one cause.
+        message: the sentence of the failure. Its numbers, times and ids, which differ from call to call, are masked.
     """
     masked = " ".join(message[:_READ].split())
     for pattern, mask in _MASKED:
@@ -64,10 +64,10 @@ def cause_of(error_class: str, message: str) -> str:
 
 
 def starts_of(error: Mapping[str, Any], attempts: int) -> int:
-    """In how many starts of the run a call has failed, by the `error` of its record.
+    """Return in how many starts of the run a call has failed, by the `error` of its record.
 
     Args:
-        error: as on record; older ones count only how often the call was sent, over all starts.
+        error: the error as recorded. Older records only count how often the call was sent, over all starts.
         attempts: how often a start sends a call to its provider before the call has failed.
     """
     starts = error.get("starts")
@@ -76,9 +76,16 @@ def starts_of(error: Mapping[str, Any], attempts: int) -> int:
 
 @dataclass(slots=True)
 class Cause:
-    """Failures of one cause: how many, the first one's sentence and key, and calls by (step, model).
+    """Failures of one cause.
 
-    `given_up`: so many of them are not tried again. `various`: these are the rare ones of many causes of one class.
+    Attributes:
+        error_class: the class of the failures.
+        message: the sentence of the first failure.
+        key: the call's key of the first failure.
+        count: how many failures there are.
+        given_up: how many of them are not tried again.
+        calls: how many of them there are by (step, model).
+        various: True if these are the rare failures of many causes of one class.
     """
 
     error_class: str
@@ -91,7 +98,11 @@ class Cause:
 
 
 class Causes:
-    """Failures counted by cause, in bounded memory: of very many causes the rare ones are counted by class alone."""
+    """Failures counted by cause, in bounded memory: where there are very many causes, rare ones are counted by class.
+
+    Args:
+        most: how many causes are counted one by one at least; twice as many are counted at most.
+    """
 
     def __init__(self, most: int = 200) -> None:
         self._most = most
@@ -102,11 +113,11 @@ class Causes:
         """Count the failure of one call.
 
         Args:
-            error: as on record, with `class` and `message`.
-            key: the call's.
-            step: the call's.
-            model: the call's, by its name in the job.
-            given_up: whether it is not tried again.
+            error: the error as recorded, with `class` and `message`.
+            key: the key of the call.
+            step: the step of the call.
+            model: the call's model, by its name in the job.
+            given_up: True if the call is not tried again.
         """
         error_class, message = str(error.get("class")), str(error.get("message"))
         name = cause_of(error_class, message)
@@ -120,11 +131,11 @@ class Causes:
         cause.calls[step, model] += 1
 
     def commonest(self) -> list[Cause]:
-        """Every cause, the commonest first; among equals the one seen first."""
+        """Return every cause, the commonest first; of equally common ones the earliest first."""
         return sorted([*self._causes.values(), *self._various.values()], key=lambda cause: -cause.count)
 
     def _drop_rare(self) -> None:
-        """Keep the commoner half; one that comes back later is counted anew."""
+        """Keep the commoner half of the causes; count the others by class. One that comes up again starts at 0."""
         names = sorted(self._causes, key=lambda name: -self._causes[name].count)
         for name in names[self._most :]:
             rare = self._causes.pop(name)

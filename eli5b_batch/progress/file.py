@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PROGRESS: Final = "progress.json"
-"""Its name in the run folder."""
+"""The name of the file in the run folder."""
 
-_SLOT_SINCE: Final[dict[str, Any]] = {
+_SLOT_DEFAULTS: Final[dict[str, Any]] = {
     "resident": [],
     "on_gpu": None,
     "down": False,
@@ -39,23 +39,23 @@ _SLOT_SINCE: Final[dict[str, Any]] = {
 _ROWS: Final[dict[str, tuple[Any, dict[str, Any]]]] = {
     "steps": (StepProgress, {"began_s": None, "ended_s": None}),
     "providers": (ProviderProgress, {"waiting_for": None, "last_error_s": None, "down_s": None, "limit_history": []}),
-    "slots": (SlotProgress, _SLOT_SINCE),
-    "earlier_slots": (SlotProgress, _SLOT_SINCE),
+    "slots": (SlotProgress, _SLOT_DEFAULTS),
+    "earlier_slots": (SlotProgress, _SLOT_DEFAULTS),
 }
-"""By part that is a list: the type of its rows, and fields of them that earlier versions of the same schema did not
-write, with what they are taken to be."""
+"""For each part that is a list: the type of its rows, and the defaults of the fields that earlier versions of the same
+schema did not write."""
 
 
 class ProgressFile(Periodic):
     """Rewrites the file with the newest snapshot on entry, every second, and on exit.
 
-    What the last start that had slots left of them is kept in it by those that have none, for the report.
+    A start without slots keeps the slots of the last start that had any in the file, for the report.
 
     Args:
         path: the file; its folder must exist.
-        snapshot: gives the newest snapshot.
-        on_error: called with a StorageError when the file system refuses; the run goes on, the next
-            second tries again (see `Periodic`).
+        snapshot: returns the newest snapshot.
+        on_error: called with a StorageError when the file system refuses. The run goes on, and the file is written
+            again a second later (see `Periodic`).
         interval_s: seconds between two writes.
     """
 
@@ -89,10 +89,10 @@ class ProgressFile(Periodic):
 
 
 def read_progress(run_dir: Path) -> Snapshot:
-    """The newest snapshot of the run in `run_dir`.
+    """Return the newest snapshot of the run in `run_dir`.
 
     Raises:
-        RunFolderError: there is no such folder, no progress in it, or it is not a snapshot of this schema.
+        RunFolderError: there is no such folder, no `progress.json` in it, or no snapshot of this schema in the file.
     """
     path = run_dir / PROGRESS
     if not run_dir.is_dir():
@@ -118,14 +118,14 @@ def _parsed(path: Path, data: bytes) -> Snapshot:
             f"{path}: not progress of schema {SNAPSHOT_SCHEMA}: another version of eli5b_batch wrote it;"
             " resume the run to rewrite it"
         )
-    snapshot.setdefault("earlier_slots", [])  # as the fields of rows
+    snapshot.setdefault("earlier_slots", [])  # earlier versions of the same schema did not write it
     missing = set(Snapshot.__required_keys__ - snapshot.keys())
-    for part, (kind, since) in _ROWS.items():
+    for part, (kind, defaults) in _ROWS.items():
         rows = snapshot.get(part)
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             missing.add(part)
             continue
-        snapshot[part] = [{**since, **row} for row in rows]
+        snapshot[part] = [{**defaults, **row} for row in rows]
         missing |= {f"{part}.{key}" for row in snapshot[part] for key in kind.__required_keys__ - row.keys()}
     if missing:
         raise RunFolderError(
@@ -135,23 +135,23 @@ def _parsed(path: Path, data: bytes) -> Snapshot:
 
 
 def slots_used_last(snapshot: Snapshot) -> list[SlotProgress]:
-    """The slots of the last start that had any."""
+    """Return the slots of the last start that had any."""
     return snapshot["slots"] or snapshot["earlier_slots"]
 
 
 def is_alive(snapshot: Snapshot) -> bool:
-    """Whether the process that wrote `snapshot` lives on this machine.
+    """True if the process that wrote `snapshot` seems to live on this machine.
 
-    A process of another machine that shares the folder counts as gone, and after a reboot another
-    process may have got the number: together with the age of the snapshot it is a hint, the lock of the
-    run folder is the truth.
+    A process of another machine that shares the folder counts as gone, and after a reboot, another process may have
+    the pid. So the answer is a hint, to be taken together with the age of the snapshot. Only the lock of the run
+    folder shows for sure whether a run goes on.
     """
-    if snapshot["pid"] <= 0:  # to kill() these mean groups of processes
+    if snapshot["pid"] <= 0:  # kill() takes such a number for a group of processes
         return False
     try:
         os.kill(snapshot["pid"], 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # alive, and another user's
+    except PermissionError:  # the process is alive, and another user's
         return True
     return True

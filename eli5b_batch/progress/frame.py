@@ -1,4 +1,4 @@
-"""One picture of a run: lays the head and the blocks out for the width and height there are.
+"""One picture of a run: lays the head and the blocks out for a given width and height.
 
 Must not know: where the snapshot comes from, how often it is drawn.
 """
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from eli5b_batch.progress.snapshot import CostProgress, Snapshot, State
 
 _BOXED_FROM: Final = 34
-"""Height from which every block gets a frame, which costs two lines each."""
+"""Height, lines, from which every block gets a frame, which takes two lines each."""
 _ORDINARY: Final = 8
-"""Lines up to which a block is shown whole before a longer one gets more than the least."""
+"""A block of at most so many lines is shown whole before a longer block gets more than `FLOOR` lines."""
 _WIDEST: Final = 140
-"""Wider, the figures of a line stand too far apart to be read as one."""
+"""Most columns of text: on a wider screen, the figures of one line would stand too far apart."""
 _BORDER_LINES, _BORDER_COLUMNS = 2, 4
 
 _STATE_STYLES: Final[dict[State, str]] = {
@@ -43,39 +43,42 @@ _STATE_STYLES: Final[dict[State, str]] = {
 
 
 def render(snapshot: Snapshot, *, height: int | None = None, note: str = "") -> RenderableType:
-    """The dashboard of a run, for the width at which it is printed.
+    """Return the dashboard of a run, which fits the width at which it is printed.
 
     Args:
         snapshot: how the run stands.
-        height: lines it may take; the less important is cut first. None: as many as it needs.
-        note: one sentence about the run that the snapshot can't know, such as that its process is gone.
+        height: lines that the dashboard may take; the less important parts are cut first. None: as many as it needs.
+        note: one sentence about the run that the snapshot can't hold, such as that its process is gone.
     """
     return _Frame(snapshot, height, note)
 
 
 def share(wants: Sequence[int], room: int) -> list[int]:
-    """Deal `room` lines out to parts that want so many each, top first.
+    """Deal `room` lines out to parts that want `wants` lines, top first.
 
-    Everyone gets `FLOOR` (or its want, if that is less) before anyone gets more; parts at the end that
-    can't have that get none, and are left out of the result. Then those of ordinary size are filled, top
-    first; the others get equal parts of what is left.
+    Every part gets `FLOOR` lines (or the lines it wants, if those are fewer) before any part gets more. Parts at the
+    end for which there are not so many get none and are left out of the result. Then the parts of ordinary size get
+    all the lines they want, top first. The others get equal shares of the remaining lines.
+
+    Returns:
+        The lines of each part, from the top.
     """
-    given: list[int] = []
+    heights: list[int] = []
     for want in wants:
         least = min(want, FLOOR)
-        if sum(given) + least > room:
+        if sum(heights) + least > room:
             break
-        given.append(least)
-    left = room - sum(given)
-    for i, got in enumerate(given):
-        more = min(left, wants[i] - got) if wants[i] <= _ORDINARY else 0
-        given[i] += more
+        heights.append(least)
+    left = room - sum(heights)
+    for i, height in enumerate(heights):
+        more = min(left, wants[i] - height) if wants[i] <= _ORDINARY else 0
+        heights[i] += more
         left -= more
-    while left > 0 and (hungry := [i for i, got in enumerate(given) if got < wants[i]]):
+    while left > 0 and (hungry := [i for i, height in enumerate(heights) if height < wants[i]]):
         for i in hungry[:left]:
-            given[i] += 1
+            heights[i] += 1
         left -= min(left, len(hungry))
-    return given
+    return heights
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +97,12 @@ class _Frame:
         room = sum(wants)
         if self.height is not None:
             room = self.height - len(lines) - (border or 1) - border * len(parts)
-        given = share(wants, room)
+        heights = share(wants, room)
         airy = not boxed and room >= sum(wants) + len(parts)
 
         style = "yellow" if self.snapshot["simulated"] else _STATE_STYLES[self.snapshot["state"]]
         drawn = [_boxed(title, Group(*lines), style) if boxed else Group(title, *lines)]
-        for part, part_height in zip(parts, given, strict=False):  # the last parts may get no room
+        for part, part_height in zip(parts, heights, strict=False):  # the last parts may get no room
             content = part.build(part_height)
             if boxed:
                 drawn.append(_boxed(Text(part.title), content, "dim"))
@@ -125,7 +128,7 @@ def _title(snapshot: Snapshot) -> Text:
 
 
 def _head(snapshot: Snapshot, note: str) -> list[RenderableType]:
-    """What matters most, a line each: problems, money, and what went wrong."""
+    """Return the most important lines: problems, money, failures, and why the run ended."""
     lines = [_problems(snapshot), _money_and_grading(snapshot)]
     if snapshot["failures"]:
         lines.append(_failures(snapshot["failures"]))

@@ -1,6 +1,6 @@
 """The dashboard on a terminal while the run goes on.
 
-Must not know: what is drawn (`frame.py`), how the run works.
+Must not know: which figures are drawn (`frame.py`), how the run works.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from eli5b_batch.progress.snapshot import Snapshot
 
 _REDRAW_S: Final = 0.25
-"""Never more than four pictures a second."""
+"""Seconds between two ticks: at most four pictures are drawn a second."""
 _CLOCK_S: Final = 1.0
-"""How long a picture stands in which only the clock has moved."""
+"""Seconds until a new picture is drawn if only the clock has moved."""
 
 _CLOCK_FIELDS: Final = frozenset(
     {
@@ -37,7 +37,7 @@ _CLOCK_FIELDS: Final = frozenset(
         "requests_per_minute",
         "tokens_per_minute",
         "tokens_per_s",
-        "waiting_for",  # says how long it will still be
+        "waiting_for",  # it names the time left to wait
         "last_error_s",
         "busy_share",
         *SLOT_SECONDS,  # providers have a `down_s` as well
@@ -47,9 +47,9 @@ _CLOCK_FIELDS: Final = frozenset(
 
 
 def can_live(console: Console) -> bool:
-    """Whether `console` is a real terminal that can be redrawn and shows the characters of the frame.
+    """True if `console` is a real terminal that can be redrawn and shows the characters of the frame.
 
-    Asks the file itself: environment variables that force colour make rich call a pipe a terminal.
+    The file itself is asked, since environment variables that force colour make rich call a pipe a terminal.
     """
     return (
         console.file.isatty()
@@ -60,10 +60,10 @@ def can_live(console: Console) -> bool:
 
 
 def live_display(console: Console) -> Live:
-    """A rich Live that draws only when told.
+    """Return a rich `Live` that draws only on request.
 
-    What other code prints to a standard stream is shown above the frame, but only where that stream is
-    a terminal: redirected to a file, it must arrive in the file.
+    Text that other code prints to a standard stream is shown above the frame if that stream is a terminal. If the
+    stream is redirected to a file, the text must arrive in the file.
     """
     return Live(
         console=console,
@@ -77,13 +77,13 @@ def live_display(console: Console) -> Live:
 class LiveDashboard(Periodic):
     """Redraws the dashboard in place, at most four times a second; the last picture stays on the screen.
 
-    A picture is drawn when a figure changed, and once a second when only the clock moved. A terminal
-    that takes no output at the moment (Ctrl-S) is left alone until it does.
+    A picture is drawn when a figure changed, and once a second when only the clock moved. Nothing is drawn while the
+    terminal takes no output (Ctrl-S).
 
     Args:
-        snapshot: gives the newest snapshot, a new object each time.
+        snapshot: returns the newest snapshot, a new object each time.
         console: a terminal (`can_live`).
-        on_error: told when drawing fails; the run goes on.
+        on_error: called with the error when drawing fails; the run goes on.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class LiveDashboard(Periodic):
         if not takes_writes(self._console.file):
             return
         if size != self._size:
-            # The terminal has wrapped the old picture anew: its height is unknown, only a wipe removes it.
+            # The terminal has wrapped the old picture anew, so its height is unknown: only a wipe removes it.
             self._console.control(Control.home(), Control.clear())
         self._live.update(render(snapshot, height=size.height - 1), refresh=True)
         self._figures, self._size, self._drawn_at = figures, size, now
@@ -124,7 +124,7 @@ class LiveDashboard(Periodic):
 
 
 def without_clock(value: Any) -> Any:  # noqa: ANN401 - any JSON value
-    """A copy of the JSON `value` without the fields that move with the clock."""
+    """Return a copy of the JSON `value` without the fields that move with the clock."""
     if isinstance(value, dict):
         return {name: without_clock(item) for name, item in value.items() if name not in _CLOCK_FIELDS}
     if isinstance(value, list):

@@ -1,6 +1,6 @@
-"""What every display of a run has in common: one task that looks every so often, and once at the end.
+"""What every display of a run has in common: one task that shows the run at intervals, and once at the end.
 
-Must not know: what is looked at, or where it is shown. Time is the event loop's.
+Must not know: what is shown, or where. Time is the event loop's.
 """
 
 from __future__ import annotations
@@ -15,15 +15,14 @@ if TYPE_CHECKING:
 
 
 class Periodic(ABC):
-    """Async context manager: `_tick` on entry, then every `interval_s` seconds; `_close` on exit.
+    """Async context manager that calls `_tick` on entry and every `interval_s` seconds, and `_close` on exit.
 
-    A run that costs money must not end because it can't be displayed. So whatever goes wrong while
-    showing it is handed to `on_error`, and the next tick tries again. A fault that lasts is told once,
-    and once more if it still stands at the end.
+    A run that costs money must not end because it can't be displayed. So any error of a tick is passed to `on_error`,
+    and the next tick tries again. An error that lasts is passed on once, and once more if it still occurs at the end.
 
     Args:
         interval_s: seconds between two ticks.
-        on_error: called with what went wrong; must not raise.
+        on_error: called with the error of a tick; must not raise.
     """
 
     def __init__(self, interval_s: float, on_error: Callable[[Exception], None]) -> None:
@@ -43,7 +42,7 @@ class Periodic(ABC):
         self._task.cancel()
         try:
             await asyncio.wait([self._task])
-        finally:  # also when the run itself is being cancelled: a terminal must be given back
+        finally:  # also when the run itself is being cancelled: the terminal must be restored
             self._failing = False
             self._guarded(self._close)
 
@@ -55,7 +54,7 @@ class Periodic(ABC):
     def _guarded(self, work: Callable[[], None]) -> None:
         try:
             work()
-        except Exception as error:  # noqa: BLE001 - see the class: told, and never the end of a run
+        except Exception as error:  # noqa: BLE001 - it is passed on, and must not end the run: see the class
             if not self._failing:
                 self._on_error(error)
             self._failing = True
@@ -63,23 +62,22 @@ class Periodic(ABC):
             self._failing = False
 
     def _open(self) -> None:  # noqa: B027 - most displays have nothing to open
-        """Take hold of what is needed; an error here does end the run, which has not begun yet."""
+        """Open the file or terminal of the display. An error ends the run, which has not begun yet."""
 
     @abstractmethod
     def _tick(self) -> None:
-        """Show how things stand."""
+        """Show how the run stands."""
 
     @abstractmethod
     def _close(self) -> None:
-        """Show how things ended and let go of everything."""
+        """Show how the run ended, and close the file or terminal of the display."""
 
 
 def takes_writes(stream: IO[str]) -> bool:
-    """Whether a short write to `stream` would return at once.
+    """True if a short write to `stream` would return at once.
 
-    A terminal stopped with Ctrl-S, or a pipe whose reader pages, would otherwise stop the whole event
-    loop, and with it a run that only wanted to say how far it is. Streams without a file descriptor
-    always take writes.
+    A write to a terminal stopped with Ctrl-S, or to a pipe whose reader pages, would stop the whole event loop, and
+    with it the run. Streams without a file descriptor always take writes.
     """
     try:
         descriptor = stream.fileno()

@@ -18,23 +18,23 @@ if TYPE_CHECKING:
     from eli5b_batch.progress.snapshot import CostProgress, ProviderProgress, SlotProgress, Snapshot, StepProgress
 
 _AGAIN_S: Final = 55.0
-"""What is waited for, and the last failure, are said again after so long: each minute, with lines every few seconds."""
+"""Seconds after which waits and last failures are written again: each minute, since lines come every few seconds."""
 _LONGEST_WAIT: Final = 120
 _LONGEST_FAILURE: Final = 300
 _PROVIDERS: Final = 8
-"""So many providers get a line on what they wait for; a job has two or three."""
+"""At most so many providers get a line on what they wait for; a job has two or three."""
 
 
 class PlainProgress(Periodic):
-    """Writes `plain_line` on entry, every few seconds, and on exit; below it, when due, what is waited for.
+    """Writes `plain_line` on entry, every few seconds, and on exit; below it, when due, what the providers wait for.
 
     A stream that takes no output at the moment (a pipe whose reader pages) misses lines, except the last.
 
     Args:
-        snapshot: gives the newest snapshot.
-        stream: where the lines go.
+        snapshot: returns the newest snapshot.
+        stream: the stream for the lines.
         interval_s: seconds between two lines.
-        on_error: told when writing fails, as when a pipe's reader has gone; the run goes on.
+        on_error: called with the error when writing fails, as when a pipe's reader has gone; the run goes on.
     """
 
     def __init__(
@@ -64,28 +64,29 @@ class PlainProgress(Periodic):
 
 
 class Trouble:
-    """What plain lines say of each provider beside its figures: what it waits for, and its last failure.
+    """The lines below a plain line: what each provider waits for, and its last failure.
 
-    It is said at once where it is new, but for the numbers in it, and again once a minute.
+    A wait or failure is written at once if it is new, and again once a minute. One that differs from an earlier one
+    only in its numbers is not new.
     """
 
     def __init__(self) -> None:
-        self._said: set[tuple[str, str]] = set()
-        self._said_at = float("-inf")
+        self._written: set[tuple[str, str]] = set()
+        self._written_at = float("-inf")
 
     def lines(self, snapshot: Snapshot) -> list[str]:
-        """The lines that are due, in ASCII; none of a run that has ended: its last words say more."""
+        """Return the lines that are due, in ASCII; none for a run that has ended: its last message says more."""
         if snapshot["state"] in ENDED:
             return []
         troubled = [p for p in snapshot["providers"] if p["waiting_for"] or p["last_error"]]
         now = {
             (p["provider"], cause_of(kind, p[kind] or "")) for p in troubled for kind in ("waiting_for", "last_error")
         }
-        due = snapshot["elapsed_s"] >= self._said_at + _AGAIN_S
-        if not now or (now <= self._said and not due):
+        due = snapshot["elapsed_s"] >= self._written_at + _AGAIN_S
+        if not now or (now <= self._written and not due):
             return []
-        self._said = now if due else self._said | now
-        self._said_at = snapshot["elapsed_s"] if due else self._said_at
+        self._written = now if due else self._written | now
+        self._written_at = snapshot["elapsed_s"] if due else self._written_at
         lines = [f"{snapshot['updated_at']} {_trouble(p)}" for p in troubled[:_PROVIDERS]]
         return [*lines, f"+{len(troubled) - _PROVIDERS} more"] if len(troubled) > _PROVIDERS else lines
 
@@ -101,7 +102,7 @@ def _trouble(provider: ProviderProgress) -> str:
 
 
 def plain_line(snapshot: Snapshot) -> str:
-    """How a run stands, in one line of ASCII without a line break."""
+    """Return how a run stands, in one line of ASCII without a line break."""
     problems, ended = snapshot["problems"], snapshot["state"] in ENDED
     simulated = " SIMULATED" if snapshot["simulated"] else ""
     exit_code = "" if snapshot["exit_code"] is None else f", exit code {snapshot['exit_code']}"
@@ -131,7 +132,7 @@ def _of(done: int, total: int) -> str:
 
 
 def _steps(steps: list[StepProgress], *, ended: bool) -> list[str]:
-    """One text per step, over all its models: a line must not grow with the number of models."""
+    """Return one text per step, over all its models: the line must not grow with the number of models."""
     texts = []
     for name in dict.fromkeys(step["step"] for step in steps):
         same = [step for step in steps if step["step"] == name]
@@ -147,7 +148,7 @@ def _steps(steps: list[StepProgress], *, ended: bool) -> list[str]:
 
 
 def _slots(slots: list[SlotProgress]) -> list[str]:
-    """What the slots' time goes into, over all of them; nothing where there are none."""
+    """Return what the time of all slots together goes into; nothing where there are no slots."""
     if not slots:
         return []
     busy = percent(sum(slot["busy_share"] for slot in slots), len(slots))

@@ -1,6 +1,6 @@
 """The block of GPU slots: what each works on, and what its time goes into.
 
-Must not know: where the snapshot comes from, terminals, files. Everything here is pure.
+Must not know: where the snapshot comes from, terminals, files. All functions are pure.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
     from eli5b_batch.progress.snapshot import SlotProgress
 
 _ROOMY: Final = 94
-"""Width from which slots show every figure."""
+"""Width, columns, from which the block shows every figure."""
 _WITH_BAR: Final = 108
-"""Width from which they show a bar as well."""
+"""Width, columns, from which the block shows a bar as well."""
 _FIGURES: Final = 84
-"""Columns that the figures of a slot and the least of its bar take."""
+"""Columns that the figures of a slot and its shortest bar take."""
 _HALF: Final = 0.5
-"""A slot that is busy less than this is worth a look."""
+"""The bar of a slot whose busy share is smaller is yellow."""
 _FULLY: Final = 0.995
-"""A share from here on is shown as 100%."""
+"""A share that is not smaller is shown as 100%."""
 
 
 def slots_block(slots: Sequence[SlotProgress], width: int) -> Block:
-    """The GPU slots, for `width` columns."""
+    """Return the block of the GPU slots, for `width` columns."""
     several = len({slot["provider"] for slot in slots}) > 1
     roomy, with_bar = width >= _ROOMY, width >= _WITH_BAR
 
@@ -65,7 +65,7 @@ def slots_block(slots: Sequence[SlotProgress], width: int) -> Block:
 
 
 def _loaded(slot: SlotProgress) -> Text:
-    """What is wrong with a slot, the model it works on, and how many more it has in memory."""
+    """Return what is wrong with a slot, the model that it works on, and how many more models it has in memory."""
     if slot["down"]:
         return Text("down", style="bold red")
     text = Text()
@@ -77,7 +77,7 @@ def _loaded(slot: SlotProgress) -> Text:
 
 
 def _worst(slots: Sequence[SlotProgress]) -> Text:
-    """What is worth knowing of slots that are not shown one by one."""
+    """Return how many of the slots that are not shown one by one are down; else the idlest of them."""
     if down := sum(slot["down"] for slot in slots):
         return Text(f"{down} down", style="bold red")
     idlest = min(slots, key=lambda slot: slot["busy_share"])
@@ -111,7 +111,7 @@ def _sum_of_slots(slots: Sequence[SlotProgress]) -> SlotProgress:
         "on_gpu": None,
         "in_flight": sum(slot["in_flight"] for slot in slots),
         "parallel": sum(slot["parallel"] for slot in slots),
-        "queued": 0,  # not shown: the calls for a model wait for all the slots that have it, and stand at each
+        "queued": 0,  # not shown: a call that waits for its model is counted at every slot that has the model
         "busy_share": sum(slot["busy_share"] for slot in slots) / len(slots),
         "busy_s": sum(slot["busy_s"] for slot in slots),
         "loading_s": sum(slot["loading_s"] for slot in slots),

@@ -1,9 +1,9 @@
 """The shape of a run seen from outside: what `progress.json` holds and what every display shows.
 
-Must not know: how a run works, files, terminals. Types, and how they add up.
+Must not know: how a run works, files, terminals.
 
-The run builds a new snapshot each time it is asked for one: a display keeps the last one it drew to
-see what changed. Times are UTC in ISO 8601 (`2026-11-21T01:00:00Z`), durations seconds, money USD.
+The run builds each snapshot anew, so that a display can keep the last one that it drew and see what changed. Times are
+UTC in ISO 8601 (`2026-11-21T01:00:00Z`), durations are seconds, money is USD.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ENDED: Final[frozenset[State]] = frozenset({"done", "stopped", "failed"})
 
 
 class ProblemCounts(TypedDict):
-    """Problems of the run; `active` of at most `window` are in flight."""
+    """Problems of the run: `total` in all, `done`, and `active`, of which there are at most `window` at a time."""
 
     total: int
     done: int
@@ -32,8 +32,8 @@ class ProblemCounts(TypedDict):
 class StepProgress(TypedDict):
     """Calls of one step to one model. `done` includes `failed` and `replayed` (answered by the journal).
 
-    `began_s` and `ended_s`: seconds since the start at which the first of the calls that this start sent went out, and
-    the last came back so far; None before. Their difference is the makespan.
+    `began_s` and `ended_s` are of the calls that this start sent: seconds since the start until the first call went
+    out, and until the last so far came back; None before. Their difference is the makespan.
     """
 
     step: str
@@ -49,14 +49,14 @@ class StepProgress(TypedDict):
 
 
 class ProviderProgress(TypedDict):
-    """One account or group of servers. `queued` calls wait for capacity, `retry_waiting` for their next try.
+    """One provider: accounts at a host, or a group of servers.
 
-    Limits are per minute, as they are used now, None where nothing bounds them; `rate_limited` counts the 429s.
-    `waiting_for`: what has to come before the next call goes out, in a few words, None while calls go out.
-    `last_error`: the newest failure in the host's words, and `last_error_s` how many seconds ago it was; None where
-    there was none. `down_s`: seconds since nothing works any more and probes go out, None while it does.
-    `limit_history`: the requests per minute that were decided on, as [seconds since the start, limit], newest last;
-    none of several accounts.
+    `queued` calls wait for capacity, `retry_waiting` calls for their next try. Limits are per minute, as they are
+    applied now; None where no limit is known. `rate_limited` counts the 429s. `waiting_for` is what has to happen
+    before the next call goes out, in a few words; None while calls go out. `last_error` is the newest failure in the
+    host's words, and `last_error_s` how many seconds ago it was; None where there was none. `down_s` are the seconds
+    since all its servers stopped working and only probes go out; None while any works. `limit_history` are the limits
+    of requests per minute so far, as [seconds since the start, limit], newest last; empty for several accounts.
     """
 
     provider: str
@@ -80,10 +80,10 @@ class ProviderProgress(TypedDict):
 class SlotProgress(TypedDict):
     """One Ollama server.
 
-    `model` is the one it works on, `resident` are those in its memory, `on_gpu` is the share (0..1) of them that is in
+    `model` is the model it works on, `resident` are the models in its memory, `on_gpu` is the share (0..1) of them in
     GPU memory, None if not known; `loads` counts the models it loaded; `down`: it is only probed now. Its time since
-    the start, seconds, is parted into `busy_s` (answering: place-seconds in use, divided by `parallel`), `loading_s`,
-    `idle_s` (places without a call) and `down_s`. `busy_share` is 0..1: `busy_s` of their sum.
+    the start, seconds, is divided into `busy_s` (answering: place-seconds in use, divided by `parallel`), `loading_s`,
+    `idle_s` (places without a call) and `down_s`. `busy_share` (0..1) is `busy_s` as a share of their sum.
     """
 
     provider: str
@@ -111,7 +111,7 @@ SLOT_SECONDS: Final = ("busy_s", "loading_s", "idle_s", "down_s")
 
 
 def slot_seconds(slot: SlotProgress) -> float:
-    """A slot's time so far, seconds."""
+    """Return a slot's time so far, seconds."""
     return sum(slot[part] for part in SLOT_SECONDS)
 
 
@@ -140,9 +140,10 @@ class GradingProgress(TypedDict):
 
 
 class Snapshot(TypedDict):
-    """One look at a run; `reason` is one sentence on why it ended or drains, where there is one.
+    """How a run stands at one moment; `reason` is one sentence on why it ended or drains, None where there is none.
 
-    `earlier_slots` are told by the file alone, where this start has no slots: as the last one that had some left them.
+    `earlier_slots` are the slots of the last start that had any, as it left them, if this start has none. Only the
+    file has them.
     """
 
     schema: int

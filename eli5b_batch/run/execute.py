@@ -32,7 +32,7 @@ from eli5b_batch.run.plan import Plan, count_calls, providers_left, remembered_p
 from eli5b_batch.run.providers import manners_of, open_dispatchers
 from eli5b_batch.run.store import CHECKPOINT_INTERVAL_S, open_store
 from eli5b_batch.servers.fleet import SERVERS, end_leftovers, find_program, managed, managed_servers
-from eli5b_batch.servers.gpus import with_slots_found
+from eli5b_batch.servers.gpus import with_detected_slots
 
 if TYPE_CHECKING:
     import signal
@@ -107,7 +107,7 @@ async def execute(
             await folder.opened()
         plan = await _plan(folder, manifest)
         needed = providers_left(experiment.job, plan)
-        experiment = replace(experiment, job=with_slots_found(experiment.job, needed))
+        experiment = replace(experiment, job=with_detected_slots(experiment.job, needed))
         if _can_start_servers(experiment.job, needed):  # their logs go into the folder
             await folder.opened()
         fleet = await stack.enter_async_context(managed_servers(experiment.job, needed, run_dir / SERVERS))

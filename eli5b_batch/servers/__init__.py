@@ -1,4 +1,4 @@
 """Ollama servers that a run starts, watches over and stops itself: `manage: true` of a provider.
 
-Must not know: calls, the journal. The rest of a run sees slots with addresses, as if somebody else had started them.
+Must not know: calls, the journal. The rest of a run sees slots with addresses, as if the user had started the servers.
 """

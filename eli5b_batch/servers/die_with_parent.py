@@ -2,9 +2,9 @@
 
 `die_with_parent.py PARENT_PID PROGRAM ARGUMENT...`
 
-Must not know: what it runs. A script for an interpreter of its own, without the package: the wish is told to the kernel
-by the process that then becomes the program, and outlives that change. Where the kernel has no such wish (it is
-Linux's) the program just runs.
+Must not know: which program it runs. This script runs in an interpreter of its own, without the package: its process
+asks the kernel for the signal and then becomes the program, and the request outlives that change. The request exists
+on Linux only; elsewhere the program just runs.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 def main(parent: int, command: list[str]) -> None:
     """Become `command`, tied to the process `parent`.
 
-    The kernel ties it to the *thread* that forked, so that thread must live as long as its process.
+    The kernel ties it to the *thread* of the parent that forked, so that thread must live as long as the parent.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:  # it died before it could be tied to
+    if os.getppid() != parent:  # the parent died before this process was tied to it
         sys.exit(1)
     try:
-        os.execv(command[0], command)  # noqa: S606 (what it is for)
+        os.execv(command[0], command)  # noqa: S606 (the purpose of this script)
     except OSError as error:
         sys.exit(f"{command[0]}: can't be run: {error.strerror}")
 

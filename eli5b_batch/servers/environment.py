@@ -1,4 +1,4 @@
-"""What a managed server is told: its command's environment, which pins it to a GPU and to a port.
+"""The environment of a managed server, which pins it to a GPU and to a port.
 
 Must not know: processes.
 """
@@ -16,17 +16,18 @@ if TYPE_CHECKING:
     from eli5b_batch.job.schema import OllamaProvider, Slot
 
 LEAST_QUEUE: Final = 512
-"""Ollama's own default; one from the user's shell may be smaller, and fewer places than calls in flight mean 503s."""
+"""Ollama's default. A smaller value in the user's shell is not passed on: a queue with fewer places than there are
+calls in flight makes the server answer 503."""
 _FOREVER: Final = "-1"
 _NO_GPU: Final = "-1"
-"""An index that is none, as Ollama advises (ollama/ollama, docs/gpu.md)."""
+"""An index of no GPU, as Ollama advises (ollama/ollama, docs/gpu.md)."""
 
 
 def own_variables(provider: OllamaProvider, slot: Slot, *, port: int, token: str) -> dict[str, str]:
-    """The variables that make a server the one of this slot.
+    """Return the variables that the run sets itself for the server of `slot`.
 
-    GPUs are counted in the order of their PCI addresses, as `nvidia-smi` counts them; CUDA by itself puts the fastest
-    first.
+    GPUs are counted in the order of their PCI addresses, as `nvidia-smi` counts them; by default, CUDA puts the
+    fastest first.
     """
     variables = {
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
@@ -47,5 +48,5 @@ def own_variables(provider: OllamaProvider, slot: Slot, *, port: int, token: str
 def whole_environment(
     inherited: Mapping[str, str], provider: OllamaProvider, own: Mapping[str, str], *, secrets: frozenset[str]
 ) -> dict[str, str]:
-    """All that the server finds in its environment: what we have, the job's `env`, its own; no API key."""
+    """Return the environment of a server: `inherited` without `secrets`, then the job's `env`, then `own`."""
     return {name: value for name, value in inherited.items() if name not in secrets} | provider.env | dict(own)

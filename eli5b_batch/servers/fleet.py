@@ -1,6 +1,6 @@
 """All managed servers of a run: started together, watched over, stopped together; leftovers of a killed run ended.
 
-Must not know: how one server lives. A run folder's `servers/` is touched only by who holds the folder's lock.
+Must not know: how one server lives. Only the process that holds a run folder's lock touches its `servers/`.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ LEFTOVER_PATIENCE_S: Final = 5.0
 
 
 class Fleet:
-    """The servers that are up.
+    """The managed servers of a run, all of them up.
 
     Args:
-        job: the job with the address of each in its slot.
-        servers: all of them.
+        job: the job, with the address of each server in its slot.
+        servers: the servers.
     """
 
     def __init__(self, job: Job, servers: list[ServerProcess]) -> None:
@@ -50,26 +50,26 @@ class Fleet:
 
     @property
     def restarts(self) -> dict[tuple[str, str], int]:
-        """By provider and slot: how often its server was started again."""
+        """How often each server was started again, by the names of its provider and slot."""
         return {(server.provider, server.slot.name): server.restarts for server in self._servers}
 
 
 def managed(job: Job, names: Collection[str]) -> dict[str, OllamaProvider]:
-    """Those of the named providers whose servers the run starts itself."""
+    """Return those of the named providers whose servers the run starts itself."""
     chosen = {name: job.providers[name] for name in names}
     return {name: p for name, p in chosen.items() if isinstance(p, OllamaProvider) and p.manage}
 
 
 def find_program(name: str, provider: OllamaProvider) -> str:
-    """The absolute path of a provider's executable.
+    """Return the absolute path of a provider's executable.
 
     Raises:
-        JobError: there is none, or no folder of models where the job says.
+        JobError: there is no such executable, or no folder of models where the job says.
     """
-    wanted = str(Path(provider.executable).expanduser())
-    found = shutil.which(wanted)
-    if found is None:
-        where = "there" if os.sep in wanted else "in PATH"
+    name_or_path = str(Path(provider.executable).expanduser())
+    program = shutil.which(name_or_path)
+    if program is None:
+        where = "there" if os.sep in name_or_path else "in PATH"
         raise JobError(
             f"providers.{name}.executable: no `{provider.executable}` found {where}; "
             "install it from https://ollama.com/download or name its path"
@@ -79,7 +79,7 @@ def find_program(name: str, provider: OllamaProvider) -> str:
             f"providers.{name}.models_dir: there is no folder {provider.models_dir}; "
             "make it, or leave the key out to use Ollama's own"
         )
-    return str(Path(found).absolute())
+    return str(Path(program).absolute())
 
 
 @asynccontextmanager
@@ -91,8 +91,8 @@ async def managed_servers(
     Args:
         job: the resolved job.
         names: the providers that are needed.
-        folder: for the servers' logs and running.json; made if a server is started.
-        patience: how long servers are waited for.
+        folder: the folder of the servers' logs and running.json; made if a server is started.
+        patience: how long to wait for servers.
 
     Raises:
         JobError: an executable is missing.
@@ -106,12 +106,12 @@ async def managed_servers(
         await _start(servers, folder)
         watches.extend(asyncio.create_task(server.supervise()) for server in servers)
         for watch in watches:
-            watch.add_done_callback(_tell_if_broken)
+            watch.add_done_callback(_log_if_broken)
         yield Fleet(_with_addresses(job, servers), servers)
     finally:
         for watch in watches:
             watch.cancel()
-        await asyncio.gather(*watches, return_exceptions=True)  # what broke one has been logged
+        await asyncio.gather(*watches, return_exceptions=True)  # the error of a broken watch has been logged
         try:
             await asyncio.gather(*(server.stop() for server in servers))
         finally:
@@ -122,11 +122,11 @@ async def managed_servers(
 
 @asynccontextmanager
 async def servers_for_a_look(job: Job, name: str) -> AsyncIterator[Fleet]:
-    """The servers of one provider, with logs that are removed at the end; not those of one that does not come up.
+    """Run the servers of one provider for as long as the block runs, and remove their logs at the end.
 
     Raises:
         JobError: an executable is missing.
-        ProviderRefusedError: a server does not come up; the log that this names stays where it is.
+        ProviderRefusedError: a server does not come up; the logs are kept, since the message names one.
         StorageError: the disk refuses.
     """
     async with AsyncExitStack() as stack:
@@ -143,7 +143,7 @@ async def servers_for_a_look(job: Job, name: str) -> AsyncIterator[Fleet]:
 def _servers(
     job: Job, providers: Mapping[str, OllamaProvider], folder: Path, patience: Patience
 ) -> list[ServerProcess]:
-    """A server for every slot, not yet started, and the folder for their logs."""
+    """Make the folder of the logs, and a server for every slot, not yet started."""
     programs = {name: find_program(name, provider) for name, provider in providers.items()}
     places = [(name, slot) for name, provider in providers.items() for slot in provider.shape[1]]
     try:
@@ -157,7 +157,7 @@ def _servers(
         rows = [row for server in servers if (row := server.record())]
         try:
             write_atomically(folder / RUNNING, orjson.dumps({"servers": rows}, option=orjson.OPT_INDENT_2))
-        except StorageError as error:  # a run goes on; on Linux, servers need no record to end with it
+        except StorageError as error:  # the run goes on: on Linux, servers end with it even without a record
             log("servers not recorded", level=logging.WARNING, reason=str(error))
 
     for (name, slot), port in zip(places, ports, strict=True):
@@ -179,7 +179,7 @@ def _servers(
 
 
 async def _start(servers: Sequence[ServerProcess], folder: Path) -> None:
-    """Start all of them at once, and wait for all; the first that failed is the one that is told."""
+    """Start all servers at once and wait for all; raise the error of the first that failed."""
     for outcome in await asyncio.gather(*(server.start() for server in servers), return_exceptions=True):
         if isinstance(outcome, OSError):
             raise StorageError(f"{folder}: a server can't be started: {outcome}") from outcome
@@ -188,24 +188,25 @@ async def _start(servers: Sequence[ServerProcess], folder: Path) -> None:
 
 
 async def end_leftovers(folder: Path, patience_s: float = LEFTOVER_PATIENCE_S) -> int:
-    """End the servers that a killed run has left behind, if any; call it with the run folder's lock held.
+    """End the servers that a killed run has left behind, if any. The caller must hold the run folder's lock.
 
     Returns:
         How many processes were ended.
     """
     record = folder / RUNNING
-    found = [process for row in _read(record) for process in _of_row(row)]
-    stubborn = await process_tree.end(found, patience_s)
-    if found:
-        log("leftover servers ended", level=logging.WARNING, processes=len(found), killed=len(stubborn))
+    leftovers = [process for row in _read(record) for process in _processes(row)]
+    stubborn = await process_tree.end(leftovers, patience_s)
+    if leftovers:
+        log("leftover servers ended", level=logging.WARNING, processes=len(leftovers), killed=len(stubborn))
     try:
         record.unlink(missing_ok=True)
     except OSError as error:
         raise RunFolderError(f"{record}: can't be removed: {error.strerror}; it is no file that a run made") from None
-    return len(found)
+    return len(leftovers)
 
 
 def _read(record: Path) -> list[Any]:
+    """Return the rows of running.json; none where there is no such file or it can't be read."""
     try:
         rows = orjson.loads(record.read_bytes())["servers"]
     except FileNotFoundError:
@@ -216,8 +217,8 @@ def _read(record: Path) -> list[Any]:
     return rows if isinstance(rows, list) else []
 
 
-def _of_row(row: Any) -> list[Any]:  # noqa: ANN401 (JSON; psutil has no types)
-    """The processes of one row of running.json; none for a row that no run wrote."""
+def _processes(row: Any) -> list[Any]:  # noqa: ANN401 (JSON; psutil has no types)
+    """Return the processes of one row of running.json; none for a row that no run wrote."""
     match row:
         case {"pid": int(pid), "started": float(started), "token": str(token)} if token:
             return process_tree.members(pid, started, token)
@@ -225,16 +226,17 @@ def _of_row(row: Any) -> list[Any]:  # noqa: ANN401 (JSON; psutil has no types)
 
 
 def _with_addresses(job: Job, servers: list[ServerProcess]) -> Job:
+    """Return the job with the address of each server in its slot."""
     urls = {(server.provider, server.slot.name): server.url for server in servers}
     providers = dict(job.providers)
     for name in {server.provider for server in servers}:
         slots = job.providers[name].shape[1]
-        placed = [slot.model_copy(update={"url": urls[name, slot.name]}) for slot in slots]
-        providers[name] = job.providers[name].model_copy(update={"slots": placed})
+        addressed = [slot.model_copy(update={"url": urls[name, slot.name]}) for slot in slots]
+        providers[name] = job.providers[name].model_copy(update={"slots": addressed})
     return job.model_copy(update={"providers": providers})
 
 
-def _tell_if_broken(watch: asyncio.Task[None]) -> None:
-    """Nobody watches over a server any more, by a mistake of ours; the run can go on without."""
+def _log_if_broken(watch: asyncio.Task[None]) -> None:
+    """Log the error of a watch that ended by a bug. The run can go on without the watch."""
     if not watch.cancelled() and (error := watch.exception()):
         log("server no longer watched", level=logging.ERROR, error=error)

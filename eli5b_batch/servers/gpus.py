@@ -1,6 +1,6 @@
 """Which GPUs there are: where a real run or check needs them, `slots: auto` becomes one slot for each.
 
-Must not know: servers. Asks `nvidia-smi`, which comes with the driver; where there is none there is no GPU for us.
+Must not know: servers. The source is `nvidia-smi`, which comes with the driver: a machine without it has no GPU to use.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 QUERY: Final = ("--query-gpu=index,uuid,name,memory.total", "--format=csv,noheader,nounits")
 DEADLINE_S: Final = 30.0
-"""A driver that nobody uses is loaded first, which takes seconds."""
+"""Seconds to wait for `nvidia-smi`: a driver that is not in use has to be loaded first, which takes some of them."""
 _NO_DEVICE: Final = "No devices were found"
 _MIG: Final = re.compile(r"MIG-[0-9A-Za-z-]+")
 
@@ -29,17 +29,17 @@ class Gpu(NamedTuple):
     """A GPU as the driver lists it."""
 
     number: int
-    """Its index."""
+    """The driver's index of the GPU, from 0."""
     uuid: str
 
 
-def with_slots_found(job: Job, names: Collection[str]) -> Job:
-    """The job with a slot for each GPU that we may use where one of the named providers leaves its slots to us.
+def with_detected_slots(job: Job, names: Collection[str]) -> Job:
+    """Return the job with one slot for each usable GPU, for those of the named providers that have `slots: auto`.
 
-    Every model may go to each; where there is no GPU it stays at one slot on the CPU.
+    Every slot may serve every model. Where there is no GPU, there is one slot, on the CPU.
 
     Raises:
-        JobError: the driver's tool is there and does not tell the GPUs.
+        JobError: `nvidia-smi` exists and does not list the GPUs.
     """
     providers = dict(job.providers)
     for name in names:
@@ -63,11 +63,11 @@ def _places(gpus: Sequence[Gpu], variable: str | None) -> list[int | str]:
 
 
 def find_gpus(executable: str = "nvidia-smi", *, deadline_s: float = DEADLINE_S) -> list[Gpu]:
-    """The GPUs of this machine; none where `executable` does not exist.
+    """Return the GPUs of this machine; none where `executable` does not exist.
 
     Raises:
-        JobError: it fails, hangs, or prints something else. A run on the CPU in place of GPUs that are there would
-            take weeks, so this is never taken for a machine without.
+        JobError: the executable fails, hangs, or prints something else. That is never taken for a machine without
+            GPUs: a run on the CPU in place of GPUs that are there would take weeks.
     """
     try:
         done = subprocess.run(  # noqa: S603 (fixed arguments)
@@ -88,8 +88,8 @@ def find_gpus(executable: str = "nvidia-smi", *, deadline_s: float = DEADLINE_S)
     if _NO_DEVICE in done.stdout:
         return []
     if done.returncode != 0:
-        said = (done.stdout + done.stderr).strip().partition("\n")[0]
-        raise JobError(f"{executable} failed ({said[:200] or f'exit code {done.returncode}'}); {_REMEDY}")
+        first_line = (done.stdout + done.stderr).strip().partition("\n")[0]
+        raise JobError(f"{executable} failed ({first_line[:200] or f'exit code {done.returncode}'}); {_REMEDY}")
     return [_gpu(line, executable) for line in done.stdout.splitlines() if line.strip()]
 
 
@@ -105,12 +105,12 @@ def _gpu(line: str, executable: str) -> Gpu:
 
 
 def visible(gpus: Sequence[Gpu], variable: str | None) -> list[int | str]:
-    """Those of `gpus` that CUDA_VISIBLE_DEVICES leaves, in its order, as it counts: the first unknown one ends it.
+    """Return those of `gpus` that CUDA_VISIBLE_DEVICES allows, in its order; as in CUDA, its first unknown entry ends it.
 
     Args:
-        gpus: all there are.
-        variable: its value, None if it is not set: indices, UUIDs or their beginnings, and MIG devices, which are
-            taken at their word.
+        gpus: all GPUs of the machine.
+        variable: the value of CUDA_VISIBLE_DEVICES, None if it is not set. Its entries are indices, UUIDs or their
+            beginnings, and MIG devices. Whether a MIG device exists is not checked.
     """
     if variable is None:
         return [gpu.number for gpu in gpus]
@@ -119,12 +119,12 @@ def visible(gpus: Sequence[Gpu], variable: str | None) -> list[int | str]:
         if _MIG.fullmatch(entry):
             place: int | str = entry
         else:
-            found = [
+            matches = [
                 g for g in gpus if entry == str(g.number) or (entry.startswith("GPU-") and g.uuid.startswith(entry))
             ]
-            if len(found) != 1:
+            if len(matches) != 1:
                 break
-            place = found[0].number
+            place = matches[0].number
         if place not in places:
             places.append(place)
     return places

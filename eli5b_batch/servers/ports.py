@@ -1,6 +1,6 @@
 """Ports of loopback for servers.
 
-Must not know: what listens there.
+Must not know: which servers listen on them.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from typing import Final
 
 HOST: Final = "127.0.0.1"
 _RANGE: Final = range(20_000, 32_000)
-"""Below the ports that systems give to outgoing connections (from 32,768 on with Linux, later elsewhere): one of those
-could take the port, or connect to itself, while a server is being restarted."""
+"""The ports to choose from lie below those of outgoing connections (from 32,768 on with Linux, higher elsewhere): an
+outgoing connection could take a server's port, or connect to itself, while the server is being restarted."""
 _TRIES: Final = 1000
 
 
 def free_ports(n: int) -> list[int]:
-    """`n` different ports that nobody listens on now.
+    """Return `n` different ports on which nobody listens now.
 
     Raises:
-        OSError: there are none.
+        OSError: there are not so many.
     """
     ports: list[int] = []
     with ExitStack() as stack:
@@ -40,7 +40,7 @@ def free_ports(n: int) -> list[int]:
 
 
 def is_free(port: int) -> bool:
-    """Whether a server could listen there now; connections that are still being closed are in nobody's way."""
+    """True if a server could listen on the port now; connections that are still being closed don't prevent that."""
     with _socket() as probe:
         try:
             probe.bind((HOST, port))
@@ -50,6 +50,6 @@ def is_free(port: int) -> bool:
 
 
 def _socket() -> socket.socket:
-    made = socket.socket()
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    return made
+    endpoint = socket.socket()
+    endpoint.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    return endpoint

@@ -1,7 +1,7 @@
 """One managed server's life: started, waited for, started again when it dies, stopped.
 
-Must not know: the other servers, what is asked of it. Every process is started from the thread of the event loop,
-since that is what the kernel ties it to, see `die_with_parent.py`.
+Must not know: the other servers, the calls. Every server is started from the thread of the event loop, since the kernel
+ties a process to the thread that started it; see `die_with_parent.py`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,11 @@ _TAIL_BYTES: Final = 8192
 
 
 class Patience(NamedTuple):
-    """How long a server is waited for, seconds, and how often it is started again."""
+    """How long to wait for a server, seconds, and how often to start it again.
+
+    `start_s` is the wait for its first answer, `stop_s` for its end after SIGTERM. Pauses before restarts grow from
+    `first_pause_s` to `longest_pause_s`; `restarts` in a row are the most.
+    """
 
     start_s: float = 60.0
     stop_s: float = 10.0
@@ -48,26 +52,26 @@ class Patience(NamedTuple):
     longest_pause_s: float = 30.0
     restarts: int = 10
     settled_s: float = 60.0
-    """A server that worked for so long has recovered: its restarts count from the beginning."""
+    """A server that has worked for so many seconds has recovered: its restarts are counted from 0 again."""
 
     def pause_s(self, restarts: int) -> float:
-        """How long to wait after so many restarts in a row: 1, 2, 4 ... 30 s."""
+        """Return the seconds to wait after so many restarts in a row: 1, 2, 4 ... 30 by default."""
         return min(self.first_pause_s * 2.0**restarts, self.longest_pause_s)
 
 
 class ServerProcess:
-    """The server of one slot.
+    """The server of one slot: a process, and the next one after a crash.
 
     Args:
-        provider: its name in the job.
-        settings: what the job says of it.
-        slot: whose server it is.
+        provider: the name of the provider in the job.
+        settings: the provider's settings in the job.
+        slot: the slot.
         program: the executable, as an absolute path.
-        port: where it is to listen, for the whole run; on the first start another one, if that is taken.
-        log_path: the file that its output is appended to.
-        secrets: variables of our environment that it must not see.
-        patience: how long it is waited for.
-        changed: called whenever another process is the server.
+        port: the port on which the server listens for the whole run. If it is taken at the first start, another one.
+        log_path: the file to which the server's output is appended.
+        secrets: variables of the run's environment that the server must not see.
+        patience: how long to wait for the server.
+        changed: called whenever a new process is the server.
     """
 
     def __init__(
@@ -86,7 +90,7 @@ class ServerProcess:
         self.provider = provider
         self.slot = slot
         self.restarts = 0
-        """How often it was started again."""
+        """How often the server was started again."""
         self._settings = settings
         self._program = program
         self._port = port
@@ -101,11 +105,11 @@ class ServerProcess:
 
     @property
     def url(self) -> str:
-        """Its address."""
+        """The address of the server."""
         return f"http://{HOST}:{self._port}"
 
     def record(self) -> dict[str, Any] | None:
-        """What another run needs to find its processes: a row of running.json; None before it has been started."""
+        """Return what a later run needs to find the server's processes: a row of running.json; None before `start`."""
         if self._process is None:
             return None
         return {
@@ -118,10 +122,10 @@ class ServerProcess:
         }
 
     async def start(self) -> None:
-        """Start it and wait until it answers; where somebody else has taken its port, on another one.
+        """Start the server and wait until it answers. If another program has taken its port, try another port.
 
         Raises:
-            ProviderRefusedError: it ends, or does not answer in time.
+            ProviderRefusedError: the server ends, or does not answer in time.
         """
         for _ in range(_PORTS_TO_TRY - 1):
             try:
@@ -135,7 +139,7 @@ class ServerProcess:
         await self._launch()
 
     async def supervise(self) -> None:
-        """Start it again whenever it dies, after growing pauses; ends when it has died too often."""
+        """Start the server again whenever it dies, after growing pauses; return when it has died too often."""
         loop = asyncio.get_running_loop()
         answered_at = loop.time()
         failures = 0
@@ -162,7 +166,7 @@ class ServerProcess:
             self._log("server restarted", level=logging.WARNING, restarts=self.restarts)
 
     async def stop(self) -> None:
-        """SIGTERM, and SIGKILL for all that is left of it after a while, or at once if we are cancelled."""
+        """Send the server SIGTERM, and SIGKILL to the processes left after a while, or at once on cancellation."""
         process = self._process
         if process is None:
             return
@@ -189,13 +193,13 @@ class ServerProcess:
         self._token = uuid.uuid4().hex
         own = own_variables(self._settings, self.slot, port=self._port, token=self._token)
         with self._log_path.open("ab") as output:
-            told = " ".join(f"{name}={value}" for name, value in own.items() if name != TOKEN)
+            variables = " ".join(f"{name}={value}" for name, value in own.items() if name != TOKEN)
             now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
-            output.write(f"--- eli5b_batch {now}: {told} {self._program} serve\n".encode())
+            output.write(f"--- eli5b_batch {now}: {variables} {self._program} serve\n".encode())
             output.flush()
             self._log_from = output.tell()
             self._process = subprocess.Popen(  # noqa: S603 (the program that the job names)
-                # -I and -S: that program needs nothing but the standard library, and starts in 20 ms without the rest.
+                # -I and -S: die_with_parent.py needs only the standard library, and without site it starts in 20 ms.
                 [sys.executable, "-I", "-S", die_with_parent.__file__, str(os.getpid()), self._program, "serve"],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -208,38 +212,38 @@ class ServerProcess:
         self._changed()
 
     async def _answer(self) -> None:
-        """Wait until the server, and nobody else, answers at its address."""
+        """Wait until the server itself, and no other program, answers at its address."""
         assert self._process is not None
-        asking = asyncio.create_task(self._ask())
+        answer = asyncio.create_task(self._ask())
         try:
             async with asyncio.timeout(self._patience.start_s):
-                # Whoever else holds the port may take what is asked and never answer: the server's end is seen all
-                # the same.
-                while not asking.done():
+                # Another program that holds the port may accept the request and never answer. The loop notices all
+                # the same when the server ends.
+                while not answer.done():
                     code = self._process.poll()
                     if code is not None:
                         raise ProviderRefusedError(
                             f"providers.{self.provider}: the server of {self.slot.name} {_how(code)} before it "
                             f"answered: {self._last_line()} (its log: {self._log_path})"
                         )
-                    await asyncio.wait([asking], timeout=_POLL_S)
+                    await asyncio.wait([answer], timeout=_POLL_S)
         except TimeoutError:
             raise ProviderRefusedError(
                 f"providers.{self.provider}: the server of {self.slot.name} does not answer at {self.url} within "
                 f"{self._patience.start_s:g} s; see its log, {self._log_path}"
             ) from None
         else:
-            asking.result()
+            answer.result()
         finally:
-            asking.cancel()
-            await asyncio.wait([asking])
+            answer.cancel()
+            await asyncio.wait([answer])
 
     async def _ask(self) -> None:
-        """Ask until there is an answer, and it is the server's own."""
+        """Ask for the version until there is an answer, and the answer is from the server itself."""
         transport = Transport(1, CONTROL_TIMEOUT_S)
         try:
-            # Who it is that answers is looked up last: that takes a walk over all processes of the machine.
-            while not (  # noqa: ASYNC110 (it tells nobody)
+            # Who listens on the port is looked up last: that takes a walk over all processes of the machine.
+            while not (  # noqa: ASYNC110 (a server that starts has no event to wait for)
                 await _is_served(transport, self.url) and process_tree.listens(self._members(), self._port)
             ):
                 await asyncio.sleep(_POLL_S)
@@ -247,11 +251,11 @@ class ServerProcess:
             await transport.close()
 
     async def _ended(self) -> None:
-        """Wait until the server has died, and take what is left of it down."""
+        """Wait until the server has died, and kill the processes that are left of it."""
         assert self._process is not None
         code = await self._exit_code(self._process)
         self._log("server died", level=logging.WARNING, how=_how(code), last_line=self._last_line())
-        await self._kill()  # its runner outlives a SIGKILL, and holds the GPU's memory
+        await self._kill()  # the runner outlives a SIGKILL of the server, and holds the GPU's memory
 
     async def _exit_code(self, process: subprocess.Popen[bytes]) -> int:
         while (code := process.poll()) is None:  # noqa: ASYNC110 (looking costs next to nothing, on every kind of loop)
@@ -263,7 +267,7 @@ class ServerProcess:
         return process_tree.members(self._process.pid, self._started, self._token)
 
     async def _kill(self) -> None:
-        """Take down what is left of it; calls to the other servers go on meanwhile."""
+        """Kill the processes that are left of the server; calls to the other servers go on meanwhile."""
         assert self._process is not None
         await process_tree.kill(self._members())
         self._process.kill()
@@ -272,7 +276,7 @@ class ServerProcess:
                 await self._exit_code(self._process)
 
     def _kill_at_once(self) -> None:
-        """The same where the run ends, however often it is told to hurry."""
+        """Do as `_kill` does, without an `await`: a run that ends may be cancelled again at any time."""
         assert self._process is not None
         process_tree.kill_at_once(self._members())
         self._process.kill()
@@ -280,23 +284,23 @@ class ServerProcess:
             self._process.wait(process_tree.DEATH_S)
 
     def _last_line(self) -> str:
-        """The last thing the server said since it was started."""
+        """Return the last line that the server has printed since it was started."""
         try:
             with self._log_path.open("rb") as file:
                 end = file.seek(0, os.SEEK_END)
                 file.seek(max(self._log_from, end - _TAIL_BYTES))
                 lines = file.read().decode(errors="replace").split("\n")
-        except OSError as error:  # somebody has tidied up
+        except OSError as error:  # the user may have deleted the log
             return f"its log can't be read: {error.strerror}"
-        said = next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
-        return said[:_LONGEST_LINE]
+        last_line = next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")
+        return last_line[:_LONGEST_LINE]
 
     def _log(self, event: str, *, level: int = logging.INFO, **fields: str | float) -> None:
         log(event, level=level, error=None, provider=self.provider, slot=self.slot.name, **fields)
 
 
 def _how(code: int) -> str:
-    """How a process ended."""
+    """Return how a process ended, in words."""
     if code >= 0:
         return f"ended with exit code {code}"
     try:

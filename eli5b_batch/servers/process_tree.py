@@ -1,6 +1,6 @@
-"""The processes of a server: everything in its session that carries its token, found and ended by that alone.
+"""The processes of a server: they are found, and ended, by its session and its token alone.
 
-Must not know: what the processes do. Nothing is ever found by name.
+Must not know: what the processes do. No process is ever found by its name.
 """
 
 from __future__ import annotations
@@ -20,26 +20,27 @@ if TYPE_CHECKING:
 
 POLL_S: Final = 0.05
 DEATH_S: Final = 2.0
-"""The dying give their memory back, which takes a moment; one that hangs in a driver never does."""
+"""Most seconds to wait for killed processes: giving memory back takes a moment, and one that hangs in a driver never
+ends."""
 _DEATH_POLL_S: Final = 0.005
 _LOOKS: Final = 100
 _LOOK_S: Final = 0.002
 _SLACK_S: Final = 5.0
-"""Start times are told relative to the clock of the machine, which may be corrected in between."""
+"""Tolerance of start times, seconds: they are relative to the machine's clock, which may be corrected in between."""
 
 
 def started_at(pid: int) -> float:
-    """When a process was started, unix time; one that has ended must not have been waited for yet."""
+    """Return the unix time when a process was started. A process that has ended must not have been waited for yet."""
     return float(psutil.Process(pid).create_time())
 
 
 def members(leader: int, started: float, token: str) -> list[psutil.Process]:
-    """The processes of a server's session.
+    """Return the processes in a server's session that carry its token.
 
     Args:
-        leader: the server's pid, which is its session's id. It may be another's by now.
-        started: when the server was started, unix time; what is older is not the server's.
-        token: what its environment, and that of all it starts, holds.
+        leader: the server's pid, which is the id of its session. By now, it may be the pid of another process.
+        started: the unix time when the server was started. An older process is not the server's.
+        token: a value in the environment of the server and of every process that it starts.
     """
     return [process for process in psutil.process_iter() if _belongs(process, leader, started, token)]
 
@@ -51,12 +52,12 @@ def _belongs(process: psutil.Process, leader: int, started: float, token: str) -
             and process.create_time() >= started - _SLACK_S
             and _environment(process).get(TOKEN) == token
         )
-    except (psutil.Error, OSError):  # gone, or somebody else's
+    except (psutil.Error, OSError):  # the process has ended, or is another user's
         return False
 
 
 def _environment(process: psutil.Process) -> dict[str, str]:
-    """Its variables. One that is just becoming another program shows none for a moment, and is looked at again."""
+    """Return the variables of a process; wait a moment for those of one that is just becoming another program."""
     for _ in range(_LOOKS):
         variables: dict[str, str] = process.environ()
         if variables or not is_running(process):
@@ -66,7 +67,7 @@ def _environment(process: psutil.Process) -> dict[str, str]:
 
 
 def listens(processes: Iterable[psutil.Process], port: int) -> bool:
-    """Whether one of them accepts connections on this port."""
+    """True if one of the processes accepts connections on this port."""
     for process in processes:
         try:
             connections = process.net_connections(kind="tcp")
@@ -78,34 +79,35 @@ def listens(processes: Iterable[psutil.Process], port: int) -> bool:
 
 
 async def kill(processes: Iterable[psutil.Process]) -> None:
-    """SIGKILL, and a short wait for the end of all of them.
+    """Send SIGKILL to all processes, and wait a short time for them to end.
 
-    One that is gone is no matter, and one whose pid is another's by now is left alone.
+    A process that has ended is skipped, even if another process has its pid by now.
     """
-    left = _shot(processes)
+    left = _send_sigkill(processes)
     deadline = time.monotonic() + DEATH_S
     while (left := [p for p in left if is_running(p)]) and time.monotonic() < deadline:  # noqa: ASYNC110 (nobody tells)
         await asyncio.sleep(_DEATH_POLL_S)
 
 
 def kill_at_once(processes: Iterable[psutil.Process]) -> None:
-    """The same without a pause in which a run that is being cancelled could be cancelled again."""
-    left = _shot(processes)
+    """Do as `kill` does, without an `await` at which a run that is being cancelled could be cancelled again."""
+    left = _send_sigkill(processes)
     deadline = time.monotonic() + DEATH_S
     while (left := [p for p in left if is_running(p)]) and time.monotonic() < deadline:
         time.sleep(_DEATH_POLL_S)
 
 
-def _shot(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
-    shot = list(processes)
-    for process in shot:
+def _send_sigkill(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
+    """Send SIGKILL to all processes and return them."""
+    killed = list(processes)
+    for process in killed:
         with suppress(psutil.NoSuchProcess):
             process.kill()
-    return shot
+    return killed
 
 
 async def end(processes: Iterable[psutil.Process], patience_s: float) -> list[psutil.Process]:
-    """SIGTERM, and SIGKILL for what is left after `patience_s`; those that needed it are returned."""
+    """Send SIGTERM to all processes, and SIGKILL to those left after `patience_s`; return those left."""
     left = list(processes)
     for process in left:
         with suppress(psutil.NoSuchProcess):
@@ -119,7 +121,7 @@ async def end(processes: Iterable[psutil.Process], patience_s: float) -> list[ps
 
 
 def is_running(process: psutil.Process) -> bool:
-    """Whether it does anything: one that has ended and was not waited for does not."""
+    """True if the process has not ended. A process that has ended and was not waited for is not running."""
     try:
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.Error:

@@ -8,7 +8,7 @@ import pytest
 
 from eli5b_batch.errors import JobError
 from eli5b_batch.job.schema import Slot
-from eli5b_batch.servers.gpus import Gpu, _places, find_gpus, visible, with_slots_found
+from eli5b_batch.servers.gpus import Gpu, _places, find_gpus, visible, with_detected_slots
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,8 +106,8 @@ def test_auto_gives_a_slot_to_each_gpu(
 
     def found(parallel: int | None) -> list[Slot]:
         job = managed_job(slots="auto", **({"parallel": parallel} if parallel else {}))
-        assert with_slots_found(job, []) == job
-        return with_slots_found(job, ["gpus"]).providers["gpus"].shape[1]
+        assert with_detected_slots(job, []) == job
+        return with_detected_slots(job, ["gpus"]).providers["gpus"].shape[1]
 
     assert found(None) == [Slot(gpu=0, parallel=4), Slot(gpu=1, parallel=4)]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")

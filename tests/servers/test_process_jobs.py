@@ -11,7 +11,7 @@ import yaml
 
 from eli5b_batch.job.load import dump_job, load_job
 from eli5b_batch.job.schema import PREFETCH
-from eli5b_batch.servers.gpus import with_slots_found
+from eli5b_batch.servers.gpus import with_detected_slots
 from eli5b_batch.simulated.process import simulate
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def test_auto_becomes_the_slots_there_are_and_stands_so_in_the_resolved_job(
     smi.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    job = with_slots_found(load_job(managed_file(slots="auto", parallel=8)), ["gpus"])
+    job = with_detected_slots(load_job(managed_file(slots="auto", parallel=8)), ["gpus"])
     _, slots = job.providers["gpus"].shape
     assert [(s.name, s.parallel) for s in slots] == [("gpu0", 8), ("gpu1", 8)]
     assert job.places == 2 * (8 + PREFETCH)
