@@ -105,7 +105,7 @@ def _gpu(line: str, executable: str) -> Gpu:
 
 
 def visible(gpus: Sequence[Gpu], variable: str | None) -> list[int | str]:
-    """Return those of `gpus` that CUDA_VISIBLE_DEVICES allows, in its order, up to its first unknown entry, as CUDA does.
+    """Return those of `gpus` that CUDA_VISIBLE_DEVICES allows, in its order, up to its first unknown entry, as CUDA.
 
     Args:
         gpus: all GPUs of the machine.

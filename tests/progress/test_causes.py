@@ -24,7 +24,7 @@ SENTENCES: Final = (
     "see '{}', \"{}\" and [{}]; try again",
     "api answered 403: {}: not for you",
 )
-"""Sentences of hosts, with a place for what differs from call to call."""
+"""Sentences of hosts, with a place for the part that differs from call to call."""
 
 LETTERS: Final = string.ascii_letters + string.digits
 TIMES: Final = st.datetimes(dt.datetime(2000, 1, 1), dt.datetime(2100, 1, 1))  # noqa: DTZ001 (only their words count)
@@ -44,8 +44,8 @@ KINDS: Final[dict[str, st.SearchStrategy[str]]] = {
     "dates of headers": TIMES.map(lambda t: f"{t:%a, %d %b %Y %H:%M:%S} GMT"),
     "dates in words": TIMES.map(lambda t: f"{t:%B} {t.day}, {t.year}"),
     "uuids": st.uuids().map(str),
-    "uuids without hyphens": st.uuids().map(lambda one: one.hex),
-    "uuids in capitals": st.uuids().map(lambda one: str(one).upper()),
+    "uuids without hyphens": st.uuids().map(lambda uuid: uuid.hex),
+    "uuids in capitals": st.uuids().map(lambda uuid: str(uuid).upper()),
     "hexadecimal ids": st.text("0123456789abcdef", min_size=8, max_size=40),
     "request ids": st.text(LETTERS, min_size=10, max_size=40).map("req_{}".format),
     "reply ids": st.text(LETTERS + "-_", min_size=10, max_size=40).map("chatcmpl-{}".format),
@@ -66,21 +66,21 @@ KINDS: Final[dict[str, st.SearchStrategy[str]]] = {
 def test_one_sentence_with_other_numbers_times_and_ids_is_one_cause(
     data: st.DataObject, kind: str, sentence: str
 ) -> None:
-    one, other = (data.draw(KINDS[kind]) for _ in range(2))
-    assert cause_of("refused", sentence.format(*[one] * 3)) == cause_of("refused", sentence.format(*[other] * 3))
+    first, second = (data.draw(KINDS[kind]) for _ in range(2))
+    assert cause_of("refused", sentence.format(*[first] * 3)) == cause_of("refused", sentence.format(*[second] * 3))
 
 
 @given(st.text(string.ascii_letters, min_size=8, max_size=30), st.text(LETTERS + "-_.", min_size=8, max_size=30))
 @pytest.mark.parametrize(
     "label", ["request id: {}", "Request ID {}", "request_id='{}'", "x-request-id={}", "cf-ray {}"]
 )
-def test_what_is_called_an_id_is_masked_whatever_it_looks_like(label: str, one: str, other: str) -> None:
+def test_what_is_called_an_id_is_masked_whatever_it_looks_like(label: str, first: str, second: str) -> None:
     sentence = f"something went wrong ({label})"
-    assert cause_of("server_error", sentence.format(one)) == cause_of("server_error", sentence.format(other))
+    assert cause_of("server_error", sentence.format(first)) == cause_of("server_error", sentence.format(second))
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("first", "second"),
     [
         ("api answered 400: seed is not allowed", "api answered 400: top_k is not allowed"),
         ("api answered 400: 'seed' is not allowed", "api answered 400: 'top_k' is not allowed"),
@@ -90,8 +90,8 @@ def test_what_is_called_an_id_is_masked_whatever_it_looks_like(label: str, one: 
         ("model maverick is overloaded", "model scout is overloaded"),
     ],
 )
-def test_sentences_that_differ_in_words_are_two_causes(one: str, other: str) -> None:
-    assert cause_of("bad_request", one) != cause_of("bad_request", other)
+def test_sentences_that_differ_in_words_are_two_causes(first: str, second: str) -> None:
+    assert cause_of("bad_request", first) != cause_of("bad_request", second)
 
 
 def test_one_sentence_of_two_classes_is_two_causes() -> None:
@@ -155,14 +155,14 @@ def test_a_common_cause_is_found_among_any_number_of_rare_ones_and_none_is_lost(
         add(causes, f"can't take {' '.join(letters)}", given_up=number % 2 == 0)
         if number > 10_000 and number % 5 == 0:
             add(causes, f"limit {number} reached", "too_large")
-    found = causes.commonest()
-    assert len(found) <= 101
-    assert sum(cause.count for cause in found) == 17_576 + 1_515
-    assert found[0].various
-    assert sum(cause.given_up for cause in found) == 17_576 // 2
-    common = next(cause for cause in found if cause.error_class == "too_large" and not cause.various)
+    commonest = causes.commonest()
+    assert len(commonest) <= 101
+    assert sum(cause.count for cause in commonest) == 17_576 + 1_515
+    assert commonest[0].various
+    assert sum(cause.given_up for cause in commonest) == 17_576 // 2
+    common = next(cause for cause in commonest if cause.error_class == "too_large" and not cause.various)
     assert common.count >= 1_515 - 20
-    assert found.index(common) == 1
+    assert commonest.index(common) == 1
 
 
 @pytest.mark.parametrize(

@@ -60,22 +60,22 @@ def unexpected(error: Exception) -> None:
 
 
 @pytest.mark.looptime
-async def test_written_at_once_every_second_and_at_the_end(tmp_path: Path) -> None:
-    path, seen = tmp_path / "progress.json", []
-    asked = 0
+async def test_the_file_is_written_at_once_every_second_and_at_the_end(tmp_path: Path) -> None:
+    path, elapsed = tmp_path / "progress.json", []
+    snapshots = 0
 
     def counted() -> Snapshot:
-        nonlocal asked
-        asked += 1
+        nonlocal snapshots
+        snapshots += 1
         return ticking()()
 
     async with ProgressFile(path, counted, on_error=unexpected):
         for _ in range(4):
-            seen.append(read_progress(tmp_path)["elapsed_s"])
+            elapsed.append(read_progress(tmp_path)["elapsed_s"])
             await asyncio.sleep(0.6)
-    assert seen == [0, 0, 1, 1]
+    assert elapsed == [0, 0, 1, 1]
     assert read_progress(tmp_path)["elapsed_s"] == pytest.approx(2.4)
-    assert asked == 4  # at 0, 1, 2 and the end: never more than once a second
+    assert snapshots == 4  # at 0, 1, 2 and the end: never more than once a second
     assert names(tmp_path) == ["progress.json"]
 
 
@@ -96,7 +96,7 @@ async def test_a_reader_never_sees_half_a_file(tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.looptime
-async def test_a_full_disk_is_told_once_and_does_not_end_the_run(
+async def test_a_full_disk_is_reported_once_and_does_not_end_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, errors = tmp_path / "progress.json", list[Exception]()
@@ -119,13 +119,13 @@ async def test_a_full_disk_is_told_once_and_does_not_end_the_run(
         full = True
         await asyncio.sleep(2)
         assert len(errors) == 2
-    assert len(errors) == 3  # still so at the end: said again
+    assert len(errors) == 3  # the disk is still full at the end: reported again
     assert all(isinstance(error, StorageError) for error in errors)
     assert str(path) in str(errors[0])
     assert "No space left on device" in str(errors[0])
 
 
-async def test_a_missing_folder_is_told_and_does_not_end_the_run(tmp_path: Path) -> None:
+async def test_a_missing_folder_is_reported_and_does_not_end_the_run(tmp_path: Path) -> None:
     errors: list[Exception] = []
     async with ProgressFile(tmp_path / "gone" / "progress.json", snapshot, on_error=errors.append):
         pass
@@ -133,7 +133,7 @@ async def test_a_missing_folder_is_told_and_does_not_end_the_run(tmp_path: Path)
 
 
 @pytest.mark.looptime
-async def test_written_also_when_the_run_is_cancelled(tmp_path: Path) -> None:
+async def test_the_file_is_written_also_when_the_run_is_cancelled(tmp_path: Path) -> None:
     async def run() -> None:
         async with ProgressFile(tmp_path / "progress.json", ticking(), on_error=unexpected):
             await asyncio.sleep(3600)
@@ -212,12 +212,12 @@ async def test_what_the_last_start_with_slots_left_of_them_outlives_starts_witho
     assert now["earlier_slots"] == []
 
 
-def test_no_such_folder(tmp_path: Path) -> None:
+def test_a_folder_that_does_not_exist_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="no such run folder"):
         read_progress(tmp_path / "gone")
 
 
-def test_a_file_that_can_not_be_opened(tmp_path: Path) -> None:
+def test_a_file_that_can_not_be_opened_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "progress.json").mkdir()
     with pytest.raises(RunFolderError, match="can't be read"):
         read_progress(tmp_path)

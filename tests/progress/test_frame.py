@@ -28,9 +28,9 @@ def arm(model: str, hint: str, hint_for: str = "any", n: int = 2821, correct: in
     return {"model": model, "tags": {"hint": hint, "hint_for": hint_for}, "n": n, "correct": correct}
 
 
-def slots(one: SlotProgress, number: int) -> list[SlotProgress]:
-    """As many slots like `one`, number 37 of which is idle."""
-    return [{**one, "slot": f"gpu{i}", "busy_share": 0.03 if i == 37 else 0.97} for i in range(number)]
+def slots(usual: SlotProgress, number: int) -> list[SlotProgress]:
+    """Return `number` slots like `usual`, of which number 37 is idle."""
+    return [{**usual, "slot": f"gpu{i}", "busy_share": 0.03 if i == 37 else 0.97} for i in range(number)]
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def drawn(shown: Snapshot, width: int = 120, height: int | None = 39, note: str 
 
 @pytest.mark.parametrize("width", [80, 120, 160, 250])
 @pytest.mark.parametrize("height", [6, 23, 33, 34, 39, 49])
-def test_fits_the_screen(snapshot: Make, large: Snapshot, width: int, height: int) -> None:
+def test_the_dashboard_fits_the_screen(snapshot: Make, large: Snapshot, width: int, height: int) -> None:
     for shown in (snapshot(), large):
         lines = drawn(shown, width, height, note="process 123 is gone")
         assert len(lines) <= height
@@ -107,7 +107,7 @@ def test_only_simulated_runs_say_so(snapshot: Make) -> None:
     assert "SIMULATED" not in "\n".join(drawn(snapshot(simulated=False)))
 
 
-def test_a_run_that_has_just_begun(snapshot: Make) -> None:
+def test_a_run_that_has_just_begun_is_shown(snapshot: Make) -> None:
     empty: dict[str, Any] = {"steps": [], "providers": [], "slots": [], "accuracy": [], "failures": {}}
     cost = {"spent_usd": 0.0, "projected_usd": None, "budget_usd": None}
     problems = {"total": 0, "done": 0, "active": 0, "window": 1}
@@ -116,7 +116,7 @@ def test_a_run_that_has_just_begun(snapshot: Make) -> None:
     assert "failed" not in text
 
 
-def test_an_ended_run_says_how(snapshot: Make) -> None:
+def test_an_ended_run_says_how_it_ended(snapshot: Make) -> None:
     ended = snapshot(state="stopped", exit_code=4, reason="the next call could exceed the budget")
     text = "\n".join(drawn(ended))
     assert "stopped after 20m 00s, exit code 4" in text
@@ -139,10 +139,10 @@ def test_slots_that_do_not_fit_are_summed_and_the_idlest_is_named(snapshot: Make
 
 @pytest.mark.parametrize("width", [80, 100, 120])
 def test_slots_say_what_their_time_goes_into_and_what_is_wrong(snapshot: Make, width: int) -> None:
-    one = snapshot()["slots"][0]
+    usual = snapshot()["slots"][0]
     both = ["llama3.2:1b", "llama3.2:3b"]
     lost: SlotProgress = {
-        **one,
+        **usual,
         "slot": "gpu2",
         "down": True,
         "busy_share": 0.25,
@@ -151,8 +151,8 @@ def test_slots_say_what_their_time_goes_into_and_what_is_wrong(snapshot: Make, w
         "down_s": 300,
     }
     shown: list[SlotProgress] = [
-        {**one, "slot": "gpu0", "resident": both},
-        {**one, "slot": "gpu1", "on_gpu": 0.63, "model": "hf.co/somebody/a-model-with-a-long-name-GGUF:Q8_0"},
+        {**usual, "slot": "gpu0", "resident": both},
+        {**usual, "slot": "gpu1", "on_gpu": 0.63, "model": "hf.co/somebody/a-model-with-a-long-name-GGUF:Q8_0"},
         lost,
     ]
     lines = drawn(snapshot(slots=shown), width)
@@ -169,9 +169,9 @@ def test_slots_say_what_their_time_goes_into_and_what_is_wrong(snapshot: Make, w
 
 
 def test_a_slot_that_is_down_is_red_and_one_partly_on_the_gpu_yellow(snapshot: Make) -> None:
-    one = snapshot()["slots"][0]
+    usual = snapshot()["slots"][0]
     file = io.StringIO()
-    shown = snapshot(slots=[{**one, "down": True}, {**one, "slot": "gpu1", "on_gpu": 0.63}])
+    shown = snapshot(slots=[{**usual, "down": True}, {**usual, "slot": "gpu1", "on_gpu": 0.63}])
     Console(file=file, width=120, force_terminal=True, color_system="standard").print(render(shown))
     assert "\x1b[1;31mdown" in file.getvalue()
     assert "\x1b[33m63% on GPU: " in file.getvalue()
@@ -226,8 +226,8 @@ def test_without_a_height_nothing_is_left_out(snapshot: Make) -> None:
 
 
 def test_slots_of_several_providers_are_told_apart(snapshot: Make) -> None:
-    one = snapshot()["slots"][0]
-    text = "\n".join(drawn(snapshot(slots=[one, {**one, "provider": "cluster"}])))
+    usual = snapshot()["slots"][0]
+    text = "\n".join(drawn(snapshot(slots=[usual, {**usual, "provider": "cluster"}])))
     assert "gpus/gpu0" in text
     assert "cluster/gpu0" in text
 
@@ -273,7 +273,7 @@ def test_a_failure_while_nothing_works_says_for_how_long(snapshot: Make) -> None
     assert "probing" not in "\n".join(drawn(snapshot(providers=[down])))
 
 
-def test_labels_of_arms() -> None:
+def test_the_label_of_an_arm_is_its_tags_in_words() -> None:
     assert arm_label(arm("1b", "none")) == "none"
     assert arm_label(arm("1b", "tailored", "1b")) == "tailored own"
     assert arm_label(arm("1b", "tailored", "3b")) == "tailored 3b"

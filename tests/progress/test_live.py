@@ -35,7 +35,7 @@ def unexpected(error: Exception) -> None:
 
 @pytest.fixture
 def moving(snapshot: Make) -> Callable[[], Snapshot]:
-    """A run that gets further each time one looks."""
+    """A run that gets further with each snapshot."""
     numbers = itertools.count()
     return lambda: snapshot(failures={"timeout": next(numbers)})
 
@@ -113,7 +113,7 @@ async def test_a_new_size_of_the_terminal_wipes_the_old_picture(snapshot: Make) 
 
 
 @pytest.mark.looptime
-async def test_a_fault_in_drawing_is_told_once_and_drawing_goes_on(moving: Callable[[], Snapshot]) -> None:
+async def test_a_fault_in_drawing_is_reported_once_and_drawing_goes_on(moving: Callable[[], Snapshot]) -> None:
     console, file = terminal()
     errors: list[Exception] = []
 

@@ -24,7 +24,7 @@ def unexpected(error: Exception) -> None:
 
 
 @pytest.mark.looptime
-async def test_a_plain_line_at_the_start_every_few_seconds_and_at_the_end(snapshot: Make) -> None:
+async def test_a_plain_line_is_written_at_the_start_every_few_seconds_and_at_the_end(snapshot: Make) -> None:
     stream = io.StringIO()
 
     def look() -> Snapshot:
@@ -45,7 +45,7 @@ def test_a_plain_line_says_it_all_in_plain_characters(snapshot: Make) -> None:
     )
 
 
-def test_a_plain_line_of_an_ended_run(snapshot: Make) -> None:
+def test_a_plain_line_of_an_ended_run_says_how_it_ended(snapshot: Make) -> None:
     line = plain_line(snapshot(state="failed", exit_code=5, reason="key\x1b[2J refused:\n401 ü", simulated=False))
     assert "SIMULATED" not in line
     assert "failed after 20m 00s, exit code 5" in line
@@ -56,9 +56,9 @@ def test_a_plain_line_of_an_ended_run(snapshot: Make) -> None:
 def test_a_plain_line_names_the_slots_that_are_down_and_says_nothing_of_slots_where_there_are_none(
     snapshot: Make,
 ) -> None:
-    one, other = snapshot()["slots"]
+    usual, other = snapshot()["slots"]
     down: SlotProgress = {**other, "down": True, "busy_share": 0.37, "busy_s": 444.0, "down_s": 720.0}
-    assert "| slots busy 67.0%, loading 1.5%, down: gpu1 |" in plain_line(snapshot(slots=[one, down]))
+    assert "| slots busy 67.0%, loading 1.5%, down: gpu1 |" in plain_line(snapshot(slots=[usual, down]))
     assert "slots" not in plain_line(snapshot(slots=[]))
 
 
@@ -69,13 +69,13 @@ def standing(
     return snapshot(elapsed_s=elapsed_s, providers=[provider], state=state)
 
 
-def test_what_is_waited_for_is_said_at_once_where_it_is_new_and_again_once_a_minute(snapshot: Make) -> None:
+def test_a_wait_is_written_at_once_where_it_is_new_and_again_once_a_minute(snapshot: Make) -> None:
     trouble = Trouble()
     lines = {
         at: trouble.lines(standing(snapshot, at, f"a 429 of maverick: {300 - at} s to go", "answered 429: not now"))
         for at in range(0, 181, 5)
     }
-    assert [at for at, said in lines.items() if said] == [0, 55, 110, 165]
+    assert [at for at, due in lines.items() if due] == [0, 55, 110, 165]
     [line] = lines[55]
     assert line.startswith("2026-11-21T01:20:00Z together: waits for a 429 of maverick: 245 s to go; last failure 12s")
     assert line.endswith(" ago: answered 429: not now")
@@ -83,11 +83,11 @@ def test_what_is_waited_for_is_said_at_once_where_it_is_new_and_again_once_a_min
     assert trouble.lines(standing(snapshot, 184, "a probe of gpu0: 1 s to go", "answered 500: broken"))
 
 
-def test_waits_that_come_and_go_are_not_said_each_time(snapshot: Make) -> None:
+def test_waits_that_come_and_go_are_not_written_each_time(snapshot: Make) -> None:
     trouble = Trouble()
     waits = [None, "a 429 of maverick: 1 s to go", "money in flight"]
-    said = [trouble.lines(standing(snapshot, at, waits[at % 3])) for at in range(1, 50)]
-    assert sum(bool(lines) for lines in said) == 2
+    written = [trouble.lines(standing(snapshot, at, waits[at % 3])) for at in range(1, 50)]
+    assert sum(bool(lines) for lines in written) == 2
 
 
 def test_a_run_that_goes_well_or_has_ended_says_nothing_of_waiting(snapshot: Make) -> None:

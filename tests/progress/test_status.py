@@ -48,8 +48,8 @@ def unexpected_sleep(_seconds: float) -> None:
 
 def test_status_off_a_terminal_is_plain(snapshot: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
-    one = snapshot()["slots"][0]
-    write(tmp_path, snapshot(slots=[{**one, "slot": f"gpu{i}"} for i in range(64)]))
+    usual = snapshot()["slots"][0]
+    write(tmp_path, snapshot(slots=[{**usual, "slot": f"gpu{i}"} for i in range(64)]))
     file = io.StringIO()
     status(tmp_path, Console(file=file))
     assert "gpu63" in file.getvalue()
@@ -59,7 +59,7 @@ def test_status_off_a_terminal_is_plain(snapshot: Make, tmp_path: Path, monkeypa
     assert "no news" not in file.getvalue()
 
 
-def test_status_where_only_ascii_can_be_written(snapshot: Make, tmp_path: Path) -> None:
+def test_status_is_a_plain_line_where_only_ascii_can_be_written(snapshot: Make, tmp_path: Path) -> None:
     write(tmp_path, snapshot())
     data = io.BytesIO()
     file = io.TextIOWrapper(data, encoding="ascii")
@@ -68,7 +68,7 @@ def test_status_where_only_ascii_can_be_written(snapshot: Make, tmp_path: Path) 
     assert data.getvalue().startswith(b"2026-11-21T01:20:00Z omni_full SIMULATED | running")
 
 
-def test_status_of_a_run_whose_process_is_gone(snapshot: Make, tmp_path: Path) -> None:
+def test_status_says_that_the_process_of_a_run_is_gone(snapshot: Make, tmp_path: Path) -> None:
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     write(tmp_path, snapshot(pid=ended.pid))
@@ -79,7 +79,7 @@ def test_status_of_a_run_whose_process_is_gone(snapshot: Make, tmp_path: Path) -
         assert expected in file.getvalue()
 
 
-def test_status_of_a_run_that_ended_is_not_about_its_process(snapshot: Make, tmp_path: Path) -> None:
+def test_status_of_a_run_that_ended_says_nothing_of_its_process(snapshot: Make, tmp_path: Path) -> None:
     write(tmp_path, snapshot(state="done", pid=0, exit_code=0))
     file = io.StringIO()
     status(tmp_path, Console(file=file), now=NOW + 1e6)
@@ -87,7 +87,7 @@ def test_status_of_a_run_that_ended_is_not_about_its_process(snapshot: Make, tmp
     assert "no news" not in file.getvalue()
 
 
-def test_status_of_a_run_that_writes_no_more(snapshot: Make, tmp_path: Path) -> None:
+def test_status_says_since_when_a_run_has_written_nothing(snapshot: Make, tmp_path: Path) -> None:
     write(tmp_path, snapshot())
     file = io.StringIO()
     status(tmp_path, Console(file=file), now=NOW + 7195)

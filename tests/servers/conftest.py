@@ -33,18 +33,18 @@ if os.path.exists(notes + "/broken"):
 if os.path.exists(notes + "/deaf"):
     time.sleep(600)
 if os.path.exists(notes + "/stubborn"):
-    signal.signal(signal.SIGTERM, lambda *_: open(notes + "/asked_to_end", "w").close())
+    signal.signal(signal.SIGTERM, lambda *_: open(notes + "/sigterm", "w").close())
 host, port = os.environ["OLLAMA_HOST"].split(":")
 MODEL = {"name": "llama3.2:1b", "model": "llama3.2:1b", "digest": "0123456789ab", "size": 1, "details": {}}
 CHAT = {"message": {"role": "assistant", "content": "\\\\\\\\boxed{2}"}, "done": True, "done_reason": "stop",
         "prompt_eval_count": 9, "eval_count": 3}
-TOLD = {"/api/version": {"version": "0.13.0"}, "/api/tags": {"models": [MODEL]}, "/api/ps": {"models": []},
-        "/api/show": {"details": {}, "model_info": {}}, "/api/chat": CHAT}
+REPLIES = {"/api/version": {"version": "0.13.0"}, "/api/tags": {"models": [MODEL]}, "/api/ps": {"models": []},
+           "/api/show": {"details": {}, "model_info": {}}, "/api/chat": CHAT}
 
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        body = json.dumps(TOLD[self.path]).encode()
+        body = json.dumps(REPLIES[self.path]).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
@@ -67,7 +67,7 @@ server.serve_forever()
 
 
 class Fake:
-    """The program, and what its processes told of themselves."""
+    """The stand-in program, and the notes that its processes left."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "notes"
@@ -77,24 +77,24 @@ class Fake:
         self.path.chmod(0o755)
 
     def mood(self, name: str) -> None:
-        """How it behaves from the next start on: broken, deaf or stubborn (which leaves a note of each SIGTERM)."""
+        """Let it be broken, deaf or stubborn from the next start on; a stubborn one leaves a note of each SIGTERM."""
         (self.folder / name).touch()
 
     def cured(self) -> None:
         for name in ("broken", "deaf", "stubborn"):
             (self.folder / name).unlink(missing_ok=True)
 
-    def was_asked_to_end(self) -> bool:
-        """Whether a stubborn one has been sent SIGTERM."""
-        return (self.folder / "asked_to_end").exists()
+    def got_sigterm(self) -> bool:
+        """True if a stubborn one has been sent SIGTERM."""
+        return (self.folder / "sigterm").exists()
 
-    def seen(self) -> list[dict[str, Any]]:
-        """Every server that was up, oldest first."""
+    def notes(self) -> list[dict[str, Any]]:
+        """Return the note of every server that was up, oldest first."""
         return [orjson.loads(p.read_bytes()) for p in sorted(self.folder.glob("*.json"), key=os.path.getmtime)]
 
     def processes(self) -> list[int]:
-        """Servers and runners of it that are running now."""
-        pids = [pid for note in self.seen() for pid in (note["pid"], note["runner"])]
+        """Return the pids of its servers and runners that are running now."""
+        pids = [pid for note in self.notes() for pid in (note["pid"], note["runner"])]
         return [pid for pid in pids if is_running(pid)]
 
 
@@ -105,27 +105,27 @@ def is_running(pid: int) -> bool:
         return False
 
 
-async def until(true: Callable[[], object]) -> None:
-    async with asyncio.timeout(60):  # far more than it takes, also where every core is busy
-        while not true():  # noqa: ASYNC110 (other processes tell nobody)
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(60):  # far more than is needed, even where every core is busy
+        while not condition():  # noqa: ASYNC110 (other processes set no event)
             await asyncio.sleep(0.02)
 
 
 @pytest.fixture(name="until")
 def _until() -> Callable[..., Any]:
-    """Waits until something is true of other processes."""
+    """A function that waits until a condition on other processes is true."""
     return until
 
 
 @pytest.fixture(autouse=True)
 def _unhurried_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The dying are waited for until they are dead, however busy the machine is."""
+    """Killed processes are waited for until they have ended, however busy the machine is."""
     monkeypatch.setattr(process_tree, "DEATH_S", 60.0)
 
 
 @pytest.fixture
 def fake(tmp_path: Path) -> Iterator[Fake]:
-    """The program; what it left running is ended after the test."""
+    """The stand-in program; its processes are ended after the test."""
     program = Fake(tmp_path)
     yield program
     for pid in program.processes():
@@ -134,7 +134,7 @@ def fake(tmp_path: Path) -> Iterator[Fake]:
 
 @pytest.fixture
 def managed_file(tmp_path: Path, fake: Fake) -> Callable[..., Path]:
-    """Writes a job whose teacher and student are on managed servers, one per slot given."""
+    """A function that writes a job whose teacher and student are on managed servers, one per slot given."""
 
     def write(*slots: Mapping[str, object], **keys: object) -> Path:
         (tmp_path / "data.jsonl").write_text(
@@ -164,13 +164,13 @@ def managed_file(tmp_path: Path, fake: Fake) -> Callable[..., Path]:
 
 @pytest.fixture
 def managed_job(managed_file: Callable[..., Path]) -> Callable[..., Job]:
-    """The same, read."""
+    """A function that writes such a job and loads it."""
     return lambda *slots, **keys: load_job(managed_file(*slots, **keys))
 
 
 @pytest.fixture
 def events(tmp_path: Path) -> Iterator[Callable[[], list[dict[str, Any]]]]:
-    """What has been logged so far."""
+    """A function that returns what has been logged so far."""
     path = tmp_path / "run.log"
     with run_log(path):
         yield lambda: [orjson.loads(line) for line in path.read_bytes().splitlines()]

@@ -55,7 +55,7 @@ def killed_run(managed_file: Callable[..., Path], tmp_path: Path) -> Path:
 async def test_a_server_ends_with_its_run_however_that_dies(
     killed_run: Path, fake: Fake, until: Callable[..., Awaitable[None]]
 ) -> None:
-    (note,) = fake.seen()
+    (note,) = fake.notes()
     await until(lambda: note["pid"] not in fake.processes())
     assert (killed_run / RUNNING).exists()
 
@@ -63,7 +63,7 @@ async def test_a_server_ends_with_its_run_however_that_dies(
 async def test_the_next_start_ends_what_a_killed_run_has_left(
     killed_run: Path, fake: Fake, until: Callable[..., Awaitable[None]]
 ) -> None:
-    (note,) = fake.seen()
+    (note,) = fake.notes()
     assert note["runner"] in fake.processes()
     assert await end_leftovers(killed_run) >= 1
     await until(lambda: not fake.processes())

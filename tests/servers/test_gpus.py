@@ -36,11 +36,11 @@ def smi(tmp_path: Path) -> Callable[..., str]:
 
 def test_every_gpu_that_the_driver_lists_is_found(smi: Callable[..., str], tmp_path: Path) -> None:
     assert find_gpus(smi(LISTED)) == [A, B]
-    asked = (tmp_path / "args").read_text().strip()
-    assert asked == "--query-gpu=index,uuid,name,memory.total --format=csv,noheader,nounits"
+    arguments = (tmp_path / "args").read_text().strip()
+    assert arguments == "--query-gpu=index,uuid,name,memory.total --format=csv,noheader,nounits"
 
 
-@pytest.mark.parametrize("text", ["", "\n", "No devices were found\n"])
+@pytest.mark.parametrize("text", ["", "\n", "No devices were detected\n"])
 def test_no_gpu_is_no_mistake(smi: Callable[..., str], text: str) -> None:
     assert find_gpus(smi(text)) == []
 
@@ -86,9 +86,9 @@ def test_a_driver_that_hangs_is_not_waited_for(smi: Callable[..., str]) -> None:
         ("-1", []),
         ("2,0", [2, 0]),
         (" 1 , 1,2", [1, 2]),
-        ("0,7,1", [0]),  # as CUDA does: the first that it does not know ends the list
+        ("0,7,1", [0]),  # as with CUDA, the first unknown entry ends the list
         ("GPU-cc-3,GPU-ab", [2, 1]),
-        ("GPU-a", []),  # two begin so
+        ("GPU-a", []),  # two UUIDs begin with it
         ("MIG-0123-4567,1", ["MIG-0123-4567", 1]),
         ("MIG-GPU-aa-1/0/0", []),  # the form before driver 470: no name of a slot
     ],
@@ -104,16 +104,16 @@ def test_auto_gives_a_slot_to_each_gpu(
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
-    def found(parallel: int | None) -> list[Slot]:
+    def detected(parallel: int | None) -> list[Slot]:
         job = managed_job(slots="auto", **({"parallel": parallel} if parallel else {}))
         assert with_detected_slots(job, []) == job
         return with_detected_slots(job, ["gpus"]).providers["gpus"].shape[1]
 
-    assert found(None) == [Slot(gpu=0, parallel=4), Slot(gpu=1, parallel=4)]
+    assert detected(None) == [Slot(gpu=0, parallel=4), Slot(gpu=1, parallel=4)]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
-    assert found(8) == [Slot(gpu=1, parallel=8)]
+    assert detected(8) == [Slot(gpu=1, parallel=8)]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    (slot,) = found(2)
+    (slot,) = detected(2)
     assert (slot.name, slot.gpu, slot.parallel) == ("cpu", "cpu", 2)
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tests.servers.conftest import Fake
 
 QUICK = Patience(start_s=60, stop_s=60, first_pause_s=0.01, longest_pause_s=0.02, restarts=3, settled_s=600)
-"""Long waits for what must come, also where every core is busy; short ones for what nothing ends."""
+"""Long waits for events that must come, even where every core is busy; short pauses."""
 
 
 def server(job: Job, program: Path, folder: Path, *, port: int, patience: Patience = QUICK) -> ServerProcess:
@@ -52,7 +52,7 @@ def named(events: Callable[[], list[dict[str, Any]]], event: str) -> list[dict[s
     return [row for row in events() if row["event"] == event]
 
 
-async def test_each_server_is_pinned_to_its_gpu_and_told_what_the_job_says(
+async def test_each_server_is_pinned_to_its_gpu_and_gets_the_settings_of_the_job(
     managed_job: Callable[..., Job], fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OLLAMA_MAX_QUEUE", "8")
@@ -63,7 +63,7 @@ async def test_each_server_is_pinned_to_its_gpu_and_told_what_the_job_says(
     job = managed_job(*slots, models_dir="weights", env={"FAKE_NOTES": str(fake.folder), "OLLAMA_FLASH_ATTENTION": "1"})
     async with managed_servers(job, ["gpus"], tmp_path / "servers", QUICK) as fleet:
         urls = [slot.url or "" for slot in fleet.job.providers["gpus"].shape[1]]
-        by_url = {f"http://{note['env']['OLLAMA_HOST']}": note for note in fake.seen()}
+        by_url = {f"http://{note['env']['OLLAMA_HOST']}": note for note in fake.notes()}
         first, second, third = (by_url[url]["env"] for url in urls)
         assert fleet.restarts == {("gpus", "gpu0"): 0, ("gpus", "gpuGPU-0a1b"): 0, ("gpus", "cpu"): 0}
     assert [e["CUDA_VISIBLE_DEVICES"] for e in (first, second, third)] == ["0", "GPU-0a1b", "-1"]
@@ -76,7 +76,7 @@ async def test_each_server_is_pinned_to_its_gpu_and_told_what_the_job_says(
         assert e["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
         assert e["OLLAMA_MODELS"] == os.path.abspath("weights")  # noqa: PTH100 (as written, links and all)
         assert e["OLLAMA_FLASH_ATTENTION"] == "1"
-    assert all(note["args"] == ["serve"] for note in fake.seen())
+    assert all(note["args"] == ["serve"] for note in fake.notes())
 
 
 async def test_a_server_never_sees_the_keys_of_apis(
@@ -87,7 +87,7 @@ async def test_a_server_never_sees_the_keys_of_apis(
     api = {"api": "openai", "base_url": "http://127.0.0.1:9/v1", "api_key_env": "SOME_KEY"}
     job = type(job).model_validate({**job.model_dump(mode="python"), "providers": {**_plain(job), "api": api}})
     async with managed_servers(job, ["gpus"], tmp_path / "servers", QUICK):
-        assert "SOME_KEY" not in fake.seen()[0]["env"]
+        assert "SOME_KEY" not in fake.notes()[0]["env"]
 
 
 def _plain(job: Job) -> dict[str, Any]:
@@ -106,7 +106,7 @@ async def test_the_log_of_a_server_begins_with_a_line_of_ours_at_each_start(
     assert "ELI5B_SERVER" not in ours[0]
 
 
-async def test_a_server_that_ends_before_it_answers_is_told_with_its_last_words(
+async def test_the_error_on_a_server_that_ends_before_it_answers_has_its_last_line(
     managed_job: Callable[..., Job], fake: Fake, tmp_path: Path
 ) -> None:
     fake.mood("broken")
@@ -143,17 +143,17 @@ async def test_the_first_start_goes_to_another_port_as_soon_as_the_server_ends_b
 
         async def ask(transport: Transport, url: str) -> bool:
             if url == taken:
-                await asyncio.Event().wait()  # the stranger takes the question and never answers
+                await asyncio.Event().wait()  # the stranger accepts the request and never answers
             return await is_served(transport, url)
 
         monkeypatch.setattr(process, "_is_served", ask)
-        one = server(managed_job(), fake.path, tmp_path, port=port, patience=QUICK._replace(start_s=3600))
+        ours = server(managed_job(), fake.path, tmp_path, port=port, patience=QUICK._replace(start_s=3600))
         try:
             async with asyncio.timeout(60):
-                await one.start()
-            assert one.url != taken
+                await ours.start()
+            assert ours.url != taken
         finally:
-            await one.stop()
+            await ours.stop()
 
 
 async def test_a_server_that_died_is_started_again_on_its_port_and_its_runner_does_not_stay(
@@ -164,10 +164,10 @@ async def test_a_server_that_died_is_started_again_on_its_port_and_its_runner_do
     until: Callable[..., Awaitable[None]],
 ) -> None:
     async with managed_servers(managed_job(), ["gpus"], tmp_path / "servers", QUICK) as fleet:
-        (before,) = fake.seen()
+        (before,) = fake.notes()
         os.kill(before["pid"], signal.SIGKILL)
         await until(lambda: fleet.restarts["gpus", "gpu0"] == 1)
-        _, after = fake.seen()
+        _, after = fake.notes()
         assert set(fake.processes()) == {after["pid"], after["runner"]}
         assert after["env"]["OLLAMA_HOST"] == before["env"]["OLLAMA_HOST"]
         (row,) = orjson.loads((tmp_path / "servers" / "running.json").read_bytes())["servers"]
@@ -207,7 +207,7 @@ async def test_a_server_that_dies_and_hangs_in_its_driver_holds_nobody_up(
     monkeypatch.setattr(process_tree, "is_running", is_running)
     monkeypatch.setattr(process_tree, "DEATH_S", 0.5)
     async with managed_servers(managed_job(), ["gpus"], tmp_path / "servers", QUICK) as fleet:
-        (before,) = fake.seen()
+        (before,) = fake.notes()
         hangs.append(before["runner"])
         working = asyncio.create_task(others())
         os.kill(before["pid"], signal.SIGKILL)
@@ -218,14 +218,14 @@ async def test_a_server_that_dies_and_hangs_in_its_driver_holds_nobody_up(
     assert while_it_hung > 0
 
 
-async def test_whose_port_it_is_is_asked_only_once_something_answers(
+async def test_who_listens_on_the_port_is_looked_up_only_once_something_answers(
     managed_job: Callable[..., Job],
     fake: Fake,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     until: Callable[..., Awaitable[None]],
 ) -> None:
-    walks, asked = list[int](), list[str]()
+    walks, requests = list[int](), list[str]()
     members, is_served = process_tree.members, process._is_served
 
     def walk(leader: int, started: float, token: str) -> list[Any]:
@@ -233,21 +233,21 @@ async def test_whose_port_it_is_is_asked_only_once_something_answers(
         return members(leader, started, token)
 
     async def ask(transport: Transport, url: str) -> bool:
-        asked.append(url)
+        requests.append(url)
         return await is_served(transport, url)
 
     monkeypatch.setattr(process_tree, "members", walk)
     monkeypatch.setattr(process, "_is_served", ask)
     fake.mood("deaf")
-    one = server(managed_job(), fake.path, tmp_path, port=free_ports(1)[0])
-    start = asyncio.create_task(one.start())
-    await until(lambda: len(asked) > 2)
+    deaf = server(managed_job(), fake.path, tmp_path, port=free_ports(1)[0])
+    start = asyncio.create_task(deaf.start())
+    await until(lambda: len(requests) > 2)
     assert walks == []
     start.cancel()
     with pytest.raises(asyncio.CancelledError):
         await start
-    await one.stop()
-    assert len(walks) == 2  # to kill it, and to make sure of it at the end
+    await deaf.stop()
+    assert len(walks) == 2  # one to kill it, one to make sure at the end
 
 
 async def test_a_server_that_does_not_come_up_again_stays_down_and_the_log_says_so(
@@ -259,7 +259,7 @@ async def test_a_server_that_does_not_come_up_again_stays_down_and_the_log_says_
 ) -> None:
     async with managed_servers(managed_job(), ["gpus"], tmp_path / "servers", QUICK):
         fake.mood("broken")
-        os.kill(fake.seen()[0]["pid"], signal.SIGTERM)
+        os.kill(fake.notes()[0]["pid"], signal.SIGTERM)
         await until(lambda: named(events, "server given up"))
     (given_up,) = named(events, "server given up")
     failed = named(events, "server not restarted")
@@ -273,7 +273,7 @@ async def test_a_server_whose_log_was_deleted_is_started_again_all_the_same(
     log = tmp_path / "servers" / "gpu0.log"
     async with managed_servers(managed_job(), ["gpus"], tmp_path / "servers", QUICK) as fleet:
         log.unlink()
-        os.kill(fake.seen()[0]["pid"], signal.SIGKILL)
+        os.kill(fake.notes()[0]["pid"], signal.SIGKILL)
         await until(lambda: fleet.restarts["gpus", "gpu0"] == 1)
         assert log.read_text().startswith("--- ")
 
@@ -284,7 +284,7 @@ async def test_restarts_in_a_row_are_counted_from_the_beginning_once_a_server_ha
     patience = QUICK._replace(settled_s=0, restarts=1)
     async with managed_servers(managed_job(), ["gpus"], tmp_path / "servers", patience) as fleet:
         for n in range(1, 4):
-            os.kill(fake.seen()[-1]["pid"], signal.SIGKILL)
+            os.kill(fake.notes()[-1]["pid"], signal.SIGKILL)
             await until(lambda n=n: fleet.restarts["gpus", "gpu0"] == n)
 
 
@@ -300,10 +300,10 @@ async def test_a_port_that_was_taken_in_between_is_waited_for(
     events: Callable[[], list[dict[str, Any]]],
     until: Callable[..., Awaitable[None]],
 ) -> None:
-    # Longer than this test's looks are apart: the port is taken before the pause is over.
+    # The pause is longer than the interval at which this test looks, so that it takes the port before the restart.
     patience = QUICK._replace(first_pause_s=0.1, longest_pause_s=0.1, restarts=20)
     async with managed_servers(managed_job(), ["gpus"], tmp_path / "servers", patience) as fleet:
-        note = fake.seen()[0]
+        note = fake.notes()[0]
         port = int(note["env"]["OLLAMA_HOST"].split(":")[1])
         os.kill(note["pid"], signal.SIGKILL)
         await until(lambda: is_free(port))
@@ -336,14 +336,14 @@ async def test_a_run_that_is_cancelled_while_it_waits_for_a_server_to_stop_kills
             pass
 
     task = asyncio.create_task(run())
-    await until(fake.was_asked_to_end)
+    await until(fake.got_sigterm)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     assert fake.processes() == []
 
 
-async def test_a_program_that_is_not_there_is_told_where_to_get_it(
+async def test_the_error_on_a_missing_program_says_where_to_get_it(
     managed_job: Callable[..., Job], tmp_path: Path
 ) -> None:
     with pytest.raises(JobError) as error:

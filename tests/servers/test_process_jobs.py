@@ -142,7 +142,7 @@ def test_a_missing_key_is_told_before_a_server_is_started(
     tree["params"] |= {"teacher": "teacher", "hints": ["generic"]}
     path.write_text(yaml.safe_dump(tree))
     assert cli(path)[0] == 2
-    assert fake.seen() == []
+    assert fake.notes() == []
     assert not (tmp_path / "outputs").exists()
 
 
@@ -160,9 +160,9 @@ def test_a_run_starts_its_servers_and_leaves_none(
     assert fake.processes() == []
     # Fewer GPUs, more samples: the same run goes on; once all is answered no server is started.
     assert cli(managed_file({"gpu": 3}), "--set", "params.samples=4")[0] == 0
-    assert [note["env"]["CUDA_VISIBLE_DEVICES"] for note in fake.seen()][2:] == ["3"]
+    assert [note["env"]["CUDA_VISIBLE_DEVICES"] for note in fake.notes()][2:] == ["3"]
     assert cli(managed_file({"gpu": 3}, executable="gone"), "--set", "params.samples=4")[0] == 0
-    assert len(fake.seen()) == 3
+    assert len(fake.notes()) == 3
 
 
 def test_servers_that_do_not_come_up_leave_their_log_and_a_folder_that_the_same_command_can_use(
@@ -192,7 +192,7 @@ def test_check_starts_the_servers_to_look_and_leaves_nothing(
     assert code == 0, err
     assert "models.1b: served: ollama 0.13.0, 0123456789ab" in out
     assert "note: providers.gpus: a server runs on the CPU, without a GPU: it will be slow" in out
-    assert len(fake.seen()) == 1
+    assert len(fake.notes()) == 1
     assert fake.processes() == []
     assert not (tmp_path / "outputs").exists()
     assert list((tmp_path / "temporary").iterdir()) == []
@@ -213,7 +213,7 @@ def test_check_pulls_to_one_of_the_servers_only(cli: Cli, managed_file: Callable
     assert code == 0
     assert "gpu0 llama3.2:1b" in out
     assert "gpu1 llama3.2:1b" not in out
-    assert len(fake.seen()) == 2
+    assert len(fake.notes()) == 2
 
 
 @pytest.mark.parametrize("command", [["rehearse"], ["run", "--simulate"], ["check", "--simulate"]])
@@ -223,4 +223,4 @@ def test_what_only_simulates_starts_no_server(
     path = managed_file()
     os.unlink(fake.path)  # noqa: PTH108 (nor is it looked for)
     assert cli(command[0], path, *command[1:])[0] == 0
-    assert fake.seen() == []
+    assert fake.notes() == []
