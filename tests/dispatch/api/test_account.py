@@ -48,7 +48,7 @@ def too_many(retry_after: float | None = None, scope: str | None = None) -> Rate
 
 
 def refuse(account: Account, *failures: RateLimitedError, tokens: float = 0.0) -> None:
-    """As many calls as failures go out together, and come back with them."""
+    """Send one call for each failure, all together, and let each come back with its failure."""
     places = [start(account, tokens) for _ in failures]
     for place, failure in zip(places, failures, strict=True):
         finish(account, place, failure)
@@ -114,7 +114,7 @@ def test_after_a_429_everyone_waits_as_long_as_the_server_says(advice: float) ->
 
 
 @pytest.mark.parametrize("advice", [3600.0, math.inf])
-def test_but_an_hour_at_most(advice: float) -> None:
+def test_everyone_waits_an_hour_at_most_after_a_429(advice: float) -> None:
     account = new_account(Clock())
     finish(account, start(account), too_many(advice))
     assert account.due_in(0) == pytest.approx(3600)
@@ -261,18 +261,18 @@ def test_calls_sent_before_a_429_came_back_slow_nobody_down_again() -> None:
         ({"tokens_per_minute": 60_000.0}, "requests", "requests"),
     ],
 )
-def test_a_429_slows_down_what_there_was_too_much_of(limits: dict[str, float], scope: str | None, slowed: str) -> None:
+def test_a_429_slows_down_the_limit_it_is_about(limits: dict[str, float], scope: str | None, slowed: str) -> None:
     clock = Clock()
     account = new_account(clock, **limits)
     clock.now += 1
     for _ in range(2):
         refuse(account, too_many(scope=scope), tokens=10)
     for of in ("requests", "tokens"):
-        told = limits.get(f"{of}_per_minute")
+        job_limit = limits.get(f"{of}_per_minute")
         if of == slowed:
-            assert limit(account, of) == pytest.approx((told or 1200) * 0.5 * 0.95, rel=0.1)
-        elif told:
-            assert limit(account, of) == told
+            assert limit(account, of) == pytest.approx((job_limit or 1200) * 0.5 * 0.95, rel=0.1)
+        elif job_limit:
+            assert limit(account, of) == job_limit
 
 
 def test_limits_that_headers_name_are_heeded_and_never_exceed_the_jobs() -> None:
@@ -283,14 +283,14 @@ def test_limits_that_headers_name_are_heeded_and_never_exceed_the_jobs() -> None
     assert (limit(account), limit(account, "tokens")) == (6000, 60_000)
 
 
-def test_a_job_that_does_not_want_it_is_used_as_written() -> None:
+def test_limits_that_are_not_adaptive_are_used_as_written() -> None:
     account = new_account(Clock(), requests_per_minute=6000, adaptive=False)
     finish(account, start(account), tokens=10, advice=Advice(requests_per_s=1))
     finish(account, start(account), too_many())
     assert (limit(account), account.snapshot()["concurrency"]) == (6000, 100)
 
 
-def test_it_is_down_when_it_can_not_be_reached_and_one_probe_goes_out() -> None:
+def test_an_account_is_down_when_it_can_not_be_reached_and_one_probe_goes_out() -> None:
     clock = Clock()
     account = new_account(clock)
     finish(account, start(account), REFUSED)
@@ -308,7 +308,7 @@ def test_it_is_down_when_it_can_not_be_reached_and_one_probe_goes_out() -> None:
     [None, too_many(), CallError("bad_request", "400", status=400), RetryableError("bad_reply", "no JSON"),
      BadReplyError("empty_reply", "no content")],
 )  # fmt: skip
-def test_whatever_is_answered_shows_that_it_lives(lives: CallError | None) -> None:
+def test_whatever_an_account_answers_shows_that_it_works(lives: CallError | None) -> None:
     clock = Clock()
     account = new_account(clock)
     finish(account, start(account), REFUSED)
@@ -326,7 +326,7 @@ def test_a_probe_that_is_given_back_unsent_says_nothing() -> None:
     assert (account.breaker.is_open, account.due_in(0), account.in_flight) == (True, 0, 0)
 
 
-def test_what_is_given_back_unsent_costs_no_tokens() -> None:
+def test_a_call_that_is_given_back_unsent_costs_no_tokens() -> None:
     clock = Clock()
     account = new_account(clock, tokens_per_minute=6000)
     clock.now += 10

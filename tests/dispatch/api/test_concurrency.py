@@ -15,11 +15,11 @@ class Clock:
 
 
 def rounds(window: ConcurrencyWindow, clock: Clock, in_flight: int, latency_s: float, replies: int) -> None:
-    """Replies of a server that is always sent as many calls as the window allows, `in_flight` at most."""
+    """Count replies of a server that is always sent as many calls as the window allows, `in_flight` at most."""
     for _ in range(replies):
-        here = min(in_flight, window.size)
-        clock.now += latency_s / here
-        window.answered(latency_s, here, paced=False)
+        sent = min(in_flight, window.size)
+        clock.now += latency_s / sent
+        window.answered(latency_s, sent, paced=False)
 
 
 def test_the_concurrency_of_the_job_is_kept_while_more_in_flight_bring_more() -> None:
@@ -31,20 +31,20 @@ def test_the_concurrency_of_the_job_is_kept_while_more_in_flight_bring_more() ->
 
 
 def saturated(window: ConcurrencyWindow, clock: Clock) -> None:
-    """A server that answers 16 calls a second, however many there are."""
+    """Count the replies of a server that answers 16 calls a second, however many are in flight."""
     for in_flight in (8, 16, 32, 64):
-        here = min(in_flight, window.size)
-        rounds(window, clock, here, max(1.0, here / 16), 2 * max(16, here))
+        sent = min(in_flight, window.size)
+        rounds(window, clock, sent, max(1.0, sent / 16), 2 * max(16, sent))
 
 
-def test_where_more_in_flight_only_take_longer_it_goes_back() -> None:
+def test_the_window_shrinks_where_more_calls_in_flight_only_take_longer() -> None:
     clock = Clock()
     window = ConcurrencyWindow(64, clock, adaptive=True)
     saturated(window, clock)
     assert 16 <= window.size <= 48
 
 
-def test_it_grows_back_by_one_a_reply_when_ten_times_as_many_have_come_as_it_is_wide() -> None:
+def test_the_window_grows_by_one_a_reply_after_ten_times_as_many_replies_as_it_is_wide() -> None:
     clock = Clock()
     window = ConcurrencyWindow(64, clock, adaptive=True)
     saturated(window, clock)
@@ -55,7 +55,7 @@ def test_it_grows_back_by_one_a_reply_when_ten_times_as_many_have_come_as_it_is_
     assert window.size == 64
 
 
-def test_a_job_that_does_not_want_it_keeps_its_concurrency() -> None:
+def test_a_window_that_is_not_adaptive_keeps_the_concurrency_of_the_job() -> None:
     clock = Clock()
     window = ConcurrencyWindow(64, clock, adaptive=False)
     saturated(window, clock)

@@ -65,7 +65,7 @@ def too_many(retry_after: float | None = None) -> RateLimitedError:
 
 
 async def opened_at(gate: Gate) -> float:
-    """When the next call is let through; its place is given back at once, as after a reply."""
+    """Return when the next call is let through; give its place back at once, as after a reply."""
     give_back(gate, await gate.acquire(need()))
     return now()
 
@@ -77,7 +77,9 @@ async def test_a_place_says_where_the_call_goes() -> None:
 
 @given(orders=st.lists(st.integers(0, 5), min_size=1, max_size=30))
 @settings(max_examples=50)
-def test_the_oldest_problem_comes_first_and_within_it_the_first_that_asked(virtual: Virtual, orders: list[int]) -> None:
+def test_the_oldest_problem_comes_first_and_within_it_the_call_that_waited_longest(
+    virtual: Virtual, orders: list[int]
+) -> None:
     async def main() -> None:
         gate = new_gate(concurrency=1)
         served: list[tuple[int, int]] = []
@@ -124,20 +126,20 @@ def test_everybody_is_served_and_never_more_at_once_than_the_concurrency(
             *(Account(URL, Limits(concurrency=c, **shared), now, name=f"m{i}") for i, c in enumerate(concurrency))
         )
         most: Counter[str | None] = Counter()
-        here: Counter[str | None] = Counter()
+        in_flight: Counter[str | None] = Counter()
 
-        async def call(comes: float, lasts: float, failure: CallError | None, order: int) -> None:
-            await asyncio.sleep(comes)
+        async def call(delay_s: float, lasts_s: float, failure: CallError | None, order: int) -> None:
+            await asyncio.sleep(delay_s)
             place = await gate.acquire(need(order, tokens=100))
-            here[place.slot] += 1
-            most[place.slot] = max(most[place.slot], here[place.slot])
-            await asyncio.sleep(lasts)
-            here[place.slot] -= 1
+            in_flight[place.slot] += 1
+            most[place.slot] = max(most[place.slot], in_flight[place.slot])
+            await asyncio.sleep(lasts_s)
+            in_flight[place.slot] -= 1
             give_back(gate, place, failure)
 
         async with asyncio.TaskGroup() as group:
-            for comes, lasts, failure, order in calls:
-                group.create_task(call(comes, lasts, failure, order))
+            for delay_s, lasts_s, failure, order in calls:
+                group.create_task(call(delay_s, lasts_s, failure, order))
         assert all(most[f"m{i}"] <= c for i, c in enumerate(concurrency))
         assert gate.snapshot()["in_flight"] == gate.snapshot()["queued"] == 0
 
@@ -177,7 +179,7 @@ async def test_a_large_call_at_the_head_is_not_overtaken() -> None:
     await asyncio.sleep(0.1)
     assert large.done()
     await asyncio.sleep(49)
-    assert not any(task.done() for task in small)  # its tokens are paid for first
+    assert not any(task.done() for task in small)  # the tokens of the large call are paid for first
     await asyncio.gather(*small)
     assert now() == pytest.approx(0.25 + 49.75 + 0.5, abs=0.3)
 
@@ -205,13 +207,13 @@ async def test_a_429_without_advice_slows_everyone_once() -> None:
     assert [b - a for a, b in itertools.pairwise(times)] == pytest.approx([0.2, 0.2], abs=0.02)
 
 
-async def test_nobody_is_let_through_while_the_server_wants_to_be_left_alone_not_even_who_was_next() -> None:
+async def test_no_call_is_let_through_during_a_pause_not_even_the_one_that_was_next() -> None:
     gate = new_gate(concurrency=8, requests_per_minute=60)
     place = await gate.acquire(need())
-    next_one = ask(gate)
+    following = ask(gate)
     await asyncio.sleep(0.5)
     give_back(gate, place, too_many(30))
-    await next_one
+    await following
     assert now() == pytest.approx(30.5)
 
 

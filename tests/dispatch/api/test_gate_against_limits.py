@@ -1,4 +1,4 @@
-"""A gate against an account that measures as real ones do: what it gets through of what it might, and at what cost."""
+"""A gate against an account that measures as real ones do: how much of its limit is used, and at what cost."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ LIMIT: Final = 50.0
 TOKEN_LIMIT: Final = 10_000.0
 ROUND_TRIP_S: Final = 0.002
 HIDDEN: Final = Limits(concurrency=256)
-TOLD: Final = Limits(concurrency=256, requests_per_minute=60 * LIMIT)
+GIVEN: Final = Limits(concurrency=256, requests_per_minute=60 * LIMIT)
 
 
 @dataclass
 class Server:
-    """A modelled host: requests or tokens are metered, and what is over the limit is refused.
+    """A modelled host: requests or tokens are metered, and calls over the limit are refused.
 
     Args:
-        limits: per second, each with the second from which on it holds.
-        latency_s: of a reply, give or take a fifth; a refusal comes after one round trip.
+        limits: limits per second, each after the second from which it holds.
+        latency_s: seconds until a reply, give or take a fifth; a refusal comes after one round trip.
         headers: replies name the limit, and refusals how long to wait, in whole seconds.
         of_tokens: tokens are metered, not requests.
         storm: so many 429s in a row, without any reason, from this second on.
@@ -85,12 +85,12 @@ class Server:
         return [limit for since, limit in self.limits if at >= since][-1]
 
     def goodput(self, last: int | None = None) -> float:
-        """What was taken, as a share of what might have been; of the last so many calls."""
+        """Return what was taken, as a share of what the limits allowed; of the `last` calls or of all."""
         done = self.taken[-last:] if last else self.taken
         began, ended = done[0][0], done[-1][0]
         edges = [began, *(since for since, _ in self.limits if began < since < ended), ended]
-        might = sum(self._limit(a) * (b - a) for a, b in itertools.pairwise(edges))
-        return sum(amount for _, amount in done[1:]) / might
+        allowed = sum(self._limit(a) * (b - a) for a, b in itertools.pairwise(edges))
+        return sum(amount for _, amount in done[1:]) / allowed
 
     @property
     def refused_share(self) -> float:
@@ -118,21 +118,21 @@ async def send(
     estimate: tuple[float, float] = (1.0, 1.0),
     gate: Gate | None = None,
 ) -> Counter[int]:
-    """Send calls as a dispatcher does until each is answered; how often each was.
+    """Send calls as a dispatcher does until each is answered; return how often each call was answered.
 
     Args:
-        server: whom to.
-        limits: what the job says of it.
-        calls: how many.
-        tokens: of one call.
-        estimate: from which to which share of them is expected.
-        gate: one that was used before.
+        server: the host.
+        limits: the limits in the job.
+        calls: how many calls to send.
+        tokens: draws the tokens of one call.
+        estimate: the least and the largest estimate of a call's tokens, as a share of them.
+        gate: a gate that was used before; None: a new one.
     """
     gate = gate or Gate([Account("http://api", limits, now)], now)
     rng = random.Random(server.seed)
     answers: Counter[int] = Counter()
 
-    async def one(i: int, used: float, expected: float) -> None:
+    async def call(i: int, used: float, expected: float) -> None:
         while not answers[i]:
             place: Place = await gate.acquire(Need("m", i, expected))
             try:
@@ -146,7 +146,7 @@ async def send(
     async with asyncio.TaskGroup() as group:
         for i in range(calls):
             used = tokens(rng)
-            group.create_task(one(i, used, used * rng.uniform(*estimate)))
+            group.create_task(call(i, used, used * rng.uniform(*estimate)))
     assert gate.snapshot()["in_flight"] == gate.snapshot()["queued"] == 0
     return answers
 
@@ -156,10 +156,10 @@ def all_once(answers: Counter[int], calls: int) -> bool:
 
 
 @pytest.mark.parametrize("latency_s", [0.2, 2.0])
-def test_a_limit_that_is_told_is_used_up_and_not_exceeded(virtual: Virtual, latency_s: float) -> None:
+def test_a_limit_in_the_job_is_used_up_and_not_exceeded(virtual: Virtual, latency_s: float) -> None:
     async def main() -> None:
         server = Server(latency_s=latency_s)
-        assert all_once(await send(server, TOLD, 1500), 1500)
+        assert all_once(await send(server, GIVEN, 1500), 1500)
         assert server.goodput() >= 0.98
         assert not [at for at in server.refused if at > 1]
 
@@ -217,7 +217,7 @@ def test_a_provider_that_was_idle_for_long_is_not_met_by_a_burst(virtual: Virtua
     virtual(main())
 
 
-@pytest.mark.parametrize("limits", [TOLD, HIDDEN], ids=["told", "hidden"])
+@pytest.mark.parametrize("limits", [GIVEN, HIDDEN], ids=["given", "hidden"])
 def test_a_storm_of_429s_loses_nothing_and_is_recovered_from(virtual: Virtual, limits: Limits) -> None:
     async def main() -> None:
         server = Server(storm=(10.0, 400))
@@ -228,7 +228,7 @@ def test_a_storm_of_429s_loses_nothing_and_is_recovered_from(virtual: Virtual, l
     virtual(main())
 
 
-@pytest.mark.parametrize("limits", [TOLD, HIDDEN], ids=["told", "hidden"])
+@pytest.mark.parametrize("limits", [GIVEN, HIDDEN], ids=["given", "hidden"])
 def test_an_outage_is_waited_out_by_a_few_probes_and_recovered_from(virtual: Virtual, limits: Limits) -> None:
     async def main() -> None:
         server = Server(outage=(10.0, 70.0))
@@ -245,7 +245,7 @@ def test_an_outage_is_waited_out_by_a_few_probes_and_recovered_from(virtual: Vir
 
 @pytest.mark.parametrize("off", [0.0, 0.5])
 @pytest.mark.parametrize("seed", range(3))
-def test_a_limit_of_tokens_that_is_told_is_used_up_by_prompts_of_all_sizes(
+def test_a_limit_of_tokens_in_the_job_is_used_up_by_prompts_of_all_sizes(
     virtual: Virtual, seed: int, off: float
 ) -> None:
     async def main() -> None:

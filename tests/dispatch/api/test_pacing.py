@@ -18,7 +18,7 @@ PAUSES = st.lists(st.one_of(st.just(0.0), st.floats(0, 0.2), st.floats(0, 30)), 
 
 
 def burst(per_second: float) -> int:
-    """Starts that may go out at once: those of 50 ms."""
+    """Return how many starts may go out at once: those of 50 ms."""
     return max(1, round(per_second * WINDOW_S))
 
 
@@ -31,7 +31,7 @@ class Clock:
 
 
 def start(pacer: Pacer, clock: Clock, late: float = 0.0) -> float:
-    """Wait as a gate does, once and for as long as the pacer says, and start; the time."""
+    """Wait as a gate does, once and for as long as the pacer says, and start; return the time."""
     clock.now += pacer.due_in() + late
     assert pacer.due_in() <= TICK_S
     pacer.start()
@@ -59,14 +59,14 @@ def test_no_window_of_any_length_holds_more_starts_than_the_rate_and_one_burst(
         clock.now += pause
         times.append(start(pacer, clock, rng.uniform(0, lateness)))
     for (i, first), (j, last) in itertools.combinations(enumerate(times), 2):
-        # An early start by a tick in every window between the two is what a timer may do.
+        # A timer may start a call early by a tick in every window between the two.
         allowed = per_second * (last - first + WINDOW_S) * (1 + TICK_S / 0.03) + burst(per_second)
         assert j - i + 1 <= allowed + 1e-6
 
 
 @given(per_second=RATES, late=st.floats(0, 0.04), began=st.sampled_from([0, 1e7]))
 @settings(max_examples=100)
-def test_it_reaches_any_rate_however_late_the_timers_are(per_second: float, late: float, began: float) -> None:
+def test_a_pacer_reaches_any_rate_however_late_the_timers_are(per_second: float, late: float, began: float) -> None:
     clock = Clock(began)
     pacer, size = Pacer(per_second, clock), burst(per_second)
     late = min(late, size / per_second)  # timers later than the calls are apart hold up any pace
@@ -75,7 +75,7 @@ def test_it_reaches_any_rate_however_late_the_timers_are(per_second: float, late
 
 
 @pytest.mark.parametrize("per_second", [1, 10, 14.9, 15, 15.1, 29.9, 30.1, 100, 117, 999, 1000])
-def test_it_reaches_the_rate_exactly(per_second: float) -> None:
+def test_a_pacer_reaches_the_rate_exactly(per_second: float) -> None:
     clock = Clock()
     pacer, size = Pacer(per_second, clock), burst(per_second)
     times = [start(pacer, clock) for _ in range(60 * size + 1)]

@@ -1,4 +1,4 @@
-"""watch.py: servers that hang, refuse or come back, and what they have in memory, on a virtual clock."""
+"""health.py: servers that hang, refuse or come back, and what they have in memory, on a virtual clock."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ def now() -> float:
 class Gpu:
     """A server that answers each call after 2 s, loads a model in 8 s, and holds `fits` models.
 
-    From `away[0]` to `away[1]` it answers nothing: what is asked of it then, or was under way, is lost; or it refuses.
+    From `away[0]` to `away[1]`, seconds, it refuses connections or, by default, answers nothing: requests of that time
+    and calls under way are lost.
     """
 
     def __init__(self, fits: int = 1, away: tuple[float, float] = (0.0, 0.0), *, refuses: bool = False) -> None:
@@ -62,7 +63,7 @@ class Gpu:
         await asyncio.sleep(lasts_s)
 
     async def answer(self, model: str) -> float:
-        """Seconds of loading."""
+        """Answer a call; return the seconds of loading."""
         load_s = 0.0 if model in self.memory else 8.0
         if load_s:
             self.loads += 1
@@ -82,7 +83,7 @@ class Gpu:
 
 
 class Rack:
-    """Servers, and the dispatcher of their slots."""
+    """Servers, the pool of their slots, and its dispatcher."""
 
     def __init__(self, *gpus: Gpu, attempts: int = 1) -> None:
         self.silent: dict[str, str] = {}
@@ -121,8 +122,8 @@ class Rack:
     async def close(self) -> None:
         raise NotImplementedError
 
-    async def ask(self, model: str = "1b", order: int = 0, comes: float = 0.0) -> Outcome:
-        await asyncio.sleep(comes)
+    async def ask(self, model: str = "1b", order: int = 0, delay_s: float = 0.0) -> Outcome:
+        await asyncio.sleep(delay_s)
         request = ChatRequest(f"{order}", model, [{"role": "user", "content": "Why?"}], {"max_tokens": 100}, 7)
         return await self.desk.send(request, order, Charges({"": None}), lambda outcome: outcome)
 
@@ -137,7 +138,7 @@ class Rack:
 
 @pytest.fixture
 def logged() -> Iterator[list[str]]:
-    """Warnings, as they are logged."""
+    """The messages of the warnings logged so far."""
     events: list[str] = []
 
     class Keep(logging.Handler):
@@ -158,7 +159,7 @@ async def test_a_server_that_hangs_is_taken_out_and_its_calls_go_to_another_at_o
         second_miss = 20.0 + HEALTH_S + INTERVAL_S + HEALTH_S
         assert {second_miss - HEALTH_S, second_miss + DOWN_INTERVAL_S} <= set(hung.looked_at)
         again = [outcome for outcome in outcomes if outcome.attempts > 1]
-        assert len(again) >= 3  # what was in flight there, and then probes
+        assert len(again) >= 3  # the calls that were in flight on the hung server, and then its probes
         assert {outcome.place.slot for outcome in again} == {"gpu1"}
         assert min(o.started for o in again) <= second_miss + CALL_S
         assert now() < 120
@@ -166,7 +167,7 @@ async def test_a_server_that_hangs_is_taken_out_and_its_calls_go_to_another_at_o
         assert logged == ["slot taken out"]
 
 
-async def test_one_slow_look_is_nothing(logged: list[str]) -> None:
+async def test_a_single_slow_health_check_takes_no_server_out(logged: list[str]) -> None:
     slow = Gpu(away=(19.9, 19.9 + HEALTH_S + 1))
     async with Rack(slow) as rack:
         await rack.ask()
@@ -175,7 +176,7 @@ async def test_one_slow_look_is_nothing(logged: list[str]) -> None:
     assert logged == []
 
 
-async def test_two_slow_looks_with_a_good_one_between_are_nothing(logged: list[str]) -> None:
+async def test_slow_health_checks_with_a_good_one_between_take_no_server_out(logged: list[str]) -> None:
     clock = asyncio.get_running_loop().time
     looks: list[float] = []
 
@@ -194,7 +195,7 @@ async def test_two_slow_looks_with_a_good_one_between_are_nothing(logged: list[s
     assert not server.breaker.is_open
 
 
-async def test_a_server_that_hangs_keeps_the_watch_from_no_other() -> None:
+async def test_a_server_that_hangs_delays_no_health_check_of_another() -> None:
     clock = asyncio.get_running_loop().time
     looks: list[tuple[str, float]] = []
 
@@ -215,18 +216,18 @@ async def test_a_server_that_hangs_keeps_the_watch_from_no_other() -> None:
     assert [at for url, at in looks if url == "http://well"] == [10, 12, 22]
 
 
-async def test_probes_wait_for_a_good_look() -> None:
-    """A server that was away may have come back with another model: it is looked at before any call goes there."""
+async def test_probes_wait_for_a_good_health_check() -> None:
+    """A server that was away may have come back with another model: its health is checked before it gets a call."""
     away = Gpu(away=(5.0, 100.0), refuses=True)
     async with Rack(away, attempts=6) as rack:
-        outcomes = await asyncio.gather(*(rack.ask(order=i, comes=i) for i in range(30)))
+        outcomes = await asyncio.gather(*(rack.ask(order=i, delay_s=i) for i in range(30)))
     assert all(outcome.reply for outcome in outcomes)
     assert max(outcome.attempts for outcome in outcomes) <= 3
     good = min(at for at in away.looked_at if at >= 100)
     assert min(at for at in away.answered if at > 100) >= good
 
 
-async def test_a_server_that_refuses_is_taken_out_at_the_next_look() -> None:
+async def test_a_server_that_refuses_is_taken_out_at_the_next_health_check() -> None:
     gone = Gpu(away=(15.0, math.inf), refuses=True)
     async with Rack(gone, Gpu()) as rack:
         await rack.ask()
@@ -239,18 +240,18 @@ async def test_a_server_that_refuses_is_taken_out_at_the_next_look() -> None:
 
 @pytest.mark.parametrize("refuses", [True, False])
 async def test_a_server_is_back_as_soon_as_it_answers(*, refuses: bool) -> None:
-    """The probe that was sent while it was away, and that nobody will ever answer, does not hold it up."""
+    """A probe that was sent while the server was away, and that is never answered, does not delay its return."""
     away = Gpu(away=(15.0, 300.0), refuses=refuses)
     async with Rack(away, attempts=6) as rack:
-        outcomes = await asyncio.gather(*(rack.ask(order=i, comes=3.0 * i) for i in range(120)))
+        outcomes = await asyncio.gather(*(rack.ask(order=i, delay_s=3.0 * i) for i in range(120)))
     assert all(outcome.reply for outcome in outcomes)
-    seen = min(at for at in away.looked_at if at >= 300)
-    assert seen <= 300 + DOWN_INTERVAL_S + HEALTH_S
-    assert min(at for at in away.answered if at > 15) == pytest.approx(seen + CALL_S)
+    checked_at = min(at for at in away.looked_at if at >= 300)
+    assert checked_at <= 300 + DOWN_INTERVAL_S + HEALTH_S
+    assert min(at for at in away.answered if at > 15) == pytest.approx(checked_at + CALL_S)
 
 
-async def test_a_call_that_was_lost_with_its_server_is_none_of_its_attempts() -> None:
-    """However often: each time it is sent to another."""
+async def test_a_call_that_is_lost_with_its_server_uses_up_no_attempt() -> None:
+    """However often a call is lost, it is sent to another server."""
     async with Rack(*(Gpu(away=(5.0 * i, math.inf)) for i in range(3)), Gpu()) as rack:
         outcomes = await asyncio.gather(*(rack.ask(order=i) for i in range(30)))
     assert all(outcome.reply for outcome in outcomes)
@@ -291,7 +292,7 @@ async def test_memory_is_read_at_once_after_a_load() -> None:
         assert gpu.looked_at == [INTERVAL_S, 5 + 8 + CALL_S]
 
 
-async def test_loads_on_one_server_put_off_no_look_at_another() -> None:
+async def test_loads_on_one_server_put_off_no_health_check_of_another() -> None:
     servers = [SlotState(Slot(gpu=i, url=f"http://gpu{i}"), now) for i in range(2)]
     looked_at: list[float] = []
 
@@ -319,7 +320,7 @@ async def test_a_model_partly_on_the_cpu_is_warned_of_once(logged: list[str]) ->
         assert logged == ["model partly on the CPU"]
         await rack.ask("3b")
         await asyncio.sleep(300)
-        assert logged == ["model partly on the CPU"] * 2  # another model
+        assert logged == ["model partly on the CPU"] * 2  # the second is of another model
 
 
 async def test_a_server_that_does_not_tell_its_memory_is_watched_all_the_same() -> None:
@@ -337,7 +338,7 @@ async def test_a_server_that_does_not_tell_its_memory_is_watched_all_the_same() 
     watching.cancel()
 
 
-async def test_what_goes_wrong_in_the_watch_ends_the_run() -> None:
+async def test_an_error_in_the_watch_ends_the_run() -> None:
     async def look(_: str) -> None:
         raise KeyError("a bug")
 

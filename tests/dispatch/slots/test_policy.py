@@ -32,7 +32,7 @@ SOME_PASSED_OVER = settings(suppress_health_check=[HealthCheck.filter_too_much])
 
 
 def backlog(waiting: float = 0, **fields: Any) -> Backlog:  # noqa: ANN401 (the fields have several types)
-    """Calls and loads of 1 s on one slot, unless said otherwise."""
+    """Return a backlog, by default of calls and loads of 1 s on one slot."""
     usual = {"unserved_s": 0.0, "first": 0, "call_s": 1.0, "load_s": 1.0, "holders": 0, "slots": 1, "places": 1}
     return Backlog(waiting=waiting, **{**usual, **fields})
 
@@ -68,7 +68,7 @@ def slots(draw: st.DrawFn) -> SlotView:
 
 
 def share_s(view: SlotView, of: Backlog) -> float:
-    """Seconds of the backlog that fall to this slot beside those that have the model."""
+    """Return the slot's share of the backlog in seconds, divided by the slots that have the model and this one."""
     return of.waiting * of.call_s / view.parallel / (1 + of.holders)
 
 
@@ -78,7 +78,7 @@ def starved(view: SlotView, backlogs: Backlogs) -> set[str]:
 
 
 def waited_for(view: SlotView, backlogs: Backlogs) -> Backlogs:
-    """The models with calls that wait, and that the slot may take."""
+    """Return the backlogs of the models with waiting calls that the slot may take."""
     return {m: b for m, b in backlogs.items() if b.waiting and (not view.models or m in view.models)}
 
 
@@ -96,12 +96,12 @@ def test_only_a_model_that_is_waited_for_and_that_the_slot_may_serve_is_chosen(
 
 @given(view=slots(), backlogs=BACKLOGS)
 @SOME_PASSED_OVER
-def test_a_slot_keeps_to_what_it_has_loaded_unless_another_model_starves(view: SlotView, backlogs: Backlogs) -> None:
-    mine = set(waited_for(view, backlogs)) & set(view.resident)
-    assume(mine and not starved(view, backlogs))
+def test_a_slot_keeps_to_its_loaded_models_unless_another_model_starves(view: SlotView, backlogs: Backlogs) -> None:
+    loaded = set(waited_for(view, backlogs)) & set(view.resident)
+    assume(loaded and not starved(view, backlogs))
     chosen = next_model(view, backlogs)
-    assert chosen in mine
-    assert backlogs[chosen].first == min(backlogs[model].first for model in mine)
+    assert chosen in loaded
+    assert backlogs[chosen].first == min(backlogs[model].first for model in loaded)
 
 
 @given(view=slots(), backlogs=BACKLOGS, model=st.sampled_from(MODELS))
@@ -120,13 +120,13 @@ def test_a_model_that_no_slot_has_taken_for_four_rounds_comes_first(
 def test_a_slot_with_nothing_to_do_takes_a_model_that_nobody_has(
     view: SlotView, backlogs: Backlogs, model: str, waited_s: float
 ) -> None:
-    """At once where it has nothing loaded, else after it has hesitated."""
+    """An empty slot takes it at once, a loaded slot after it has hesitated."""
     backlogs = unheld(backlogs, model, waited_s if not view.resident else 1e9)
     assert next_model(view._replace(models=(), in_flight=0), backlogs) is not None
 
 
 def unheld(backlogs: Backlogs, model: str, waited_s: float = 1e9) -> Backlogs:
-    """With calls for `model`, which no slot has."""
+    """Return the backlogs with calls for `model`, which no slot has."""
     of = backlogs.get(model, backlog())
     return {**backlogs, model: of._replace(waiting=max(1, of.waiting), holders=0, unserved_s=waited_s)}
 
@@ -148,12 +148,12 @@ def test_a_change_is_worth_it(view: SlotView, backlogs: Backlogs) -> None:
 
 
 def idle(view: SlotView, backlogs: Backlogs) -> Backlogs:
-    """Without calls for what the slot has loaded."""
+    """Return the backlogs without calls for the models that the slot has loaded."""
     return {m: b._replace(waiting=0) if m in view.resident else b for m, b in backlogs.items()}
 
 
 @given(view=slots(), backlogs=BACKLOGS)
-def test_it_turns_to_the_model_with_most_work_for_it(view: SlotView, backlogs: Backlogs) -> None:
+def test_a_slot_turns_to_the_model_with_most_work_for_it(view: SlotView, backlogs: Backlogs) -> None:
     view, backlogs = view._replace(in_flight=0), idle(view, backlogs)
     chosen = next_model(view, backlogs)
     ripe = [b for b in waited_for(view, backlogs).values() if not b.holders and hesitates_s(b) <= 0]
@@ -226,7 +226,7 @@ def test_a_model_that_another_slot_works_on_never_starves() -> None:
     assert next_model(slot(["1b"], in_flight=1), waits) == "1b"
 
 
-def test_a_round_grows_with_what_changing_costs_and_is_shared_by_the_slots() -> None:
+def test_a_round_grows_with_the_cost_of_changes_and_is_shared_by_the_slots() -> None:
     assert round_s({}) == round_s({"1b": backlog(5, load_s=100.0)}) == 0
     two = {"1b": backlog(load_s=4.0), "3b": backlog(call_s=5.0, load_s=10.0)}
     assert round_s(two) == ROUND * (5 + 15)
@@ -235,7 +235,7 @@ def test_a_round_grows_with_what_changing_costs_and_is_shared_by_the_slots() -> 
 
 @given(backlogs=BACKLOGS, model=st.sampled_from(MODELS), more=st.floats(0, 1000))
 @SOME_PASSED_OVER
-def test_a_round_does_not_depend_on_what_waits(backlogs: Backlogs, model: str, more: float) -> None:
+def test_a_round_does_not_depend_on_the_waiting_calls(backlogs: Backlogs, model: str, more: float) -> None:
     assert round_s(backlogs) == round_s(with_more(backlogs, model, more))
 
 
@@ -248,7 +248,7 @@ def with_more(backlogs: Backlogs, model: str, more: float) -> Backlogs:
     view=slots(), backlogs=BACKLOGS, model=st.sampled_from(MODELS), more=st.floats(0, 1000), lead_s=st.floats(0, 100)
 )
 @SOME_PASSED_OVER
-def test_a_slot_does_not_get_hungrier_by_what_waits(
+def test_a_slot_does_not_get_hungrier_by_waiting_calls(
     view: SlotView, backlogs: Backlogs, model: str, more: float, lead_s: float
 ) -> None:
     if is_hungry(view, with_more(backlogs, model, more), lead_s):
@@ -266,8 +266,8 @@ def test_a_slot_is_hungrier_the_longer_new_work_takes_to_come(
 @given(view=slots(), lead_s=st.floats(0, 100))
 def test_a_slot_without_any_work_is_hungry(view: SlotView, lead_s: float) -> None:
     nothing = {model: backlog(0, holders=int(model in view.resident)) for model in MODELS}
-    for known in ({}, {"1b": nothing["1b"]}, nothing):
-        assert is_hungry(view, known, lead_s)
+    for backlogs in ({}, {"1b": nothing["1b"]}, nothing):
+        assert is_hungry(view, backlogs, lead_s)
 
 
 @pytest.mark.parametrize(("waiting", "hungry"), [(20, True), (25, True), (26, False), (500, False)])
@@ -285,26 +285,26 @@ def test_a_slot_is_not_hungry_where_a_round_of_other_work_waits(waiting: int, *,
     assert is_hungry(slot(["1b"]), waits, 10.0) == hungry
 
 
-def test_of_one_model_enough_is_wanted_to_make_a_second_slot_worth_its_load() -> None:
-    """The work that waits once what is coming has come must outlast the change, else the slot stays empty for ever."""
+def test_slots_want_enough_calls_of_one_model_to_make_a_load_on_a_second_slot_worth_it() -> None:
+    """The calls left after the lead time must outlast the change, else the second slot would stay empty for ever."""
     for lead_s, load_s in ((0.0, 5.0), (5.0, 5.0), (0.1, 60.0), (60.0, 0.1)):
         for holders in (1, 2, 5):
-            one = {"1b": backlog(0, load_s=load_s, holders=holders)}
-            wanted = next(
-                n for n in range(100_000) if not is_hungry(slot(), {"1b": one["1b"]._replace(waiting=n)}, lead_s)
-            )
-            left = wanted - holders * lead_s  # so much is under way as hints, and used up while they are
-            assert next_model(slot(), {"1b": one["1b"]._replace(waiting=left)}) == "1b"
+            calls = backlog(0, load_s=load_s, holders=holders)
+            wanted = next(n for n in range(100_000) if not is_hungry(slot(), {"1b": calls._replace(waiting=n)}, lead_s))
+            left = wanted - holders * lead_s  # the other slots work off so many calls during the lead time
+            assert next_model(slot(), {"1b": calls._replace(waiting=left)}) == "1b"
 
 
 @given(backlogs=BACKLOGS, model=st.sampled_from(MODELS), more=st.floats(0, 1000), lead_s=st.floats(0, 100))
 @SOME_PASSED_OVER
-def test_what_is_full_stays_full_when_more_waits(backlogs: Backlogs, model: str, more: float, lead_s: float) -> None:
+def test_slots_that_are_full_stay_full_when_more_calls_wait(
+    backlogs: Backlogs, model: str, more: float, lead_s: float
+) -> None:
     if is_full(backlogs, lead_s):
         assert is_full(with_more(backlogs, model, more), lead_s)
 
 
-def test_it_is_full_where_one_model_has_two_rounds_of_work_on_its_own_places() -> None:
+def test_slots_are_full_where_one_model_has_two_rounds_of_work_on_its_own_places() -> None:
     others = {"1b": backlog(0), "3b": backlog(0)}
     two_rounds = 2 * ROUND * (2 + 2 + 41)
     for waiting, full in ((two_rounds + 4 * 5 + 2, False), (two_rounds + 4 * 5 + 3, True)):

@@ -34,9 +34,11 @@ def now() -> float:
 
 
 def new_pool(*slots: tuple[int, list[str]], give_up_after_s: float = math.inf) -> SlotPool:
-    """A pool of slots, each given by how many calls it takes and the models it serves."""
-    made = [Slot(gpu=i, url=f"http://gpu{i}:11434/", parallel=n, models=models) for i, (n, models) in enumerate(slots)]
-    return SlotPool(made, now, give_up_after_s=give_up_after_s)
+    """Return a pool of slots, each given as its number of places and the models that it serves."""
+    of_job = [
+        Slot(gpu=i, url=f"http://gpu{i}:11434/", parallel=n, models=models) for i, (n, models) in enumerate(slots)
+    ]
+    return SlotPool(of_job, now, give_up_after_s=give_up_after_s)
 
 
 def ask(pool: SlotPool, model: str, order: int = 0) -> asyncio.Task[Place]:
@@ -48,11 +50,11 @@ def free(pool: SlotPool, place: Place, failure: CallError | None = None, load_s:
 
 
 class Witness:
-    """Makes calls, and looks at every place they get."""
+    """Makes calls and records every place that they get."""
 
     def __init__(self, pool: SlotPool) -> None:
         self.pool = pool
-        self.here: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self.in_flight: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self.most: Counter[str] = Counter()
         self.loaded: dict[str, str] = {}
         self.loads: list[tuple[str, str]] = []
@@ -60,23 +62,25 @@ class Witness:
         self.left: set[str] = set()
         self.served_after_left = 0
 
-    async def call(self, model: str, lasts: float, *, comes: float = 0.0, load_s: float = 0.0, order: int = 0) -> None:
-        await asyncio.sleep(comes)
+    async def call(
+        self, model: str, work_s: float, *, delay_s: float = 0.0, load_s: float = 0.0, order: int = 0
+    ) -> None:
+        await asyncio.sleep(delay_s)
         place = await self.pool.acquire(Need(model, order, 0.0))
         slot = place.slot or ""
-        here = self.here[slot]
+        in_flight = self.in_flight[slot]
         loads = self.loaded.get(slot) != model
         if loads:
-            assert not here.total()
+            assert not in_flight.total()
             self.left.add(self.loaded.get(slot, ""))
             self.loaded[slot] = model
             self.loads.append((slot, model))
-        here[model] += 1
-        self.most[slot] = max(self.most[slot], here.total())
+        in_flight[model] += 1
+        self.most[slot] = max(self.most[slot], in_flight.total())
         self.served.append((slot, model))
         self.served_after_left += model in self.left
-        await asyncio.sleep(lasts + loads * load_s)
-        here[model] -= 1
+        await asyncio.sleep(work_s + loads * load_s)
+        in_flight[model] -= 1
         free(self.pool, place, load_s=loads * load_s)
 
 
@@ -103,8 +107,8 @@ def test_every_call_is_served_by_a_slot_that_has_its_model_and_a_place(
         pool = new_pool(*slots, everywhere)
         witness = Witness(pool)
         async with asyncio.TaskGroup() as group:
-            for model, comes, lasts, order in calls:
-                group.create_task(witness.call(model, lasts, comes=comes, load_s=1.0, order=order))
+            for model, delay_s, work_s, order in calls:
+                group.create_task(witness.call(model, work_s, delay_s=delay_s, load_s=1.0, order=order))
         assert len(witness.served) == len(calls)
         for i, (parallel, models) in enumerate([*slots, everywhere]):
             assert witness.most[f"gpu{i}"] <= parallel + PREFETCH
@@ -119,7 +123,7 @@ def test_every_call_is_served_by_a_slot_that_has_its_model_and_a_place(
     slots=st.lists(st.integers(1, 4), min_size=1, max_size=4),
 )
 @settings(max_examples=50)
-def test_a_slot_leaves_a_model_only_when_nobody_waits_for_it(
+def test_a_slot_leaves_a_model_only_when_no_call_waits_for_it(
     virtual: Virtual, calls: list[str], slots: list[int]
 ) -> None:
     async def main() -> None:
@@ -128,7 +132,7 @@ def test_a_slot_leaves_a_model_only_when_nobody_waits_for_it(
         async with asyncio.TaskGroup() as group:
             for i, model in enumerate(calls):
                 group.create_task(witness.call(model, 1 + i % 7 / 7, load_s=3.0))
-        assert witness.served_after_left == 0  # all ask at once, so what a slot leaves is finished
+        assert witness.served_after_left == 0  # all calls come at once, so a model that a slot leaves is finished
 
     virtual(main())
 
@@ -137,7 +141,7 @@ async def test_a_batch_of_three_models_on_two_slots_is_loaded_four_times() -> No
     pool = new_pool((4, []), (4, []))
     witness = Witness(pool)
     async with asyncio.TaskGroup() as group:
-        for i in range(300):  # the models asked for in turn, as the arms of an experiment are
+        for i in range(300):  # calls of each model in turn, as the arms of an experiment make them
             group.create_task(witness.call(MODELS[i % 3], 1.0, load_s=5.0, order=i // 3))
     assert len(witness.loads) == 4
     assert now() < 300 / 8 * 1.0 + 3 * 5.0
@@ -148,7 +152,7 @@ async def test_calls_that_come_over_time_are_grouped_too() -> None:
     witness = Witness(pool)
     async with asyncio.TaskGroup() as group:
         for i in range(1200):
-            group.create_task(witness.call(MODELS[i % 3], 1.0, comes=i * 0.08, load_s=3.0, order=i // 3))
+            group.create_task(witness.call(MODELS[i % 3], 1.0, delay_s=i * 0.08, load_s=3.0, order=i // 3))
     assert len(witness.loads) <= 12
     assert now() < 1200 / 10 * 1.0 + 30
 
@@ -168,16 +172,16 @@ async def test_a_second_model_gets_a_slot_before_the_first_gets_two() -> None:
 
 
 async def in_flight_of(pool: SlotPool, calls: int) -> Counter[str | None]:
-    """Calls of one model in flight by slot, when so many are asked for at once; all are answered then."""
-    asked = [ask(pool, "1b") for _ in range(calls)]
+    """Make so many calls of one model at once; return how many are in flight by slot, then answer all."""
+    waiting = [ask(pool, "1b") for _ in range(calls)]
     await asyncio.sleep(0.01)
-    given = Counter(call.result().slot for call in asked if call.done())
-    while asked:
-        for call in [call for call in asked if call.done()]:
-            asked.remove(call)
+    in_flight = Counter(call.result().slot for call in waiting if call.done())
+    while waiting:
+        for call in [call for call in waiting if call.done()]:
+            waiting.remove(call)
             free(pool, call.result())
         await asyncio.sleep(0.01)
-    return given
+    return in_flight
 
 
 async def test_a_slot_is_sent_one_call_more_than_it_has_places() -> None:
@@ -186,7 +190,7 @@ async def test_a_slot_is_sent_one_call_more_than_it_has_places() -> None:
 
 
 async def test_an_empty_slot_helps_where_the_work_lasts_longer_than_a_call() -> None:
-    # A call is taken for 5 s: with 2 places, calls that wait last longer from the third on.
+    # A call is assumed to take 5 s: on 2 places, three or more waiting calls take longer than one call.
     assert await in_flight_of(new_pool((2, []), (2, [])), 3 + 2) == {"gpu0": 3}
     assert await in_flight_of(new_pool((2, []), (2, [])), 3 + 3) == {"gpu0": 3, "gpu1": 3}
 
@@ -200,7 +204,7 @@ async def test_slots_with_the_same_model_share_its_calls() -> None:
 @pytest.mark.parametrize(
     ("load_s", "waiting", "worth"), [(9.0, 5, False), (9.0, 6, True), (1.0, 1, False), (1.0, 2, True)]
 )
-async def test_a_slot_changes_to_help_by_what_calls_and_loads_were_seen_to_cost(
+async def test_a_slot_changes_to_help_by_the_measured_cost_of_calls_and_loads(
     load_s: float, waiting: int, *, worth: bool
 ) -> None:
     pool = new_pool((1, []), (1, []))
@@ -232,14 +236,14 @@ async def test_a_slot_changes_its_model_only_when_it_is_idle() -> None:
     free(pool, first)
     await asyncio.sleep(1)
     assert not other.done()
-    again = await pool.acquire(Need("1b", 9, 0.0))  # work for what is loaded still comes first
+    again = await pool.acquire(Need("1b", 9, 0.0))  # calls of the loaded model still come first
     free(pool, second)
     free(pool, again)
     assert (await other).need.model == "3b"
 
 
 async def test_a_call_for_another_model_has_its_turn_however_busy_the_slot_is_kept() -> None:
-    """After four rounds, each 64 times what changing to each model once costs."""
+    """Its turn comes after four rounds, each 64 times as long as one change to each model."""
     pool = new_pool((2, []))
     for model in ("8b", "1b"):
         place = await pool.acquire(Need(model, 0, 0.0))
@@ -255,14 +259,14 @@ async def test_a_call_for_another_model_has_its_turn_however_busy_the_slot_is_ke
     async with asyncio.TaskGroup() as group:
         busy = [group.create_task(keep_busy()) for _ in range(6)]
         await asyncio.sleep(100)
-        asked = now()
+        joined_at = now()
         place = await pool.acquire(Need("8b", 9, 0.0))
         patience = 4 * 64 * 2 * (1 + 4)
-        assert patience <= now() - asked <= patience + 2
+        assert patience <= now() - joined_at <= patience + 2
         await asyncio.sleep(2)
-        assert pool.snapshot()["in_flight"] == 1  # it has the slot for itself until it is done
+        assert pool.snapshot()["in_flight"] == 1  # the call has the slot for itself until it is answered
         free(pool, place)
-        await asyncio.sleep(30)  # longer than it hesitates
+        await asyncio.sleep(30)  # longer than the slot hesitates
         assert pool.snapshot()["slots"][0]["model"] == "1b"
         for task in busy:
             task.cancel()
@@ -290,9 +294,9 @@ async def test_a_slot_that_refuses_a_connection_is_left_alone_and_comes_back() -
     pool = new_pool((1, []), (1, []))
     broken = await pool.acquire(Need("1b", 0, 0.0))
     free(pool, broken, REFUSED)
-    working_one, *_ = [await pool.acquire(Need("1b", 0, 0.0)) for _ in range(1 + PREFETCH)]
-    assert (broken.slot, working_one.slot, now()) == ("gpu0", "gpu1", 0)
-    assert (pool.is_down(broken), pool.is_down(working_one)) == (True, False)
+    working, *_ = [await pool.acquire(Need("1b", 0, 0.0)) for _ in range(1 + PREFETCH)]
+    assert (broken.slot, working.slot, now()) == ("gpu0", "gpu1", 0)
+    assert (pool.is_down(broken), pool.is_down(working)) == (True, False)
     back = await pool.acquire(Need("1b", 0, 0.0))
     assert back.slot == "gpu0"
     assert now() == pytest.approx(1)
@@ -300,7 +304,7 @@ async def test_a_slot_that_refuses_a_connection_is_left_alone_and_comes_back() -
     assert not pool.is_down(back)
 
 
-async def test_one_dropped_connection_is_nothing() -> None:
+async def test_one_dropped_connection_takes_no_slot_out() -> None:
     pool = new_pool((8, []))
     for place in [await pool.acquire(Need("1b", 0, 0.0)) for _ in range(8)]:
         free(pool, place, DROPPED)
@@ -349,7 +353,7 @@ async def test_a_night_of_refused_connections_is_survived() -> None:
     assert now() == pytest.approx(1 + 2 + 4 + 8 + 16 + 1094 * 30)
 
 
-async def test_a_probe_that_no_waiting_call_wants_waits_without_a_stir() -> None:
+async def test_a_probe_that_no_waiting_call_needs_sets_no_timer() -> None:
     pool = new_pool((1, ["1b"]), (1, ["3b"]))
     free(pool, await pool.acquire(Need("1b", 0, 0.0)), REFUSED)
     busy, *_ = [await pool.acquire(Need("3b", 0, 0.0)) for _ in range(1 + PREFETCH)]

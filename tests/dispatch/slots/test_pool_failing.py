@@ -1,4 +1,4 @@
-"""Slots that fail: what is taken out, what goes on, what is told, and when a run gives up."""
+"""Slots that fail: which are taken out, what goes on, what is logged, and when a run gives up."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def new_pool(count: int, give_up_after_s: float = math.inf) -> SlotPool:
     return SlotPool(slots, now, give_up_after_s=give_up_after_s)
 
 
-async def one_call(pool: SlotPool, model: str, failure: CallError | None = None, lasts: float = 1.0) -> Place:
+async def make_call(pool: SlotPool, model: str, failure: CallError | None = None, work_s: float = 1.0) -> Place:
     place = await pool.acquire(Need(model, 0, 0.0))
-    await asyncio.sleep(lasts)
+    await asyncio.sleep(work_s)
     pool.release(place, tokens=10, failure=failure)
     return place
 
@@ -47,17 +47,17 @@ async def test_a_model_that_can_not_be_loaded_takes_no_slot_from_the_others(capl
 
     async def large() -> None:
         while True:
-            await one_call(pool, "8b", TOO_LARGE, lasts=0.1)
+            await make_call(pool, "8b", TOO_LARGE, work_s=0.1)
             tried.append(now())
 
     trying = [asyncio.create_task(large()) for _ in range(4)]
     with caplog.at_level(logging.WARNING):
         for _ in range(100):
-            await one_call(pool, "1b")
+            await make_call(pool, "1b")
     for task in trying:
         task.cancel()
     assert now() < 150
-    assert len([at for at in tried if at > 20]) < 20  # probes, further and further apart
+    assert len([at for at in tried if at > 20]) < 20  # probes at growing intervals
     assert {record.getMessage() for record in caplog.records} == {"model can't be loaded"}
     assert all(slot["down_s"] == 0 for slot in pool.snapshot()["slots"])
 
@@ -65,11 +65,11 @@ async def test_a_model_that_can_not_be_loaded_takes_no_slot_from_the_others(capl
 async def test_a_model_that_can_be_loaded_again_is() -> None:
     pool = new_pool(1)
     for _ in range(8):
-        await one_call(pool, "8b", TOO_LARGE)
-    await one_call(pool, "8b")
+        await make_call(pool, "8b", TOO_LARGE)
+    await make_call(pool, "8b")
     assert now() < 60
     began = now()
-    await one_call(pool, "8b")
+    await make_call(pool, "8b")
     assert now() == began + 1
 
 
@@ -78,7 +78,7 @@ async def test_a_model_that_no_slot_can_load_ends_the_run_by_name() -> None:
 
     async def large() -> None:
         while True:
-            await one_call(pool, "8b", TOO_LARGE)
+            await make_call(pool, "8b", TOO_LARGE)
 
     works = [asyncio.create_task(large()) for _ in range(8)]
     with pytest.raises(ProviderDownError, match="no slot that serves 8b has worked for 1m 40s"):
@@ -105,11 +105,11 @@ async def test_a_slot_that_answers_garbage_is_taken_out() -> None:
 
 async def test_no_call_probes_a_slot_that_is_down_while_another_has_room() -> None:
     pool = new_pool(2)
-    await one_call(pool, "8b", REFUSED)
-    await asyncio.sleep(100)  # a probe is long due
+    await make_call(pool, "8b", REFUSED)
+    await asyncio.sleep(100)  # long after the next probe is due
     for _ in range(20):
-        assert (await one_call(pool, "8b")).slot == "gpu1"
-        assert (await one_call(pool, "1b")).slot == "gpu1"
+        assert (await make_call(pool, "8b")).slot == "gpu1"
+        assert (await make_call(pool, "1b")).slot == "gpu1"
 
 
 async def test_a_slot_that_was_silent_at_the_start_is_down_from_then_on() -> None:
@@ -117,7 +117,7 @@ async def test_a_slot_that_was_silent_at_the_start_is_down_from_then_on() -> Non
     pool.take_out(["http://gpu0"])
     watching = asyncio.create_task(pool.run())
     for _ in range(10):
-        assert (await one_call(pool, "1b")).slot == "gpu1"
+        assert (await make_call(pool, "1b")).slot == "gpu1"
     silent, well = pool.snapshot()["slots"]
     assert (silent["down_s"], silent["busy_s"], well["busy_s"]) == (10, 0, 10)
     watching.cancel()
@@ -127,8 +127,8 @@ async def test_a_run_gives_up_in_time_even_while_a_probe_is_out() -> None:
     pool = new_pool(1, give_up_after_s=10)
 
     async def fail() -> None:
-        await one_call(pool, "1b", REFUSED, lasts=0)
-        await one_call(pool, "1b", REFUSED, lasts=1000)
+        await make_call(pool, "1b", REFUSED, work_s=0)
+        await make_call(pool, "1b", REFUSED, work_s=1000)
 
     failing = [asyncio.create_task(fail()), asyncio.create_task(fail())]
     with pytest.raises(ProviderDownError, match="can't connect"):

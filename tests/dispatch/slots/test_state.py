@@ -1,4 +1,4 @@
-"""server.py: one slot's books on a clock set by hand."""
+"""state.py: one slot's books on a clock set by hand."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Clock:
 
 
 class Bench:
-    """A server and what its time went into."""
+    """One slot on a clock set by hand."""
 
     def __init__(self, parallel: int = 2, models: list[str] | None = None) -> None:
         self.clock = Clock()
@@ -51,12 +51,12 @@ class Bench:
         return self.server
 
     def seconds(self) -> dict[str, float]:
-        """What is not 0."""
+        """Return the seconds of each kind that are not 0."""
         shown = self.server.snapshot({})
         return {name: shown[name] for name in ("busy_s", "loading_s", "idle_s", "down_s") if shown[name]}
 
     def load(self, model: str = "1b", load_s: float = 4.0) -> None:
-        """Load a model, and nothing else."""
+        """Load a model by a call that takes no other time."""
         (place,) = self.start(model)
         self.after(load_s)
         self.answer(place, load_s)
@@ -64,7 +64,7 @@ class Bench:
 
 EVENTS = st.lists(
     st.tuples(
-        st.sampled_from(["start"] * 4 + ["answer"] * 4 + ["drop", "refuse", "400", "unsent", "dead", "alive", "seen"]),
+        st.sampled_from(["start"] * 4 + ["answer"] * 4 + ["drop", "refuse", "400", "unsent", "dead", "alive", "check"]),
         st.floats(0, 20),
         st.sampled_from(MODELS),
         st.sampled_from([0.0, 0.0, 0.01, 1.0, 5.0, 1e4]),
@@ -79,7 +79,7 @@ EVENTS = st.lists(
 def test_every_second_is_busy_loading_idle_or_down(
     events: list[tuple[str, float, str, float, int]], parallel: int
 ) -> None:
-    """Whatever is started, answered, fails, is given back, found dead and alive, and whoever tells of a load."""
+    """Calls start, are answered, fail and are given back; the server dies and comes back; any call reports a load."""
     bench = Bench(parallel)
     server, began, places = bench.server, bench.clock.now, list[Place]()
     for event, passed, model, load_s, which in events:
@@ -90,7 +90,7 @@ def test_every_second_is_busy_loading_idle_or_down(
             server.take_out()
         elif event == "alive":
             server.breaker.reachable()
-        elif event == "seen":
+        elif event == "check":
             server.set_loaded({model: 1.0})
         elif places and event != "start":
             place = places.pop(which % len(places))
@@ -104,7 +104,7 @@ def test_every_second_is_busy_loading_idle_or_down(
 
 
 @pytest.mark.parametrize(
-    ("told", "loading_s", "loads"),
+    ("reported_s", "loading_s", "loads"),
     [
         ([4.0, 0.0, 0.0], 4.0, 1),
         ([0.0, 4.0, 0.0], 4.0, 1),
@@ -114,19 +114,19 @@ def test_every_second_is_busy_loading_idle_or_down(
         ([0.05, 0.01, 0.05], 0.0, 0),
     ],
 )
-def test_a_load_counts_once_whichever_of_the_calls_that_waited_for_it_tell_of_it(
-    told: list[float], loading_s: float, loads: int
+def test_a_load_counts_once_whichever_of_the_calls_that_waited_for_it_report_it(
+    reported_s: list[float], loading_s: float, loads: int
 ) -> None:
     bench = Bench()
     places = bench.start(times=3)
     bench.after(6.0)
-    for place, load_s in zip(places, told, strict=True):
+    for place, load_s in zip(places, reported_s, strict=True):
         bench.answer(place, load_s)
     shown = bench.server.snapshot({})
     assert (shown["loading_s"], shown["busy_s"], shown["loads"]) == (loading_s, 6.0 - loading_s, loads)
 
 
-def test_a_reload_that_several_calls_tell_of_counts_once_and_takes_its_share_of_each_place() -> None:
+def test_a_reload_that_several_calls_report_counts_once_and_takes_its_share_of_each_place() -> None:
     bench = Bench(parallel=4)
     bench.load()
     places = bench.start(times=1)  # the server has dropped the model by itself; one of four places is in use
@@ -165,7 +165,7 @@ def test_a_model_that_the_server_dropped_by_itself_and_loads_anew_counts() -> No
     assert (bench.server.snapshot({})["loads"], bench.seconds()) == (2, {"loading_s": 8.0})
 
 
-def test_the_time_of_a_load_is_known_once_a_reply_tells_it() -> None:
+def test_the_time_of_a_load_is_known_once_a_reply_reports_it() -> None:
     bench = Bench()
     first, _ = bench.start(times=2)
     bench.after(9.0)
@@ -218,7 +218,7 @@ def test_a_model_pushes_out_what_it_had_and_ends_the_turn() -> None:
     (place,) = bench.start("3b")
     assert bench.server.resident == {"3b": False}
     assert place.loading
-    assert set(bench.server.held_models) == {"3b"}  # and not what it would have turned to
+    assert set(bench.server.held_models) == {"3b"}  # and not the model that it would have turned to
 
 
 def test_a_server_that_is_down_holds_nothing() -> None:
@@ -241,11 +241,11 @@ def test_all_calls_until_the_first_answer_wait_for_the_load() -> None:
     assert (first.loading, second.loading, third.loading) == (True, True, False)
 
 
-def test_what_the_server_says_of_its_memory_is_believed() -> None:
+def test_the_models_that_the_server_names_are_taken_to_be_in_its_memory() -> None:
     bench = Bench(models=["1b", "3b"])
     bench.load("1b")
     bench.server.set_loaded({"1b": 1.0, "3b": 0.5, "8b": 0.9})
-    assert bench.server.resident == {"1b": True, "3b": True}  # not one that it may not serve
+    assert bench.server.resident == {"1b": True, "3b": True}  # without the model that it may not serve
     assert bench.server.on_gpu == 0.5
     (both,) = bench.start("3b")
     assert not both.loading
@@ -256,7 +256,7 @@ def test_what_the_server_says_of_its_memory_is_believed() -> None:
     assert bench.server.snapshot({})["on_gpu"] is None
 
 
-def test_while_it_loads_it_speaks_of_a_moment_before() -> None:
+def test_the_models_that_a_server_names_while_it_loads_are_ignored() -> None:
     bench = Bench()
     bench.load("1b")
     (place,) = bench.start("3b")
@@ -265,13 +265,13 @@ def test_while_it_loads_it_speaks_of_a_moment_before() -> None:
     assert bench.server.resident == {"3b": False}
     bench.answer(place, 4.0)
     bench.start("3b")
-    bench.server.set_loaded({"1b": 1.0})  # said before the load, read after it
+    bench.server.set_loaded({"1b": 1.0})  # an answer from before the load, read after it
     assert bench.server.resident == {"3b": True}
     bench.server.set_loaded({"1b": 1.0, "3b": 1.0})
     assert bench.server.resident == {"1b": True, "3b": True}
 
 
-def test_what_only_takes_milliseconds_is_no_load() -> None:
+def test_a_load_of_some_milliseconds_is_none() -> None:
     bench = Bench()
     (place,) = bench.start()
     bench.after(1.0)
