@@ -232,7 +232,7 @@ class Dispatcher:
                 if self._stop.reason is not None:  # the run was stopped while this call waited for money
                     self._budget.settle(worst, 0.0)
                     continue
-                with self._stop.in_the_air():
+                with self._stop.call_in_flight():
                     longest = self._timeout_s
                     if not place.loading:  # twice as long after each failure: the provider may have become slower
                         longest = doubling(speed.deadline_s(most, longest), tries.failures, longest)

@@ -29,8 +29,8 @@ class Stop:
         self.in_flight = 0
         self._stopped = asyncio.Event()
         self._for_ever = asyncio.Event()  # never set; it also keeps the tasks that wait for it from garbage collection
-        self._home = asyncio.Event()
-        self._home.set()
+        self._drained = asyncio.Event()
+        self._drained.set()
 
     def ask(self, reason: Reason) -> None:
         """Stop sending calls. The first reason is kept, later ones are ignored."""
@@ -48,17 +48,17 @@ class Stop:
             await self._for_ever.wait()
 
     @contextmanager
-    def in_the_air(self) -> Iterator[None]:
+    def call_in_flight(self) -> Iterator[None]:
         """Count a call as in flight while the block runs: from its sending until its outcome is on disk."""
         self.in_flight += 1
-        self._home.clear()
+        self._drained.clear()
         try:
             yield
         finally:
             self.in_flight -= 1
             if not self.in_flight:
-                self._home.set()
+                self._drained.set()
 
-    async def all_home(self) -> None:
+    async def drained(self) -> None:
         """Wait until nothing is in flight."""
-        await self._home.wait()
+        await self._drained.wait()

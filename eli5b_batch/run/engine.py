@@ -329,7 +329,7 @@ class Engine:
         self.progress.state = "draining"
         self.progress.reason = _sentence(self._stop.reason)
         log("run stops", level=logging.WARNING, reason=self.progress.reason, in_flight=self._stop.in_flight)
-        home = asyncio.create_task(self._stop.all_home())
+        home = asyncio.create_task(self._stop.drained())
         leave = asyncio.create_task(self._leave.wait())
         await asyncio.wait({home, leave}, return_when=asyncio.FIRST_COMPLETED)
         await _cancel(home, leave)

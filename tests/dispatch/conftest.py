@@ -1,4 +1,4 @@
-"""A virtual clock: tests here wait for hours of it, and none of them for real time."""
+"""A virtual clock: the tests of dispatch wait for hours on it, and never in real time."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def virtual() -> Callable[[Coroutine[Any, Any, None]], None]:
-    """Runs a coroutine on a loop and a virtual clock of its own, as each example of a property needs one.
+    """A function that runs a coroutine on its own loop and virtual clock, as each example of a property needs them.
 
-    Waiting for what can never come ends at once, with StuckError.
+    A wait for an event that can never come ends at once, with StuckError.
     """
     return run_virtual

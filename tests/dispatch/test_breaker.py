@@ -34,7 +34,9 @@ def test_one_dropped_connection_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize(("failures", "apart_s", "is_open"), [(4, 60, False), (5, 0.26, True), (100, 0.0, False)])
-def test_five_failures_in_a_row_open_it_if_they_last_a_second(failures: int, apart_s: float, *, is_open: bool) -> None:
+def test_five_failures_in_a_row_open_it_if_they_span_a_quarter_of_a_second(
+    failures: int, apart_s: float, *, is_open: bool
+) -> None:
     clock = Clock()
     breaker = Breaker(clock)
     for i in range(failures):
@@ -143,14 +145,14 @@ def test_whatever_happens_there_is_one_probe_at_a_time_and_always_a_way_out(
 ) -> None:
     clock = Clock()
     breaker = Breaker(clock)
-    under_way: list[tuple[int, float | None]] = []  # which probe each call is, and of which outage
-    for event, pause, which in events:
+    under_way: list[tuple[int, float | None]] = []  # the number of each call as a probe, and the start of its outage
+    for event, pause, pick in events:
         clock.now += pause
         if event == "start":
             if breaker.due_in() == 0:
                 under_way.append((breaker.started(), breaker.down_since))
         elif under_way:
-            probe, _ = under_way.pop(which % len(under_way))
+            probe, _ = under_way.pop(pick % len(under_way))
             if event == "answer":
                 breaker.succeeded()
             elif event == "unsent":

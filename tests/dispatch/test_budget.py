@@ -23,10 +23,10 @@ PRICE = Price(input=0.27, output=0.85, as_of=dt.date(2026, 3, 1))
 
 
 def byte_level_tokens(messages: list[dict[str, str]]) -> int:
-    """Tokens of a tokeniser that knows no words, with the longest chat template in common use.
+    """Return the tokens of a tokeniser that knows no words, with the longest chat template in common use, Llama 3's.
 
-    Llama 3's: a token for the beginning and three around each role; a system message of its own with two dates; an
-    open header of the assistant's at the end. What is not a special token counts a token a byte.
+    The template has a token for the beginning and three around each role, a system message of its own with two dates,
+    and an open header of the assistant at the end. Other text has one token per byte.
     """
     dates = "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2026\n\n"
     turns = [("system", dates), *((m["role"], m["content"]) for m in messages), ("assistant", "")]
@@ -53,8 +53,8 @@ def test_money_is_counted_in_usd_per_million_tokens() -> None:
     spent=st.floats(0, 2),
     calls=st.lists(
         st.tuples(
-            st.one_of(st.just(0.0), st.floats(1e-6, 3)),  # the worst it can cost
-            st.one_of(st.none(), st.floats(0, 1)),  # the share of that it does cost; None: it broke off
+            st.one_of(st.just(0.0), st.floats(1e-6, 3)),  # the most that the call can cost
+            st.one_of(st.none(), st.floats(0, 1)),  # the share of the most that it does cost; None: it broke off
             st.floats(0, 5),
             st.floats(0, 5),
             st.booleans(),
@@ -75,11 +75,11 @@ def test_the_cap_holds_for_any_order_of_events_and_nobody_waits_for_ever(
         bill = spent
         most = spent
 
-        async def call(worst: float, share: float | None, comes: float, lasts: float, *, leaves: bool) -> None:
+        async def call(worst: float, share: float | None, delay_s: float, work_s: float, *, impatient: bool) -> None:
             nonlocal in_flight, bill, most
-            await asyncio.sleep(comes)
+            await asyncio.sleep(delay_s)
             try:
-                async with asyncio.timeout(1 if leaves else None):
+                async with asyncio.timeout(1 if impatient else None):
                     await budget.reserve(worst)
             except TimeoutError:
                 return
@@ -89,21 +89,21 @@ def test_the_cap_holds_for_any_order_of_events_and_nobody_waits_for_ever(
                 return
             in_flight += worst
             most = max(most, (bill + in_flight) * (worst > 0))
-            await asyncio.sleep(lasts)
+            await asyncio.sleep(work_s)
             in_flight -= worst
-            bill += worst if share is None else worst * share  # what broke off is billed in full, if the worst comes
+            bill += worst if share is None else worst * share  # at worst, a call that broke off is billed in full
             budget.settle(worst, None if share is None else worst * share)
 
         async with asyncio.TaskGroup() as group:
-            for worst, share, comes, lasts, leaves in calls:
-                group.create_task(call(worst, share, comes, lasts, leaves=leaves))
+            for worst, share, delay_s, work_s, impatient in calls:
+                group.create_task(call(worst, share, delay_s, work_s, impatient=impatient))
         assert most <= max(cap, spent) + 1e-9
         assert budget.spent + budget.unconfirmed == pytest.approx(bill)
 
     virtual(main())
 
 
-async def test_what_does_not_fit_waits_for_a_call_in_flight_to_cost_less_than_its_worst() -> None:
+async def test_a_call_that_does_not_fit_waits_for_one_in_flight_to_cost_less_than_its_most() -> None:
     budget = Budget(1.0)
     await budget.reserve(0.6)
     waiting = asyncio.create_task(budget.reserve(0.6))
@@ -114,14 +114,14 @@ async def test_what_does_not_fit_waits_for_a_call_in_flight_to_cost_less_than_it
     assert budget.spent == 0.1
 
 
-async def test_nothing_in_flight_to_wait_for_is_the_end_and_the_message_says_what_to_do() -> None:
+async def test_with_nothing_in_flight_to_wait_for_the_budget_is_used_up_and_the_message_says_what_to_do() -> None:
     budget = Budget(1.0, spent=0.75)
     with pytest.raises(BudgetError, match=r"budget of \$1 is used up: \$0.7500 spent.*raise budget.usd"):
         await budget.reserve(0.26)
-    await budget.reserve(0.25)  # a smaller one still fits, to the cent
+    await budget.reserve(0.25)  # a smaller amount still fits, to the cent
 
 
-async def test_who_waits_is_told_when_the_last_call_in_flight_leaves_too_little() -> None:
+async def test_a_waiting_call_fails_when_the_last_call_in_flight_leaves_too_little() -> None:
     budget = Budget(1.0)
     await budget.reserve(0.9)
     waiting = asyncio.create_task(budget.reserve(0.5))
@@ -173,7 +173,7 @@ async def test_a_long_run_of_awkward_amounts_leaves_nothing_reserved() -> None:
             budget.settle(0.1, 0.0)
     for _ in range(20_000 - 20):
         budget.settle(0.1, 0.0)
-    with pytest.raises(BudgetError):  # and does not wait for what will never come
+    with pytest.raises(BudgetError):  # and does not wait, as no call is in flight
         await budget.reserve(1e6 + 1)
     await budget.reserve(1e6)
 

@@ -31,7 +31,7 @@ FAILURES = [
     RetryableError("connection", "can't connect", unsent=True),
 ]
 SETTLED_S = 200.0
-"""Longer than any pause or rest."""
+"""Seconds that are longer than any pause in these tests."""
 
 
 def new_gate(limits: Limits) -> Gate:
@@ -40,7 +40,7 @@ def new_gate(limits: Limits) -> Gate:
 
 
 class Caller:
-    """Does as the dispatcher does: waits for a place, holds it, and gives it back whatever happens."""
+    """A caller that does as the dispatcher: it waits for a place, holds it, and gives it back whatever happens."""
 
     def __init__(self, capacity: Capacity, order: int) -> None:
         self.holds = False
@@ -62,19 +62,19 @@ class Caller:
 
 
 class Places(RuleBasedStateMachine):
-    """Callers come, are answered, and are cancelled at every point; no place may be lost or be given out twice."""
+    """Callers come, are answered, and are cancelled at any moment; no place may be lost or given out twice."""
 
     def __init__(self) -> None:
         super().__init__()
         self.runner = asyncio.Runner(loop_factory=VirtualLoop)
         self.callers: list[Caller] = []
-        self.seen: list[Place] = []
+        self.granted_places: list[Place] = []
 
     def make(self, places: int) -> Capacity:
         raise NotImplementedError
 
     def bounds(self, wanted: int) -> tuple[int, int]:
-        """Least and most calls that are let through of so many."""
+        """Return the least and the most calls that may hold a place, of `wanted` calls."""
         return min(self.places, wanted), min(self.places, wanted)
 
     @initialize(places=st.integers(1, 4))
@@ -88,7 +88,7 @@ class Places(RuleBasedStateMachine):
 
     def settle(self) -> None:
         self.runner.run(asyncio.sleep(SETTLED_S))
-        self.seen += [caller.place for caller in self.callers if caller.place]
+        self.granted_places += [caller.place for caller in self.callers if caller.place]
         self.callers = [caller for caller in self.callers if not caller.task.done()]
 
     @rule(orders=ORDERS)
@@ -122,7 +122,9 @@ class Places(RuleBasedStateMachine):
         if hasattr(self, "work"):
             holding = sum(caller.holds for caller in self.callers)
             least, most = self.bounds(len(self.callers))
-            if any(map(self.capacity.is_down, self.seen)):  # a probe at least is under way
+            if any(
+                map(self.capacity.is_down, self.granted_places)
+            ):  # while a server is down, only a probe has to be under way
                 least = min(1, least)
             assert least <= holding <= most
             assert self.capacity.snapshot()["in_flight"] == holding
@@ -149,9 +151,9 @@ class SlotPlaces(Places):
         return SlotPool(slots, asyncio.get_running_loop().time)
 
     def bounds(self, wanted: int) -> tuple[int, int]:
-        """The second slot is used only where there is much to do."""
-        one = self.places // 2 + PREFETCH
-        return min(one, wanted), min(2 * one, wanted)
+        """Return the bounds: the second slot is used only where many calls wait."""
+        of_slot = self.places // 2 + PREFETCH
+        return min(of_slot, wanted), min(2 * of_slot, wanted)
 
 
 BOUNDS = settings(max_examples=20, stateful_step_count=15)
@@ -191,14 +193,14 @@ def test_the_oldest_call_comes_first_and_those_whose_caller_has_gone_are_passed_
     async def main() -> None:
         waiting = Waiting()
         futures = [waiting.join(Need("m", order, 0.0)) for order, _ in callers]
-        for future, (_, gone) in zip(futures, callers, strict=True):
-            if gone:
+        for future, (_, leaves) in zip(futures, callers, strict=True):
+            if leaves:
                 future.cancel()
         served = []
         while waiting.first() is not None:
             need, future = waiting.pop()
             served.append((need.order, futures.index(future)))
-        assert served == sorted((order, i) for i, (order, gone) in enumerate(callers) if not gone)
+        assert served == sorted((order, i) for i, (order, leaves) in enumerate(callers) if not leaves)
         assert len(waiting) == 0
 
     virtual(main())

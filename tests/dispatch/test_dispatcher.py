@@ -65,7 +65,7 @@ def good(text: str = "because") -> ChatReply:
 
 
 class Scripted:
-    """A backend that answers with one thing after another, each after `latency` seconds; the last one for ever."""
+    """A backend that answers with what `script` holds, in turn, each after `latency` seconds; then with `good()`."""
 
     def __init__(self, script: Iterable[ChatReply | Exception] = (), latency: float = 1.0) -> None:
         self._script = itertools.chain(script, itertools.repeat(good()))
@@ -139,7 +139,7 @@ class Open:
 
 @dataclass
 class Desk:
-    """A dispatcher with everything around it at hand; `send` keeps every outcome that is committed."""
+    """A dispatcher and all that it needs; `send` keeps every outcome that is committed."""
 
     backend: Scripted = field(default_factory=Scripted)
     capacity: Capacity = field(default_factory=Open)
@@ -170,7 +170,7 @@ class Desk:
         return outcome
 
     async def never_returns(self) -> None:
-        """A call is sent, or not; nothing comes back to the caller and nothing is raised into it."""
+        """Send a call that may or may not go out, and check that it neither returns to its caller nor raises there."""
         task = asyncio.create_task(self.send())
         await asyncio.sleep(EVER)
         assert not task.done()
@@ -179,7 +179,7 @@ class Desk:
         assert self.stop.in_flight == 0
 
 
-def everything_given_back(capacity: Open) -> bool:
+def all_places_given_back(capacity: Open) -> bool:
     return capacity.events.count("acquire") == capacity.events.count("release")
 
 
@@ -254,11 +254,11 @@ async def test_a_429_is_no_failed_attempt_and_waits_as_long_as_it_says() -> None
     assert [b - a for a, b in itertools.pairwise(desk.backend.sent[:6])] == pytest.approx([6] * 5)
 
 
-@pytest.mark.parametrize(("asked_s", "waited_s"), [(30.0, 30.0), (600.0, 60.0)])
-async def test_a_server_in_trouble_is_asked_again_when_it_says_or_after_a_minute(
-    asked_s: float, waited_s: float
+@pytest.mark.parametrize(("retry_after", "waited_s"), [(30.0, 30.0), (600.0, 60.0)])
+async def test_a_call_is_sent_again_to_a_server_in_trouble_when_it_says_or_after_a_minute(
+    retry_after: float, waited_s: float
 ) -> None:
-    overloaded = RetryableError("server_error", "529", status=529, retry_after=asked_s)
+    overloaded = RetryableError("server_error", "529", status=529, retry_after=retry_after)
     desk = Desk(Scripted([overloaded]))
     assert (await desk.send()).reply is not None
     first, second = desk.backend.sent
@@ -274,14 +274,14 @@ async def test_waiting_for_a_place_or_for_money_is_no_failed_attempt() -> None:
 
 
 @pytest.mark.parametrize("error", [ProviderRefusedError("401"), KeyError("a bug"), StorageError("full")])
-async def test_what_ends_the_run_stops_it_and_is_never_raised_into_the_caller(error: Exception) -> None:
+async def test_an_error_that_ends_the_run_stops_it_and_is_never_raised_into_the_caller(error: Exception) -> None:
     capacity = Open()
     desk = Desk(Scripted([error]), capacity)
     await desk.never_returns()
     assert desk.stop.reason is error
     assert (len(desk.backend.sent), desk.outcomes) == (1, [])
-    assert everything_given_back(capacity)
-    await desk.stop.all_home()
+    assert all_places_given_back(capacity)
+    await desk.stop.drained()
 
 
 async def test_a_record_that_can_not_be_written_stops_the_run() -> None:
@@ -296,8 +296,8 @@ async def test_a_record_that_can_not_be_written_stops_the_run() -> None:
     assert not task.done()
     assert desk.stop.reason is full
     assert len(desk.backend.sent) == 1
-    assert everything_given_back(capacity)
-    await desk.stop.all_home()
+    assert all_places_given_back(capacity)
+    await desk.stop.drained()
 
 
 async def test_a_budget_that_is_used_up_stops_the_run() -> None:
@@ -306,7 +306,7 @@ async def test_a_budget_that_is_used_up_stops_the_run() -> None:
     await desk.never_returns()
     assert isinstance(desk.stop.reason, BudgetError)
     assert desk.backend.sent == []
-    assert everything_given_back(capacity)
+    assert all_places_given_back(capacity)
 
 
 async def test_a_free_model_needs_no_budget() -> None:
@@ -319,7 +319,7 @@ async def test_when_one_is_refused_those_in_flight_come_home_and_nobody_else_goe
     desk = Desk(Scripted([good("1"), ProviderRefusedError("402"), good("3")]), gate)
     tasks = [asyncio.create_task(desk.send()) for _ in range(6)]
     await desk.stop.stopped()
-    await desk.stop.all_home()
+    await desk.stop.drained()
     await asyncio.sleep(EVER)
     assert [task.done() for task in tasks] == [True, False, True, False, False, False]
     assert len(desk.backend.sent) == 3
@@ -334,13 +334,13 @@ async def test_calls_that_wait_for_a_place_when_the_run_stops_are_not_sent() -> 
     desk.stop.ask(RuntimeError())
     await taken
     await asyncio.sleep(EVER)
-    assert gate.snapshot()["queued"] == 2  # the next one keeps the place, so that the queue is not worked off
+    assert gate.snapshot()["queued"] == 2  # the next call keeps the place, so that the queue is not worked off
     assert not any(task.done() for task in waiting)
     assert len(desk.backend.sent) == 1
 
 
 @pytest.mark.parametrize("slot", ["cheap", "dear", "free", "secret"])
-async def test_the_dearest_price_is_set_aside_and_the_price_of_where_it_went_is_spent(slot: str) -> None:
+async def test_the_dearest_price_is_set_aside_and_the_price_of_the_account_used_is_spent(slot: str) -> None:
     prices = {"cheap": PRICE, "dear": PRICE.model_copy(update={"output": 10 * PRICE.output})}
     charges = Charges({**prices, "free": "free", "secret": "unknown"})
     reserved: list[float] = []
@@ -354,7 +354,7 @@ async def test_the_dearest_price_is_set_aside_and_the_price_of_where_it_went_is_
             reserved.append(usd)
 
         def settled(self, reserved: float, usd: float | None) -> None:
-            """Nobody asks."""
+            """Ignore the settlement: this test reads reservations only."""
 
     desk.budget.keep(Ledger())
     outcome = await desk.dispatcher.send(REQUEST, 0, charges, desk.commit)
@@ -373,7 +373,7 @@ async def test_a_call_that_waits_for_money_when_the_run_stops_is_not_sent() -> N
     await asyncio.sleep(EVER)
     assert not waiting.done()
     assert len(desk.backend.sent) == 1
-    await desk.budget.reserve(1.5 * WORST - cost(PRICE, USAGE))  # what it had set aside is free again
+    await desk.budget.reserve(1.5 * WORST - cost(PRICE, USAGE))  # the money that it had set aside is free again
 
 
 async def test_a_call_that_fails_after_the_run_was_stopped_is_not_sent_again() -> None:
@@ -412,9 +412,9 @@ async def test_a_call_cancelled_in_flight_gives_its_place_back_and_may_have_been
     desk = Desk(capacity=capacity, budget=Budget(10))
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(desk.send(), 0.5)
-    assert everything_given_back(capacity)
+    assert all_places_given_back(capacity)
     assert (desk.budget.unconfirmed, desk.budget.spent) == pytest.approx((WORST, 0))
-    await desk.stop.all_home()
+    await desk.stop.drained()
     with pytest.raises(BudgetError):  # nothing is reserved any more: it would wait
         await desk.budget.reserve(11)
 
@@ -427,7 +427,7 @@ async def test_a_call_cancelled_while_it_waits_for_money_gives_its_place_back() 
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(desk.send(), 0.5)
     await paid
-    assert everything_given_back(capacity)
+    assert all_places_given_back(capacity)
     assert desk.budget.unconfirmed == 0
 
 
@@ -436,7 +436,7 @@ async def test_a_call_cancelled_between_two_attempts_holds_nothing() -> None:
     desk = Desk(Scripted([BROKEN] * 100), capacity, attempts=100)
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(desk.send(), 500)
-    assert everything_given_back(capacity)
+    assert all_places_given_back(capacity)
     assert desk.dispatcher.snapshot()["retry_waiting"] == 0
 
 
@@ -460,7 +460,7 @@ def test_waits_between_attempts_are_random_under_a_doubling_bound_and_the_same_f
     assert runs[0] == pytest.approx(runs[1], abs=1e-5)
 
 
-async def test_what_replies_come_to_is_learnt_for_the_tokens_per_minute() -> None:
+async def test_the_tokens_of_replies_are_learnt_for_the_tokens_per_minute() -> None:
     capacity = Open()
     desk = Desk(capacity=capacity)
     for _ in range(3):
@@ -515,13 +515,13 @@ def test_whatever_happens_every_call_ends_and_nothing_is_lost(
         slots = [Slot(gpu=i, url=f"http://gpu{i}", parallel=2) for i in range(2)]
         limits = Limits(concurrency=4, requests_per_minute=6000, tokens_per_minute=600_000)
         capacity: Capacity = SlotPool(slots, now) if on_slots else new_gate(limits)
-        # A 429 is only answered by a gate: Ollama has none, and a slot would be asked again at once.
+        # Only a gate gets 429s: Ollama sends none, and a slot would be sent the call again at once.
         script = [a for a in answers if not (on_slots and isinstance(a, RateLimitedError))]
         desk = Desk(Scripted(script), capacity, Budget(None if worth is None else worth * WORST))
 
-        async def call(comes: float, leaves: float | None) -> None:
-            await asyncio.sleep(comes)
-            async with asyncio.timeout(leaves):
+        async def call(delay_s: float, patience_s: float | None) -> None:
+            await asyncio.sleep(delay_s)
+            async with asyncio.timeout(patience_s):
                 await desk.send()
 
         tasks = [asyncio.create_task(call(*times)) for times in calls]

@@ -1,4 +1,4 @@
-"""What the dispatcher does where servers are slow, down or several; all else is in test_dispatcher.py."""
+"""What the dispatcher does where servers are slow, down or several; its other tests are in test_dispatcher.py."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def question(key: str = "p", max_tokens: int = 1000, model: str = "m") -> ChatRe
 
 
 class Server:
-    """Answers each call as a function of it and of how many came before, after `latency_s`."""
+    """A server that answers with `answer(request, calls before)`, after `latency_s`."""
 
     def __init__(self, answer: Answer = lambda _, __: reply(), latency_s: float = 1.0, name: str = "server") -> None:
         self._answer = answer
@@ -126,7 +126,7 @@ async def test_a_call_that_always_fails_alone_ends_as_failed(failure: RetryableE
     desk = dispatcher(one_account(), server, attempts=3)
     good = [await ask(desk, question(f"{i}")) for i in range(3)]
     outcome = await ask(desk, question("bad"))
-    assert all(one.reply for one in good)
+    assert all(answered.reply for answered in good)
     assert outcome.error is failure
     assert outcome.attempts <= 5 * 3
     assert now() < 3600
@@ -177,9 +177,9 @@ async def test_even_the_thousandth_attempt_has_a_wait() -> None:
 
 
 class Fails:
-    """Two slots or accounts; the first two times a call is sent, it fails after a second.
+    """Two slots or accounts, on which a call fails a second after each of its first two sendings.
 
-    A moment after the first failure the place where it failed is taken out: the call is waiting to be sent again.
+    A moment after the first failure, while the call waits to be sent again, `take_out` is called.
     """
 
     def __init__(self, capacity: Capacity, take_out: Callable[[], None] = lambda: None) -> None:
@@ -212,7 +212,7 @@ async def test_a_slot_that_works_on_gives_nothing_back() -> None:
 
 
 async def test_the_only_slot_of_a_model_gives_nothing_back() -> None:
-    """Who is at fault can't be told: a call that fells its server must not do so for ever."""
+    """Nothing shows whether the call or the slot is at fault: a call that fells its server must not do so for ever."""
     pool = two_slots("other")
     outcome = await Fails(pool, pool._servers[0].take_out).sent()
     assert (outcome.error, outcome.attempts) == (BROKEN, 2)
@@ -225,7 +225,7 @@ async def test_an_account_never_gives_an_attempt_back() -> None:
 
 
 async def test_a_call_that_takes_every_slot_with_it_is_given_up() -> None:
-    """Its attempts, and four times as many that were excused: then it may be at fault after all."""
+    """After its attempts, and four times as many excused failures, the call may be at fault after all."""
     pool = SlotPool([Slot(gpu=i, url=f"http://gpu{i}") for i in range(3)], now)
     server = Server(lambda request, _: BROKEN if request.key == "bad" else reply(), latency_s=0.1)
     desk = dispatcher(pool, server, attempts=2)
@@ -240,14 +240,14 @@ async def test_a_call_that_takes_every_slot_with_it_is_given_up() -> None:
     assert outcome.attempts <= 5 * 2
 
 
-async def test_what_a_reply_says_of_loading_reaches_the_slot() -> None:
+async def test_the_load_time_in_a_reply_reaches_the_slot() -> None:
     pool = two_slots()
     server = Server(lambda _, __: ChatReply("x", "stop", {"output_tokens": 40}, load_s=8.0), latency_s=10.0)
     await ask(dispatcher(pool, server))
     assert [slot["loading_s"] for slot in pool.snapshot()["slots"]] == [8.0, 0.0]
 
 
-async def test_what_is_under_way_and_how_long_replies_take_is_known() -> None:
+async def test_a_dispatcher_counts_the_calls_under_way_and_measures_how_long_replies_take() -> None:
     desk = dispatcher(one_account(), Server(latency_s=3.0))
     assert (desk.under_way, desk.reply_s) == (0, 0)
     calls = [asyncio.create_task(ask(desk)) for _ in range(5)]
@@ -259,7 +259,7 @@ async def test_what_is_under_way_and_how_long_replies_take_is_known() -> None:
     assert desk.reply_s == pytest.approx(3)
 
 
-async def test_while_a_refused_call_waits_those_that_are_due_go_and_then_it_comes_first_by_age() -> None:
+async def test_while_a_refused_call_waits_others_go_out_and_then_it_comes_first_by_age() -> None:
     server = Server(lambda _, n: RateLimitedError("429", retry_after=None) if n == 0 else reply(), latency_s=0.9)
     desk = dispatcher(Gate([Account("http://api", Limits(concurrency=1), now)], now), server)
     tasks = [asyncio.create_task(ask(desk, question(f"{i}"), i)) for i in range(4)]
@@ -267,7 +267,7 @@ async def test_while_a_refused_call_waits_those_that_are_due_go_and_then_it_come
     assert [key for key, _ in server.sent] == ["0", "1", "2", "0", "3"]
 
 
-async def test_the_whole_time_is_waited_for_a_reply_until_the_models_speed_is_known() -> None:
+async def test_a_reply_has_the_whole_time_until_the_models_speed_is_known() -> None:
     server = Server(latency_s=2.0)
     desk = dispatcher(one_account(), server)
     for _ in range(22):
@@ -324,7 +324,7 @@ async def test_every_member_is_reached_and_slots_share_a_client() -> None:
     assert {outcome.place.slot for outcome in outcomes} == {"gpu0", "gpu1"}
 
 
-async def test_what_a_reply_says_of_limits_reaches_the_account() -> None:
+async def test_the_limits_in_the_headers_of_a_reply_reach_the_account() -> None:
     gate = one_account()
     await ask(dispatcher(gate, Server(lambda _, __: reply(advice=Advice(requests_per_s=2)))))
     assert gate.snapshot()["requests_limit"] == 120
@@ -354,7 +354,7 @@ def test_whatever_breaks_every_call_is_answered_or_fails_and_the_provider_works_
     async def main() -> None:
         def answer(_: ChatRequest, __: int) -> ChatReply | Exception:
             broken = [failure for failure, begins, lasts in outages if begins <= now() < begins + lasts]
-            # Ollama has no 429, and a slot would be asked again at once.
+            # Ollama sends no 429s, and a slot would be sent the call again at once.
             return next((f for f in broken if not (on_slots and isinstance(f, RateLimitedError))), reply())
 
         names = [f"m{i}" for i in range(members)]

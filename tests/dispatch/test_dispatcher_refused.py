@@ -1,4 +1,4 @@
-"""What the dispatcher does with calls that come back with 429s: a limit is waited for, a poisoned prompt is not."""
+"""What the dispatcher does with calls that get 429s: it waits for a limit, and gives a poisoned prompt up."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def question(key: str, model: str = "m") -> ChatRequest:
 
 
 class Host:
-    """Answers in a second, or refuses at once what `refuses` says; `sent` counts by key."""
+    """A host that answers in a second, or refuses at once where `refuses` returns an error; `sent` counts by key."""
 
     def __init__(self, refuses: Callable[[ChatRequest], RateLimitedError | None]) -> None:
         self._refuses = refuses
@@ -68,7 +68,7 @@ class Host:
 
 
 class Run:
-    """Calls of one provider with one account, until they have their outcomes, or the run stops."""
+    """A dispatcher of one provider with one account."""
 
     def __init__(self, host: Host, *, concurrency: int = 8, several_models: bool = False) -> None:
         limits = Limits(concurrency=concurrency, requests_per_minute=60_000)
@@ -88,13 +88,13 @@ class Run:
         )
 
     async def ask(self, *requests: ChatRequest) -> dict[str, Outcome]:
-        """Ends with every outcome, or when the run stops."""
+        """Send the requests; return their outcomes when each has one, or those so far when the run stops."""
         outcomes: dict[str, Outcome] = {}
 
-        async def one(order: int, request: ChatRequest) -> None:
+        async def send(order: int, request: ChatRequest) -> None:
             await self.dispatcher.send(request, order, Charges({"": None}), partial(outcomes.__setitem__, request.key))
 
-        tasks = [asyncio.create_task(one(i, request)) for i, request in enumerate(requests)]
+        tasks = [asyncio.create_task(send(i, request)) for i, request in enumerate(requests)]
         stopped = asyncio.create_task(self.stop.stopped())
         pending: set[asyncio.Task[None]] = {*tasks, stopped}
         while stopped in pending and len(pending) > 1:
@@ -133,7 +133,7 @@ async def test_it_holds_nobody_up() -> None:
     assert await seconds(*(str(n) for n in range(3, 400, 40))) <= 1.3 * undisturbed
 
 
-async def test_a_model_that_is_asked_again_after_a_long_while_does_not_end_the_run() -> None:
+async def test_the_first_429_of_a_model_after_a_long_while_does_not_end_the_run() -> None:
     refuses = {"now": True}
     host = Host(lambda _: RateLimitedError("busy", retry_after=None) if refuses["now"] else None)
     run = Run(host)
@@ -147,7 +147,7 @@ async def test_a_model_that_is_asked_again_after_a_long_while_does_not_end_the_r
 
 
 @pytest.mark.parametrize("retry_after", [None, 7.0])
-async def test_alone_it_has_failed_after_six_refusals_each_after_the_wait_that_was_told(
+async def test_a_call_alone_has_failed_after_six_refusals_each_after_the_wait_that_the_host_asks_for(
     retry_after: float | None,
 ) -> None:
     host = Host(poisoned("3", retry_after=retry_after))
@@ -158,7 +158,7 @@ async def test_alone_it_has_failed_after_six_refusals_each_after_the_wait_that_w
     assert waits == pytest.approx([1, 2, 4, 8, 16] if retry_after is None else [7] * 5, abs=0.02)
 
 
-async def test_several_that_are_left_alone_fail_once_others_have_been_answered_meanwhile() -> None:
+async def test_several_refused_calls_that_are_left_fail_once_others_have_been_answered_meanwhile() -> None:
     host = Host(poisoned("0", "1", "2"))
     outcomes = await Run(host).ask(*(question(str(n)) for n in range(8)))
     assert {key: o.error.kind for key, o in outcomes.items() if o.error} == {
@@ -169,7 +169,7 @@ async def test_several_that_are_left_alone_fail_once_others_have_been_answered_m
     assert set(host.sent.values()) == {1, 6}
 
 
-async def test_several_that_nobody_was_answered_beside_fail_where_nothing_more_is_to_come() -> None:
+async def test_several_refused_calls_fail_without_other_answers_where_no_more_problems_will_be_begun() -> None:
     run = Run(Host(poisoned("0", "1")))
     run.dispatcher.refused.nothing_to_come = True
     outcomes = await run.ask(question("0"), question("1"))
@@ -214,7 +214,7 @@ async def test_the_calls_of_a_model_that_is_limited_hold_up_no_other_model() -> 
     await asyncio.gather(*(ask(model, n) for n in range(40) for model in ("small", "large")))
     assert max(at for key, at in ended.items() if key.startswith("large")) < 15
     assert min(at for key, at in ended.items() if key.startswith("small")) > 119
-    assert host.sent.total() < 80 + 5 * 8  # one round of what is in flight finds each pause out
+    assert host.sent.total() < 80 + 5 * 8  # at each pause, one round of the calls in flight is refused
 
 
 async def test_a_limit_that_is_met_again_and_again_fails_nobody() -> None:
@@ -232,7 +232,7 @@ async def test_a_limit_that_is_met_again_and_again_fails_nobody() -> None:
     assert [key for key, outcome in outcomes.items() if outcome.reply is None] == []
 
 
-async def test_the_screen_hears_what_is_waited_for() -> None:
+async def test_the_dashboard_sees_what_a_provider_waits_for() -> None:
     run = Run(Host(lambda _: RateLimitedError("wait", retry_after=30.0)))
     task = asyncio.create_task(run.ask(question("0")))
     await asyncio.sleep(10)

@@ -18,11 +18,11 @@ def learnt(
     return speed
 
 
-def test_before_any_reply_a_token_is_four_bytes_and_the_output_what_was_given() -> None:
+def test_before_any_reply_a_token_is_four_characters_and_the_output_is_as_given() -> None:
     assert Speed(500.0).tokens(400) == 600
 
 
-def test_the_first_reply_says_all_that_is_known() -> None:
+def test_the_first_reply_replaces_the_assumptions() -> None:
     assert learnt(1, output=40, input_chars=400, tokens=200).tokens(1000) == pytest.approx(500 + 40)
 
 
@@ -43,7 +43,7 @@ def test_a_server_that_does_not_count_input_leaves_the_estimate_of_it() -> None:
     assert learnt(100, tokens=0, output=40).tokens(400) == pytest.approx(100 + 40)
 
 
-def test_the_whole_time_is_waited_until_twenty_replies_were_seen() -> None:
+def test_a_reply_has_the_whole_time_until_twenty_replies_were_measured() -> None:
     assert [learnt(n).deadline_s(1000, LONGEST_S) for n in (0, 19, 20)] == [600, 600, pytest.approx(80)]
 
 

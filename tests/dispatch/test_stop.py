@@ -11,7 +11,7 @@ from eli5b_batch.dispatch.stop import Stop
 pytestmark = pytest.mark.looptime(idle_timeout=0.1, noop_cycles=0)
 
 
-async def test_calls_go_out_until_somebody_asks_and_never_afterwards() -> None:
+async def test_calls_go_out_until_the_run_is_stopped_and_never_afterwards() -> None:
     stop = Stop()
     await stop.may_send()
     stop.ask(SIGINT)
@@ -31,30 +31,30 @@ async def test_the_first_reason_stays() -> None:
     assert stop.reason is error
 
 
-async def test_everything_is_home_when_the_last_call_has_landed_or_none_is_out() -> None:
+async def test_a_run_is_drained_when_the_last_call_has_ended_or_none_is_in_flight() -> None:
     stop = Stop()
-    await stop.all_home()
+    await stop.drained()
 
-    async def fly(seconds: float) -> None:
-        with stop.in_the_air():
+    async def call(seconds: float) -> None:
+        with stop.call_in_flight():
             await asyncio.sleep(seconds)
 
-    flights = [asyncio.create_task(fly(seconds)) for seconds in (1, 5, 3)]
+    calls = [asyncio.create_task(call(seconds)) for seconds in (1, 5, 3)]
     await asyncio.sleep(0)
     assert stop.in_flight == 3
-    await stop.all_home()
+    await stop.drained()
     assert asyncio.get_running_loop().time() == pytest.approx(5)
-    await asyncio.gather(*flights)
+    await asyncio.gather(*calls)
     assert stop.in_flight == 0
 
 
-async def test_a_call_that_fails_or_is_cancelled_lands_too() -> None:
+async def test_a_call_that_fails_or_is_cancelled_is_no_longer_in_flight() -> None:
     stop = Stop()
-    with pytest.raises(RuntimeError), stop.in_the_air():
+    with pytest.raises(RuntimeError), stop.call_in_flight():
         raise RuntimeError
-    with pytest.raises(TimeoutError), stop.in_the_air():
+    with pytest.raises(TimeoutError), stop.call_in_flight():
         await asyncio.wait_for(asyncio.Event().wait(), 1)
-    await stop.all_home()
+    await stop.drained()
 
 
 async def test_a_parked_call_that_nobody_holds_is_not_lost_to_the_garbage_collector() -> None:

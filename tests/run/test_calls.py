@@ -399,7 +399,7 @@ async def test_calls_in_flight_when_the_run_stops_keep_their_attempts_too_whatev
                 await asyncio.sleep(0)
             backend.waiting.set()
             await b.stop.stopped()
-            await b.stop.all_home()
+            await b.stop.drained()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -526,7 +526,7 @@ async def test_a_disk_that_refuses_stops_the_run_and_raises_nothing_into_the_pro
         call = asyncio.ensure_future(b.calls.call(PROBLEM, PROBLEM, "m", ASK, step="answer", tags={}))
         await b.stop.stopped()
         assert isinstance(b.stop.reason, StorageError)
-        await b.stop.all_home()
+        await b.stop.drained()
         assert not call.done()
         call.cancel()
 

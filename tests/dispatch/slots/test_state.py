@@ -82,7 +82,7 @@ def test_every_second_is_busy_loading_idle_or_down(
     """Calls start, are answered, fail and are given back; the server dies and comes back; any call reports a load."""
     bench = Bench(parallel)
     server, began, places = bench.server, bench.clock.now, list[Place]()
-    for event, passed, model, load_s, which in events:
+    for event, passed, model, load_s, pick in events:
         bench.after(passed)
         if event == "start" and server.has_room() and (model in server.resident or not places):
             places += bench.start(model)
@@ -93,7 +93,7 @@ def test_every_second_is_busy_loading_idle_or_down(
         elif event == "check":
             server.set_loaded({model: 1.0})
         elif places and event != "start":
-            place = places.pop(which % len(places))
+            place = places.pop(pick % len(places))
             failure = {"drop": DROPPED, "refuse": REFUSED, "400": BAD}.get(event)
             server.finish(place, None if event == "unsent" else 1, failure, load_s if event == "answer" else 0.0)
         seconds = bench.seconds()
