@@ -91,7 +91,7 @@ def _add_step(table: Table, step: StepProgress) -> None:
 
 def _sum_of_steps(steps: Sequence[StepProgress]) -> StepProgress:
     etas = [step["eta_s"] for step in steps if step["done"] < step["total"]]
-    known = [eta for eta in etas if eta is not None]
+    estimates = [eta for eta in etas if eta is not None]
     return {
         "step": f"+{len(steps)} more",
         "model": "",
@@ -100,7 +100,7 @@ def _sum_of_steps(steps: Sequence[StepProgress]) -> StepProgress:
         "failed": sum(step["failed"] for step in steps),
         "replayed": sum(step["replayed"] for step in steps),
         "rate_per_s": sum(step["rate_per_s"] for step in steps),
-        "eta_s": max(known) if known and len(known) == len(etas) else None,
+        "eta_s": max(estimates) if estimates and len(estimates) == len(etas) else None,
         "began_s": None,
         "ended_s": None,
     }

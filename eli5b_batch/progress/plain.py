@@ -140,8 +140,8 @@ def _steps(steps: list[StepProgress], *, ended: bool) -> list[str]:
         text = f"{name} {_of(done, total)}"
         if done < total and not ended:
             etas = [step["eta_s"] for step in same if step["done"] < step["total"]]
-            known = [eta for eta in etas if eta is not None]
-            left = max(known) if len(known) == len(etas) else None
+            estimates = [eta for eta in etas if eta is not None]
+            left = max(estimates) if len(estimates) == len(etas) else None
             text += f" {speed(sum(step['rate_per_s'] for step in same))} left {duration(left)}"
         texts.append(text)
     return texts
