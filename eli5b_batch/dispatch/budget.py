@@ -112,7 +112,7 @@ class Budget:
     def settle(self, reserved: float, actual: float | None) -> None:
         """Replace a reservation by the actual USD; None: the call broke off and may have been billed in full."""
         self._reservations -= reserved > 0
-        self._reserved = self._reserved - reserved if self._reservations else 0.0  # no dust of floats is left
+        self._reserved = self._reserved - reserved if self._reservations else 0.0  # without rounding errors left over
         if actual is None:
             self.unconfirmed += reserved
         else:

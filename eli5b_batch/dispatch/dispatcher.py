@@ -248,7 +248,7 @@ class Dispatcher:
                     if not isinstance(outcome.error, RetryableError) or tries.used_up:
                         outcome.queued_s, outcome.attempts = outcome.started - requested_at, tries.sent
                         return commit(outcome)
-            except Exception as error:  # noqa: BLE001 (it is the reason why the run stops; calls in flight may end)
+            except Exception as error:  # noqa: BLE001 (it becomes the reason why the run stops)
                 self._stop.ask(error)
             finally:
                 self._give_back(place, outcome, failure)

@@ -85,7 +85,7 @@ async def kill(processes: Iterable[psutil.Process]) -> None:
     """
     left = _send_sigkill(processes)
     deadline = time.monotonic() + DEATH_S
-    while (left := [p for p in left if is_running(p)]) and time.monotonic() < deadline:  # noqa: ASYNC110 (nobody tells)
+    while (left := [p for p in left if is_running(p)]) and time.monotonic() < deadline:  # noqa: ASYNC110 (there is no event)
         await asyncio.sleep(_DEATH_POLL_S)
 
 
@@ -114,7 +114,7 @@ async def end(processes: Iterable[psutil.Process], patience_s: float) -> list[ps
             process.terminate()
     loop = asyncio.get_running_loop()
     deadline = loop.time() + patience_s
-    while (left := [p for p in left if is_running(p)]) and loop.time() < deadline:  # noqa: ASYNC110 (nobody tells)
+    while (left := [p for p in left if is_running(p)]) and loop.time() < deadline:  # noqa: ASYNC110 (there is no event)
         await asyncio.sleep(POLL_S)
     await kill(left)
     return left

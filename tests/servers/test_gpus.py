@@ -40,7 +40,7 @@ def test_every_gpu_that_the_driver_lists_is_found(smi: Callable[..., str], tmp_p
     assert arguments == "--query-gpu=index,uuid,name,memory.total --format=csv,noheader,nounits"
 
 
-@pytest.mark.parametrize("text", ["", "\n", "No devices were detected\n"])
+@pytest.mark.parametrize("text", ["", "\n", "No devices were found\n"])
 def test_no_gpu_is_no_mistake(smi: Callable[..., str], text: str) -> None:
     assert find_gpus(smi(text)) == []
 
