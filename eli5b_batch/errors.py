@@ -12,13 +12,13 @@ Must not know: any other module of the package.
     ├── ProviderError                      a model's server or account
     │   ├── ProviderRefusedError  exit 5   no call can succeed: key, credit, model, address
     │   │   ├── NoServerError              nothing answers at an address
-    │   │   ├── KeyRefusedError            the key; one that a program prints may be renewed
-    │   │   └── QuotaError                 a quota is used up, and it is hours until there is another
-    │   ├── ProviderDownError     exit 5   it did not work for so long that the run gave up
+    │   │   ├── KeyRefusedError            the host refuses the key; a key that a program prints may be renewed
+    │   │   └── QuotaError                 a quota is used up, and its reset is hours away
+    │   ├── ProviderDownError     exit 5   the provider failed for so long that the run gave up
     │   └── CallError                      this one call failed; the run goes on
-    │       ├── RetryableError             worth sending again
+    │       ├── RetryableError             the call is worth sending again
     │       │   └── RateLimitedError       the server asks for patience; not a failed attempt
-    │       └── BadReplyError              answered, and the answer can't be used
+    │       └── BadReplyError              the server answered, and the answer can't be used
     ├── UpstreamError                      a prompt needs the text of a reply that failed
     ├── BudgetError               exit 4   the next call could exceed the budget
     └── TimeUpError               exit 130 the time given to this start is over
@@ -35,7 +35,7 @@ from eli5b_batch.text import duration
 
 
 class Eli5bError(Exception):
-    """Root of the tree; `exit_code` is what the command line returns for it."""
+    """Root of the tree; `exit_code` is the exit status of a command that ends with this error."""
 
     exit_code: ClassVar[int] = 1
 
@@ -47,7 +47,7 @@ class JobError(Eli5bError):
 
 
 class RunFolderError(Eli5bError):
-    """The run folder can't be used: another job's, not writable, not a run folder."""
+    """The run folder can't be used: it is another job's, not writable, or not a run folder."""
 
     exit_code = 2
 
@@ -69,7 +69,7 @@ class StorageError(Eli5bError):
 
 
 class ProviderError(Eli5bError):
-    """Root of what a provider can do wrong."""
+    """Root of all failures of a provider: a model's server, or an account at a host."""
 
     exit_code = 5
 
@@ -83,24 +83,28 @@ class NoServerError(ProviderRefusedError):
 
 
 class KeyRefusedError(ProviderRefusedError):
-    """The key was refused. Where a program prints the key, another one may be taken; else the run stops."""
+    """The host refused the key. A key that a program prints may be renewed; otherwise the run stops."""
 
 
 class QuotaError(ProviderRefusedError):
-    """A quota of a day or a month is used up; the message says when there is another, where the host says so."""
+    """A quota of a day or a month is used up; the message says when it resets, where the host tells."""
 
 
 class ProviderDownError(ProviderError):
-    """Every server of a provider has failed for too long; `last` is the newest failure of a call.
+    """A provider, or one of its models, has failed for too long.
 
-    `model` is given where a provider's servers serve different models: the one that none can serve any more.
-    `of_model` is said instead where servers work and a model is not served: what has been so with it.
+    Args:
+        down_s: seconds for which nothing has worked.
+        last: the newest failure of a call; None where no call has failed.
+        model: the model that no server can serve any more, where the provider's servers serve different models.
+        of_model: the beginning of the message where the servers work and one model is not served, such as
+            `large has got nothing but 429s`.
     """
 
     def __init__(self, down_s: float, last: CallError | None, model: str = "", *, of_model: str = "") -> None:
-        nothing = f"no slot that serves {model}" if model else "nothing"
+        subject = f"no slot that serves {model}" if model else "nothing"
         super().__init__(
-            f"{of_model or f'{nothing} has worked'} for {duration(down_s)}, the last failure: {last or 'none told'}; "
+            f"{of_model or f'{subject} has worked'} for {duration(down_s)}, the last failure: {last or 'none told'}; "
             "the same command goes on once it works again (--give-up-after sets how long a run waits)"
         )
 
@@ -109,14 +113,15 @@ class CallError(ProviderError):
     """One call failed; it becomes an error record of class `kind`.
 
     Args:
-        kind: the class written to the record. Of calls that no reply came to: `timeout`, `connection`,
-            `server_error`, `rate_limited`, `bad_request` (a field, or the form of the request), `refused` (this call,
-            for a reason of the host's own), `too_large` (for a limit that no wait raises), `filtered` (the prompt),
-            `context_overflow`. Of replies that can't be used: `bad_reply`, `empty_reply`, `not_done`, `broken`.
+        kind: the class written to the record. Classes of calls without a reply: `timeout`, `connection`,
+            `server_error`, `rate_limited`, `bad_request` (a field or the form of the request is wrong), `refused`
+            (the host refuses this call for a reason of its own), `too_large` (the request exceeds a limit that no
+            wait raises), `filtered` (a filter refused the prompt), `context_overflow`. Classes of replies that can't
+            be used: `bad_reply`, `empty_reply`, `not_done`, `broken`.
         message: one sentence.
-        status: the HTTP status, where there was one.
-        partial: what did arrive and was paid for: a dict with any of `reply` and `usage`.
-        unsent: the request never left, so it can't be billed.
+        status: the HTTP status; None where no response came.
+        partial: the part of the reply that arrived and was paid for: a dict with any of `reply` and `usage`.
+        unsent: the request was never sent, so it can't be billed.
     """
 
     def __init__(
@@ -136,12 +141,12 @@ class CallError(ProviderError):
 
 
 class RetryableError(CallError):
-    """A time-out, a dropped connection, a 5xx, or a body that is no JSON: worth sending again.
+    """The call is worth sending again: a time-out, a dropped connection, a 5xx, or a body that is no JSON.
 
     Args:
-        kind: as `CallError`, which explains the other arguments, too.
+        kind: see `CallError`, which explains `message`, `status`, `partial` and `unsent` as well.
         message: one sentence.
-        retry_after: the server's advice in seconds, None where it gave none.
+        retry_after: seconds that the server says to wait; None where it does not say.
     """
 
     def __init__(
@@ -159,13 +164,13 @@ class RetryableError(CallError):
 
 
 class RateLimitedError(RetryableError):
-    """The host asks for patience: a 429, or what says the same.
+    """The host asks for patience: a 429, or another refusal with the same meaning.
 
     Args:
         message: one sentence.
-        retry_after: as of every error that is worth sending again.
-        scope: what there was too much of, `requests` or `tokens`; None where the server does not say.
-        of_model: the server says that it is the limit of the model asked for, not of the account.
+        retry_after: seconds that the server says to wait; None where it does not say.
+        scope: what exceeded the limit, `requests` or `tokens`; None where the server does not say.
+        of_model: the server says that the limit is the requested model's, not the account's.
     """
 
     def __init__(
@@ -181,7 +186,7 @@ class BadReplyError(CallError):
 
 
 class UpstreamError(Eli5bError):
-    """A prompt asked for the text of a reply that failed or is empty; `key` names that call."""
+    """A prompt needs the text of a reply, and that call failed or its reply is empty; `key` is that call's key."""
 
     def __init__(self, key: str, *, empty: bool = False) -> None:
         super().__init__(
@@ -191,12 +196,12 @@ class UpstreamError(Eli5bError):
 
 
 class BudgetError(Eli5bError):
-    """The worst case of the next call does not fit into what is left of the budget."""
+    """The highest possible cost of the next call exceeds the rest of the budget."""
 
     exit_code = 4
 
 
 class TimeUpError(Eli5bError):
-    """The time given to this start is over; the same command goes on."""
+    """The time given to this start of the run is over; the same command continues the run."""
 
     exit_code = 130

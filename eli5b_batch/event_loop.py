@@ -1,7 +1,7 @@
-"""Which event loop runs a coroutine from the command line.
+"""The event loop that runs a command's coroutine: uvloop, or asyncio's own on Windows.
 
-Must not know: what runs on it. uvloop takes less CPU per call than asyncio's own loop, and reads sockets into one
-buffer: asyncio's allocates 256 KiB for every read, and the heap frays (docs/decisions/0004).
+Must not know: what runs on the loop. uvloop takes less CPU per call than asyncio's loop, and reads sockets into one
+buffer; asyncio's loop allocates 256 KiB for every read, which fragments the heap (docs/decisions/0004).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 def run(main: Coroutine[object, object, T]) -> T:
-    """Run `main` to its end, on uvloop where there is one (not on Windows)."""
+    """Run `main` to its end and return its result; uvloop is used except on Windows."""
     if sys.platform == "win32":
         return asyncio.run(main)
     import uvloop  # noqa: PLC0415 (not on every platform)

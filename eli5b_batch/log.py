@@ -1,6 +1,6 @@
 """run.log: one JSON object per line, for people who look into a run afterwards.
 
-Must not know: what is logged. Keys of APIs never reach it: no header and no environment is ever logged.
+Must not know: what is logged. No header and no environment variable is ever logged, so no API key stands in run.log.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ LOGGER: Final = logging.getLogger("eli5b_batch")
 
 
 class _File(logging.FileHandler):
-    """A log that can't be written, as on a full disk, must not end the run or fill the terminal with tracebacks."""
+    """A log file whose failure, as on a full disk, neither ends the run nor fills the terminal with tracebacks."""
+
+    _is_failure_reported = False
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (the library's name)
-        """Say it once; the journal, which matters, reports the disk in its own way."""
-        if not self._told:
-            self._told = True
+        """Report the first failure on stderr; later ones are silent, as the journal reports a full disk itself."""
+        if not self._is_failure_reported:
+            self._is_failure_reported = True
             sys.stderr.write(
                 f"eli5b-batch: {self.baseFilename} can't be written; {record.getMessage()!r} is not logged\n"
             )
 
-    _told = False
-
 
 class _JsonLine(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        """Time (UTC), level, event and its fields; a traceback where there is one."""
+        """Return one JSON object: time (UTC), level, event, the event's fields, and the traceback of an error."""
         row: dict[str, Any] = {
             "at": dt.datetime.fromtimestamp(record.created, dt.UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -50,7 +50,7 @@ class _JsonLine(logging.Formatter):
 
 @contextmanager
 def run_log(path: Path) -> Iterator[None]:
-    """Send the package's log to `path` while a run goes on; afterwards it goes where it went before."""
+    """Send the package's log to `path` until the context ends; then restore the former settings of the logger."""
     before = LOGGER.level, LOGGER.propagate
     handler = _File(path, encoding="utf-8")
     handler.setFormatter(_JsonLine())
@@ -63,15 +63,15 @@ def run_log(path: Path) -> Iterator[None]:
         LOGGER.removeHandler(handler)
         level, LOGGER.propagate = before
         LOGGER.setLevel(level)
-        with suppress(OSError):  # what is still buffered for a full disk; `handleError` has said so
+        with suppress(OSError):  # a full disk refuses the buffered rest; `handleError` has reported it
             handler.close()
 
 
 def log(event: str, *, level: int = logging.INFO, error: BaseException | None = None, **fields: object) -> None:
-    """Write one event with its fields."""
+    """Write one event with its fields, and with the traceback of `error` where given."""
     LOGGER.log(level, event, extra={"fields": fields}, exc_info=error)
 
 
 def display_failed(error: Exception) -> None:
-    """A display or progress.json could not be drawn or written: the run goes on, and the log says so."""
+    """Log that a display could not be drawn or progress.json not be written; the run goes on."""
     log("display failed", level=logging.WARNING, error=error)

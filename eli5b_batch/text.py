@@ -1,6 +1,6 @@
 """How numbers, sums of money, times and untrusted texts are written, the same on every screen, page and line.
 
-Must not know: what any of them means. Every function is pure and gives ASCII unless the text given is not.
+Must not know: what the numbers and texts mean. Every function is pure; its result is ASCII unless its argument is not.
 """
 
 from __future__ import annotations
@@ -8,18 +8,18 @@ from __future__ import annotations
 from typing import Final
 
 NONE: Final = "-"
-"""Stands where there is nothing to show."""
+"""Shown in place of a value that is None or unknown."""
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 _MILLION = 1_000_000
 _FEW_SECONDS: Final = 9.95
-"""Seconds below which a tenth matters."""
+"""Durations below this many seconds are shown with a decimal."""
 _LEAST_USD: Final = 0.005
-"""USD that two decimals show."""
+"""Smallest amount, USD, that two decimals show as more than $0.00."""
 
 
 def duration(seconds: float | None) -> str:
-    """`8.1s`, `45s`, `12m 03s`, `1h 40m`, `2d 03h`; None is `-`."""
+    """Return a duration as `8.1s`, `45s`, `12m 03s`, `1h 40m` or `2d 03h`; None is `-`."""
     if seconds is None:
         return NONE
     if seconds < _FEW_SECONDS:
@@ -35,17 +35,17 @@ def duration(seconds: float | None) -> str:
 
 
 def count(number: int) -> str:
-    """`14,105`; from a million on `1.25M`."""
+    """Return a count as `14,105`, from a million on as `1.25M`."""
     return f"{number:,}" if abs(number) < _MILLION else f"{number / _MILLION:.2f}M"
 
 
 def plural(number: int, noun: str) -> str:
-    """`1 call`, `14,105 calls`."""
+    """Return a count with its noun: `1 call`, `14,105 calls`."""
     return f"1 {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def amount(number: float) -> str:
-    """A number in at most five characters: `9.8`, `580`, `1.2k`, `300k`, `1.5M`."""
+    """Return a number in at most five characters: `9.8`, `580`, `1.2k`, `300k`, `1.5M`."""
     units = iter("kMGT")
     unit = ""
     while number >= 999.5:  # noqa: PLR2004 - would be written 1000
@@ -55,49 +55,54 @@ def amount(number: float) -> str:
 
 
 def size(number: float) -> str:
-    """Bytes: `512 B`, `20.3 kB`, `340 MB`, `1.2 GB`."""
+    """Return a number of bytes as `512 B`, `20.3 kB`, `340 MB` or `1.2 GB`."""
     short = amount(number)
     return f"{short.rstrip('kMGT')} {short.lstrip('0123456789.')}B" if number >= 1000 else f"{number:.0f} B"  # noqa: PLR2004
 
 
 def rounded(number: float | None) -> str:
-    """`1,234`; None is `-`."""
+    """Return a number without decimals, `1,234`; None is `-`."""
     return NONE if number is None else f"{number:,.0f}"
 
 
 def tenths(number: float | None) -> str:
-    """`1,234.5`; None is `-`."""
+    """Return a number with one decimal, `1,234.5`; None is `-`."""
     return NONE if number is None else f"{number:,.1f}"
 
 
 def speed(per_s: float) -> str:
-    """Calls a second, or a minute where that reads better: `9.8/s`, `1.4/min`."""
+    """Return a rate, given per second, as `9.8/s`; below 1/s as `1.4/min`."""
     slow = 0 < per_s < 0.995  # noqa: PLR2004 - would be written 1.0
     return f"{amount(60 * per_s)}/min" if slow else f"{amount(per_s)}/s"
 
 
 def percent(part: float | None, whole: float = 1.0) -> str:
-    """`42.1%`; `-` where there is no part or the whole is nothing."""
+    """Return the share of `part` in `whole` as `42.1%`; `-` where `part` is None or `whole` is 0."""
     return NONE if part is None or not whole else f"{100 * part / whole:.1f}%"
 
 
 def count_and_share(part: int, whole: int) -> str:
-    """A count with its share of a whole: `12 (3.4%)`; a bare 0 stays 0."""
+    """Return a count with its share of a whole, `12 (3.4%)`; a count of 0 is `0`."""
     return f"{part:,} ({percent(part, whole)})" if part else "0"
 
 
 def seconds_and_share(part: float, whole: float) -> str:
-    """Seconds with their share of a whole: `12m 03s (3.4%)`."""
+    """Return a duration with its share of a whole, `12m 03s (3.4%)`; without the share where `whole` is 0."""
     return f"{duration(part)} ({percent(part, whole)})" if whole else duration(part)
 
 
 def dollars(usd: float, places: int = 2) -> str:
-    """`$1,234.50`; a sum that two decimals would show as nothing is `<$0.01`."""
+    """Return a sum as `$1,234.50`; a sum above 0 that two decimals would show as $0.00 is `<$0.01`."""
     return "<$0.01" if places == 2 and 0 < usd < _LEAST_USD else f"${usd:,.{places}f}"  # noqa: PLR2004
 
 
 def cost(usd: float | None, unknown: int = 0) -> str:
-    """A cost and the calls whose price nobody knows: `$1.20`, `free`, `unknown`, `$1.20 + 3 calls unknown`."""
+    """Return a cost as `$1.20`, `free`, `unknown`, or `$1.20 + 3 calls unknown`.
+
+    Args:
+        usd: the known cost; None where it is unknown as a whole.
+        unknown: number of calls whose price is unknown; they are not in `usd`.
+    """
     if usd is None or (unknown and not usd):
         return "unknown"
     if unknown:
@@ -106,19 +111,19 @@ def cost(usd: float | None, unknown: int = 0) -> str:
 
 
 def shortened(text: str, longest: int) -> str:
-    """`text`, or its beginning with `...` where it is longer than `longest` characters."""
+    """Return `text`; if it is longer than `longest` characters, its beginning and `...`, `longest` in all."""
     return text if len(text) <= longest else f"{text[: longest - 3]}..."
 
 
 def clean(text: str) -> str:
-    """`text` on one line, with nothing in it that a terminal would obey.
+    """Return `text` on one line, every run of blanks and unprintable characters replaced by one space.
 
-    Error messages and model ids come from servers: escape sequences, line breaks and lone surrogates
+    Error messages and model ids come from servers: an escape sequence, a line break or a lone surrogate
     in them would break the screen, the line, or the write.
     """
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def quoted(text: str) -> str:
-    """A text as a judge is shown it: every line begins with `>`, whatever ends a line, so that none can be its own."""
+    """Return a text with `> ` before every line, so that a judge can't take any of its lines for the prompt's own."""
     return "> " + "\n> ".join(text.splitlines())

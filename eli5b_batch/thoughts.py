@@ -1,7 +1,7 @@
-"""A model's thoughts are not its words: every form in which they stand inside a text, and how they are taken out of it.
+"""Separates a model's thoughts from its words: every form in which thoughts stand inside a text.
 
-Must not know: hosts, protocols, graders. Backends use it when a reply arrives, graders for texts that are on record as
-they came, the report to count those.
+Must not know: hosts, protocols, graders. Backends separate a reply when it arrives; graders separate recorded texts
+that still hold thoughts, and the report counts such texts.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from eli5b_batch import special_tokens
 
 
 class Split(NamedTuple):
-    """A text, taken apart; the same text, and no thoughts, where it holds none."""
+    """The words and the thoughts of a text; a text without thoughts is all `words`."""
 
     words: str
     thoughts: str
 
 
 class Form(NamedTuple):
-    """Marks between which thoughts stand, as regular expressions, and who writes them so."""
+    """A pair of marks around thoughts, as regular expressions, and the models or tools that write them."""
 
     begin: str
     end: str
@@ -63,12 +63,12 @@ FORMS: Final = (
 _WRAPPING: Final = re.compile(
     r"<\|(?:begin|end)_of_(?:solution|box)\|>|<\|(?:START|END)_(?:RESPONSE|TEXT)\|>|</?response>", re.IGNORECASE
 )
-"""What goes round the words where thoughts have marks of their own, or round an answer."""
+"""Marks around the words, beside marks around thoughts, or around an answer; they are removed."""
 
 _ANY_MARK: Final = "|".join(f"(?P<b{n}>{form.begin})|(?P<e{n}>{form.end})" for n, form in enumerate(FORMS))
 _MARKS: Final = re.compile(rf"(?=[<\[◁&])(?!(?<=`)[^`\n]{{1,40}}`)(?:{_ANY_MARK})", re.IGNORECASE)
-"""What every mark begins with stands before them: a text is searched for it some forty times as fast. Between backticks
-a mark is spoken of."""
+"""The lookahead, the characters that a mark may begin with, makes the search some forty times as fast. A mark
+between backticks is quoted by the text and marks no thoughts."""
 
 _CHANNEL: Final = "<|channel|>"
 _HARMONY: Final = re.compile(
@@ -76,43 +76,43 @@ _HARMONY: Final = re.compile(
     r"(?P<text>.*?)(?=<\|(?:end|return|call|start|channel)\|>|\Z)(?:<\|(?:end|return|call)\|>)?",
     re.DOTALL,
 )
-"""gpt-oss: what is for the reader stands in the channel `final` (cookbook.openai.com/articles/openai-harmony)."""
+"""gpt-oss: the channel `final` holds the text for the reader (cookbook.openai.com/articles/openai-harmony)."""
 _FINAL: Final = "final"
 _BARE_FINAL: Final = "assistantfinal"
 _BARE_BEGIN: Final = re.compile(r"\s*(?:assistant)?(?:analysis|commentary)(?=[A-Z\"'(])")
-"""Harmony whose special tokens a server has dropped: `analysisWe need ... assistantfinalThe answer`."""
+"""Harmony after a server has dropped the special tokens: `analysisWe need ... assistantfinalThe answer`."""
 _NEXT_OF_ASSISTANT: Final = re.compile(
     r"<\|(?:im_end|end|eot_id)\|>\s?(?:<\|(?:im_start|start)\|>assistant(?!<\|channel)"
     r"|<\|start_header_id\|>assistant<\|end_header_id\|>)(?:final)?(?:<\|message\|>)?"
 )
-"""A turn of the assistant right behind another of its own: what stood before it was thought (HyperCLOVA X, harmony)."""
+"""The head of a second turn of the assistant right after its first: the first was thought (HyperCLOVA X, harmony)."""
 _GRANITE: Final = re.compile(
     r"\s?(?:\*\*)?here(?:'s| is) my thought process:(?P<thoughts>.*?)here(?:'s| is) my response:(?:\*\*)?",
     re.DOTALL | re.IGNORECASE,
 )
 _OLLAMA_SHOWN: Final = re.compile(r"\s?Thinking\.\.\.\n(?P<thoughts>.*?)\n\.\.\.done thinking\.\n", re.DOTALL)
 _PASSES: Final = 4
-"""A text is taken apart until nothing more is found in its words, so often at most."""
+"""Most passes over one text; each pass separates the words of the pass before, until nothing changes."""
 
 
 def may_hold(text: str) -> bool:
-    """Whether it is worth its time to look for thoughts in a text: False is sure, and takes some microseconds."""
+    """Return False if a text certainly holds no thoughts, in some microseconds; True if `words_of` has to look."""
     section = _CHANNEL in text or _BARE_FINAL in text or _BARE_BEGIN.match(text) or _NEXT_OF_ASSISTANT.search(text)
-    told = _GRANITE.match(text) or _OLLAMA_SHOWN.match(text)
-    # A head of special tokens may stand before those that have no marks.
-    return bool(section or told or _MARKS.search(text)) or text.lstrip().startswith(("<", "["))
+    announced = _GRANITE.match(text) or _OLLAMA_SHOWN.match(text)
+    # Special tokens may stand before a form of thoughts that has no marks.
+    return bool(section or announced or _MARKS.search(text)) or text.lstrip().startswith(("<", "["))
 
 
 def words_of(text: str, *, half_marks: bool = True) -> Split:
-    """The words of a reply and its thoughts, both without special tokens and what ran on behind one.
+    """Return the words and the thoughts of a reply, without special tokens and without text of other turns.
 
-    Where words stand before the first special token, what follows belongs to another turn, thoughts included; a thought
-    that holds such a token goes on behind it.
+    If words stand before the first special token, all that follows the token belongs to another turn, thoughts
+    included. A thought that holds a special token continues after it.
 
     Args:
         text: the content of a reply, as it came.
-        half_marks: whether a begin without an end, or an end without a begin, marks thoughts: not where the host has
-            told the thoughts apart, and a mark that is left is a stray one.
+        half_marks: whether a begin without an end, or an end without a begin, marks thoughts. False where the host
+            sent the thoughts in a field of their own: a single mark in the text is then a stray one.
     """
     words, thoughts = text, []
     for _ in range(_PASSES):
@@ -134,10 +134,10 @@ def _one_pass(text: str, *, half_marks: bool) -> Split:
 
 
 def split(text: str, *, half_marks: bool = True) -> Split:
-    """The words of a reply and its thoughts, each without the marks; thoughts in several places are joined by a line.
+    """Return the words and the thoughts of a text, without the marks; thoughts of several places are joined by lines.
 
-    What is thought without a mark at the beginning (`... </think> 5`: the mark was in the prompt, vllm#12999) or at
-    the end (the reply was cut) is thought all the same; see `words_of`.
+    With `half_marks`, an end without a begin (`... </think> 5`: the begin was in the prompt, vllm#12999) and a begin
+    without an end (the reply was cut) mark thoughts as well; see `words_of`.
     """
     outer = _of_sections(text)
     inner = _of_marks(outer.words, half_marks=half_marks)
@@ -145,7 +145,7 @@ def split(text: str, *, half_marks: bool = True) -> Split:
 
 
 def _of_sections(text: str) -> Split:
-    """The words of a text that is divided as a whole; all of it where it is not."""
+    """Return the words and thoughts of a text in a form that divides the whole text; any other text is all words."""
     if _CHANNEL in text:
         return _of_channels(text)
     if _BARE_FINAL in text:
@@ -164,9 +164,9 @@ def _of_sections(text: str) -> Split:
 
 
 def _of_channels(text: str) -> Split:
-    """Everything outside of the channel `final` is thought, also what stands before the first channel.
+    """Return the text of the first channel `final` as the words, and all text before it as thoughts.
 
-    The first text for the reader ends the reply: a second one belongs to another turn.
+    All text after the first channel `final` belongs to another turn and is dropped.
     """
     thoughts: list[str] = []
     at = 0
