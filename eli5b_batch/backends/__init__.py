@@ -1,4 +1,4 @@
-"""Who answers: one client per wire protocol, and a table of dialects.
+"""Clients of model servers: one per wire protocol, and a table of the dialects that hosts speak.
 
 Must not know: when calls are sent, the journal.
 """

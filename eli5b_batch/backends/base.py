@@ -1,4 +1,4 @@
-"""What a backend is: it turns one chat request into one reply, or says in our terms why it can't.
+"""The interface of a backend: it turns one chat request into one reply, or raises one of the package's errors.
 
 Must not know: when and where calls are sent, retries, the journal.
 """
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """One question to a model: exactly what the request hash covers, and the key it is known by."""
+    """One question to a model: the fields that the request hash covers, and `key`, which names the call."""
 
     key: str
     model: str
@@ -29,13 +29,14 @@ class ChatRequest:
 
 
 Finish = Literal["whole", "cut", "filtered", "broken"]
-"""How a reply ended: by itself; at a limit of length; by a filter, or because the model declined; in the middle."""
+"""How a reply ended: `whole` by itself; `cut` at a limit of length; `filtered` by a filter, or because the model
+declined; `broken` in the middle."""
 
 
 class Advice(NamedTuple):
-    """What a reply's headers say of limits; None where they don't.
+    """The limits that a reply's headers tell; a field is None where they don't tell it.
 
-    Rates are per second. `pause_s`: nothing is left of a limit, and it is so many seconds until there is.
+    Rates are per second. `pause_s`: seconds until a limit that is used up is reset.
     """
 
     requests_per_s: float | None = None
@@ -45,12 +46,20 @@ class Advice(NamedTuple):
 
 @dataclass(slots=True)
 class ChatReply:
-    """One answer. `usage` holds tokens (`input_tokens`, `output_tokens`, by class where told).
+    """One answer of a model.
 
-    `text` is the model's words; `thinking` its thoughts, in whatever form they came; `raw` the content as it came,
-    where it is not the text.
-    `finish_reason` is the host's word, `finish` what it means. `refusal`: the words in which the model declined.
-    `load_s` and `work_s` are seconds that the server spent on loading and on the call itself, 0 where it does not tell.
+    Attributes:
+        text: the model's words, without its thoughts.
+        finish_reason: the host's word for the end of the reply; "" where it has none.
+        usage: numbers of tokens: `input_tokens`, `output_tokens`, and further classes where the server tells them.
+        load_s: seconds that the server spent on loading the model; 0 where it does not tell.
+        extra: further fields of the reply that are recorded, such as calls of tools.
+        advice: the limits that the headers tell; None where they tell none.
+        work_s: seconds that the server spent on the call itself; 0 where it does not tell.
+        finish: the meaning of `finish_reason`.
+        refusal: the words in which the model declined.
+        thinking: the model's thoughts, in whatever form they came.
+        raw: the content as it came, where it differs from `text`.
     """
 
     text: str
@@ -67,7 +76,7 @@ class ChatReply:
 
 
 def keepable(extra: dict[str, Any]) -> dict[str, Any]:
-    """What a reply holds beside its text, if it can be written down: JSON can be read deeper than it can be written."""
+    """Return `extra`, or a note in its place if it is nested too deeply: JSON can be read deeper than written."""
     try:
         orjson.dumps(extra)
     except TypeError:
@@ -76,9 +85,16 @@ def keepable(extra: dict[str, Any]) -> dict[str, Any]:
 
 
 class ModelFacts(NamedTuple):
-    """What a server says about a model it serves; empty where it does not say.
+    """What a server tells about a model that it serves; a field is empty or None where it does not tell.
 
-    `thinks`: whether it can. `by_default`: what it does where a job says nothing of it, see `dialects.ByDefault`.
+    Attributes:
+        digest: the hash of the model's files.
+        quantization: the format of its weights, such as `Q4_K_M`.
+        parameter_size: its number of parameters, such as `8.0B`.
+        server: the server's name and version.
+        on_gpu: share of the model in GPU memory, 0 to 1; None also where the model is not loaded.
+        thinks: whether the model can think.
+        by_default: whether it thinks where a job says nothing of thinking, see `dialects.ByDefault`.
     """
 
     digest: str = ""
@@ -94,7 +110,7 @@ class Backend(Protocol):
     """A client of one wire protocol; one per provider."""
 
     silent: dict[str, str]
-    """Addresses that `reach` got no answer from and can do without, each with one sentence."""
+    """Addresses that did not answer `reach` and whose work others can do: address -> one sentence."""
 
     async def chat(self, request: ChatRequest, base_url: str, deadline_s: float = math.inf) -> ChatReply:
         """Send one request; no answer within `deadline_s` seconds is a failure of class `timeout`.
@@ -109,15 +125,15 @@ class Backend(Protocol):
         """Check, without asking a model, that the servers answer and serve `models`.
 
         Raises:
-            ProviderRefusedError: they don't; the message says what would be right.
+            ProviderRefusedError: a server does not answer or does not serve a model; the message says what to do.
         """
         ...
 
     def manner(self, model: str, sampling: Mapping[str, Any]) -> Manner:
-        """How a model is asked to think, or not to; what `reach` learnt counts.
+        """Return how a model is asked to think, or not to; what `reach` has learnt from the servers counts.
 
         Raises:
-            ProviderRefusedError: it can't be done as `sampling` says.
+            ProviderRefusedError: the model can't think as `sampling` says.
         """
         ...
 

@@ -1,8 +1,8 @@
-"""From the bytes of a body to JSON, however badly they are written: nobody pays twice for a stray byte.
+"""Reads the bytes of a body as JSON, even if malformed: a stray byte must not make anybody pay for a reply twice.
 
-Must not know: HTTP, what the JSON means. What is well written is read by orjson; only what that refuses goes the long
-way: wrong bytes and lone surrogates become U+FFFD, NaN, infinities and what is nested too deeply null, and control
-characters are kept.
+Must not know: HTTP, what the JSON means. orjson reads a well-formed body. Only a body that orjson refuses is read in a
+slower way: wrong bytes and lone surrogates become U+FFFD; NaN, infinities and values that are nested too deeply become
+null; control characters are kept.
 """
 
 from __future__ import annotations
@@ -21,41 +21,44 @@ _CHARSET: Final = re.compile(r"charset=[\"']?([\w.:-]+)", re.IGNORECASE)
 _ESCAPES: Final = re.compile(
     r"\\(?:ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}|u(d[89a-f][0-9a-f]{2})|.)", re.IGNORECASE | re.DOTALL
 )
-"""Escapes of JSON: a pair of surrogates, a lone one (kept apart), any other."""
+"""Escapes of JSON: a pair of surrogates, a lone surrogate (the group), any other escape."""
 
 _MARKS: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
-"""Strings, which are to be passed over, and brackets."""
+"""Strings, whose content must not be taken for brackets, and brackets."""
 
 _OPENING: Final = ("[", "{")
 _CLOSING: Final = ("]", "}")
 _DEEPEST: Final = 200
 _RECORD: Final = 50
-"""Levels that a record, and whatever holds that, may have around a value; orjson writes 254 in all."""
+"""Most levels of nesting that a record may put around a value; orjson writes 254 levels in all."""
 _TITLE: Final = re.compile(r"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
 _AROUND: Final = "\ufeff\x00 \t\r\n"
 _HEAD: Final = 10_000
-"""Characters of a page in which its title is looked for."""
+"""Characters at the beginning of a page that are searched for its title."""
 
 _ESCAPE: Final = len(r"\uffff")
 _MORE: Final = "Extra data"
 _DIGITS: Final = 18
-"""Digits of a whole number that JSON can carry on; a longer one is read as a float."""
+"""Most digits of a whole number that can be written again as one; a longer number is read as a float."""
 
 
 class UnreadableBodyError(ValueError):
-    """A body that is no JSON; the message says what it is instead."""
+    """A body is no JSON; the message says what it is instead."""
 
 
 def charset(content_type: str) -> str:
-    """The charset that a content type declares, "" for none."""
+    """Return the charset that a content type declares; "" where it declares none."""
     declared = _CHARSET.search(content_type)
     return declared[1] if declared else ""
 
 
 def text_of(body: bytes, declared: str = "") -> str:
-    """The body's text, by its declared charset, else by how it looks; surrogate pairs joined, wrong bytes replaced."""
-    looks = json.detect_encoding(body)
-    for name, errors in ((declared or looks, "strict"), (looks, "surrogatepass"), (declared or looks, "replace")):
+    """Return the body's text, by its declared charset, else by the charset that its first bytes suggest.
+
+    Surrogate pairs are joined; wrong bytes become U+FFFD.
+    """
+    guess = json.detect_encoding(body)
+    for name, errors in ((declared or guess, "strict"), (guess, "surrogatepass"), (declared or guess, "replace")):
         with contextlib.suppress(LookupError, ValueError):  # an unknown charset, or not this one: the next is tried
             text = body.decode(name, errors)
             return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
@@ -63,17 +66,17 @@ def text_of(body: bytes, declared: str = "") -> str:
 
 
 def is_page(text: str, content_type: str) -> bool:
-    """Whether a text that is no JSON is a page for people, as proxies send."""
+    """True if a text that is no JSON is a page of HTML, such as proxies send."""
     return text.lstrip(_AROUND).startswith("<") or "html" in content_type.lower()
 
 
 def read(body: bytes, declared: str = "") -> Any:  # noqa: ANN401 (JSON)
-    """The JSON value that a body holds; of a stream of chunks, what they come to.
+    """Return the JSON value that a body holds; of a stream of chunks, the object that they make up.
 
     Raises:
-        UnreadableError: it holds none.
+        UnreadableBodyError: the body is no JSON.
     """
-    with contextlib.suppress(orjson.JSONDecodeError):  # read the long way below
+    with contextlib.suppress(orjson.JSONDecodeError):  # read in the slower way below
         value = orjson.loads(body)
         if _can_be_written(value):
             return value
@@ -85,13 +88,13 @@ def read(body: bytes, declared: str = "") -> Any:  # noqa: ANN401 (JSON)
     except json.JSONDecodeError as error:
         whole = _joined(text)
         if whole is None:
-            raise UnreadableBodyError(_what(text, error)) from None
+            raise UnreadableBodyError(_description(text, error)) from None
         return whole
 
 
 def _value(text: str) -> Any:  # noqa: ANN401 (JSON)
-    """The value of a text, without what is nested so deeply in it that it could be neither read nor written."""
-    with contextlib.suppress(RecursionError):  # how deep Python goes before it raises one is another in each version
+    """Return the value of a text; values that are nested too deeply to be read or written are null in it."""
+    with contextlib.suppress(RecursionError):  # the depth at which Python raises it differs by version
         value = _first_value(text)
         if _can_be_written(value):
             return value
@@ -99,7 +102,7 @@ def _value(text: str) -> Any:  # noqa: ANN401 (JSON)
 
 
 def _can_be_written(value: Any) -> bool:  # noqa: ANN401 (JSON)
-    """Whether orjson, which reads deeper than it writes, can write a value into a record of calls.jsonl."""
+    """True if orjson, which reads deeper than it writes, can write a value into a record of calls.jsonl."""
     for _ in range(_RECORD):
         value = [value]
     try:
@@ -110,25 +113,25 @@ def _can_be_written(value: Any) -> bool:  # noqa: ANN401 (JSON)
 
 
 def _shallow(text: str) -> str:
-    """The text with null in the place of everything that is nested too deeply."""
-    kept: list[str] = []
+    """Return a JSON text with null in the place of every value that is nested too deeply."""
+    pieces: list[str] = []
     depth = done = 0
     for mark in _MARKS.finditer(text):
         if mark[0] in _OPENING:
             depth += 1
             if depth == _DEEPEST:
-                kept.append(text[done : mark.start()])
+                pieces.append(text[done : mark.start()])
                 done = mark.start()
         elif mark[0] in _CLOSING:
             if depth == _DEEPEST:
-                kept.append("null")
+                pieces.append("null")
                 done = mark.end()
             depth -= 1
-    return "".join([*kept, text[done:]])
+    return "".join([*pieces, text[done:]])
 
 
 def _first_value(text: str) -> Any:  # noqa: ANN401 (JSON)
-    """The value a text begins with; what follows an object does not matter, unless it goes on in JSON."""
+    """Return the JSON value at the beginning of a text; any text but JSON may follow an object."""
     value, end = _DECODER.raw_decode(_ESCAPES.sub(_whole_character, text))
     rest = text[end:].strip(_AROUND)
     if rest and (rest[0] in "{[" or not isinstance(value, dict)):
@@ -151,8 +154,8 @@ def _joined(text: str) -> dict[str, Any] | None:
         return None
 
 
-def _what(text: str, error: json.JSONDecodeError) -> str:
-    """What a text that is no JSON is."""
+def _description(text: str, error: json.JSONDecodeError) -> str:
+    """Return what a text that is no JSON is, in words for a message."""
     if not text:
         return "an empty body"
     if is_page(text, ""):
@@ -160,8 +163,8 @@ def _what(text: str, error: json.JSONDecodeError) -> str:
         return f"a page of HTML titled {' '.join(title[1].split())!r}" if title else "a page of HTML"
     if streams.pieces(text) is not None:
         return "a stream of events that breaks off"
-    cut = error.pos >= len(text) - _ESCAPE or error.msg.startswith("Unterminated string")
-    if text[0] in "{[" and cut and error.msg != _MORE:
+    is_cut = error.pos >= len(text) - _ESCAPE or error.msg.startswith("Unterminated string")
+    if text[0] in "{[" and is_cut and error.msg != _MORE:
         return f"JSON that breaks off after {len(text)} characters"
     return "something that is not JSON"
 

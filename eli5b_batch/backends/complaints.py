@@ -1,6 +1,6 @@
-"""What the body of a refusal says, whatever its shape: a sentence, names for what is wrong, a status, fields.
+"""Reads the body of a refusal, whatever its shape: a sentence, names of the error, a status, fields.
 
-Must not know: what any of it means. Bodies nest: lists of one object, errors in errors, and JSON written into a text.
+Must not know: what the sentence or a name means. Bodies nest: lists of one object, errors in errors, JSON in a text.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _SENTENCES: Final = "message Message error detail raw msg error_msg status_msg".
 _NAMES: Final = "type code status reason error error_type error_code quotaId limit_source".split()
 _STATUSES: Final = "code status status_code statusCode http_code".split()
 _TELLING: Final = frozenset({"reasons", "flagged_input"})
-"""Fields whose presence alone says something: why OpenRouter's moderation refused (openrouter.ai/docs, errors)."""
+"""Fields whose presence is a name of the error: OpenRouter's moderation refused (openrouter.ai/docs, errors)."""
 
 _PLACE: Final = "loc"
-"""Where FastAPI's objects say which field they explain (langchain-azure#82): their sentence says nothing without it."""
+"""The key for the path of the wrong field in FastAPI's objects (langchain-azure#82); their sentence omits the field."""
 
 _STATUS: Final = range(400, 600)
 _DEEPEST: Final = 6
@@ -40,7 +40,14 @@ _LONGEST_PLACE: Final = 100
 
 
 class Complaint(NamedTuple):
-    """What a body says; empty where it says nothing."""
+    """The content of a refusal's body; a field is empty or None where the body does not have it.
+
+    Attributes:
+        sentence: the explanation for people.
+        names: types and codes of the error, without case and signs, see `plain`.
+        status: a status of HTTP that the body names.
+        fields: every object of the body that tells of the error, the outermost first.
+    """
 
     sentence: str = ""
     names: frozenset[str] = frozenset()
@@ -49,12 +56,12 @@ class Complaint(NamedTuple):
 
 
 def plain(name: str) -> str:
-    """A name without case and signs: `API_KEY_INVALID` and `ApiKeyInvalid` are one."""
+    """Return a name without case and signs: `API_KEY_INVALID` and `ApiKeyInvalid` are the same name."""
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
 def read(body: object) -> Complaint:
-    """What the body of a refusal says."""
+    """Return the content of a refusal's body, which is JSON or a text."""
     objects = tuple(fields for fields, _ in zip(_objects(body), range(_MOST), strict=False))
     sentences: list[str] = [body] if isinstance(body, str) else []
     for fields in objects:
@@ -63,7 +70,7 @@ def read(body: object) -> Complaint:
         sentences += (f"{place}: {text}" if place else text for text in texts if text and _parsed(text) is None)
     statuses = (_status(fields.get(name)) for fields in objects for name in _STATUSES)
     return Complaint(
-        _one(sentences),
+        _joined(sentences),
         frozenset(name for fields in objects for name in _names(fields)),
         next(filter(None, statuses), None),
         objects,
@@ -71,7 +78,7 @@ def read(body: object) -> Complaint:
 
 
 def _objects(value: object, depth: int = 0) -> Iterator[dict[str, Any]]:
-    """Every object that tells of the error, the outermost first."""
+    """Yield every object that tells of the error, the outermost first."""
     if isinstance(value, str):
         value = _parsed(value)
     if isinstance(value, dict):
@@ -85,20 +92,20 @@ def _objects(value: object, depth: int = 0) -> Iterator[dict[str, Any]]:
 
 
 def _parsed(text: str) -> object:
-    """The JSON that a text holds; None if it is a text for people."""
+    """Return the JSON value that a text holds; None if it is a text for people."""
     if text.lstrip()[:1] in ("{", "["):
         with contextlib.suppress(orjson.JSONDecodeError):  # a sentence in brackets
             return orjson.loads(text)
     return None
 
 
-def _one(sentences: list[str]) -> str:
-    """One sentence of several, without what is said twice."""
-    kept: list[str] = []
+def _joined(sentences: list[str]) -> str:
+    """Return the first two sentences as one; a sentence that another one contains is left out."""
+    distinct: list[str] = []
     for sentence in sentences:
-        if not any(sentence in other for other in kept):
-            kept = [other for other in kept if other not in sentence] + [sentence]
-    return ": ".join(kept[:2])
+        if not any(sentence in other for other in distinct):
+            distinct = [other for other in distinct if other not in sentence] + [sentence]
+    return ": ".join(distinct[:2])
 
 
 def _names(fields: dict[str, Any]) -> Iterator[str]:
@@ -110,6 +117,6 @@ def _names(fields: dict[str, Any]) -> Iterator[str]:
 
 
 def _status(value: object) -> int | None:
-    """A status of HTTP; codes of a host's own are none."""
+    """Return a value as a status of HTTP; None for any other, such as a host's own codes."""
     number = int(value) if isinstance(value, str) and re.fullmatch("[45][0-9]{2}", value) else value
     return number if type(number) is int and number in _STATUS else None

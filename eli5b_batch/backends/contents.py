@@ -1,4 +1,4 @@
-"""The content of a message: a text, or a list of parts of which the texts are joined and the rest is kept.
+"""The content of a message: a text, or a list of parts whose texts are joined and whose other parts are recorded.
 
 Must not know: which protocol a message came by.
 """
@@ -15,7 +15,7 @@ _THOUGHTS: Final = ("thinking", "reasoning")
 
 
 class Content(NamedTuple):
-    """The text of a message, the words in which the model declined, its thoughts, and what else its content held."""
+    """The text of a message, the words in which the model declined, its thoughts, and the content's other parts."""
 
     text: str
     refusal: str
@@ -24,9 +24,9 @@ class Content(NamedTuple):
 
 
 def read(content: object) -> Content:
-    """A message's content; one part stands for a list of one."""
-    if (alone := _text_of(content)) and not isinstance(content, dict):
-        return Content(alone, "", [], {})
+    """Return a message's content; a single part is read like a list of one part."""
+    if (only_text := _text_of(content)) and not isinstance(content, dict):
+        return Content(only_text, "", [], {})
     texts: list[str] = []
     thoughts: list[str] = []
     refusals: list[str] = []
@@ -37,7 +37,7 @@ def read(content: object) -> Content:
         if isinstance(part, str):
             texts.append(part)
         elif (kind in _TEXTS or not kind) and (text := _text_of(fields)):
-            (thoughts if fields.get("thought") is True else texts).append(text)  # so marked by Google
+            (thoughts if fields.get("thought") is True else texts).append(text)  # Google marks thoughts so
         elif kind in _TEXTS and not fields.get("text") and fields.keys() <= {"type", "text"}:
             continue  # a part without a text
         elif kind in _THOUGHTS:
@@ -50,7 +50,7 @@ def read(content: object) -> Content:
 
 
 def _text_of(value: object) -> str:
-    """A text, a number, or the text that an object holds under one of the usual names; else empty."""
+    """Return a text, a number as a text, or the text that an object holds under one of the usual names; else ""."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
     fields = as_object(value)
@@ -59,7 +59,7 @@ def _text_of(value: object) -> str:
 
 
 def plain(thoughts: object) -> str:
-    """Thoughts as one text; they come as a text, or as a list of texts and of parts with a `text` or a `summary`."""
+    """Return thoughts as one text; they come as a text, or a list of texts and of objects with `text` or `summary`."""
     parts = [(part, as_object(part)) for part in as_list(thoughts)]
-    texts = (as_text(part) or as_text(own.get("text")) or as_text(own.get("summary")) for part, own in parts)
+    texts = (as_text(part) or as_text(fields.get("text")) or as_text(fields.get("summary")) for part, fields in parts)
     return as_text(thoughts) or as_text(as_object(thoughts).get("text")) or "".join(texts)

@@ -1,6 +1,6 @@
-"""The fields of a request: which there are under each protocol, whose they are, and where a job's extras go.
+"""The body of a request under each protocol: the run's own fields, the job's settings, and the job's extra fields.
 
-Must not know: who sends them. Everything here is a pure function.
+Must not know: who sends requests. Every function is pure.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _NOT_OPENAI: Final = frozenset({"num_ctx", "extra", "thinking"})
 """Settings of `sampling` that are no fields of the OpenAI protocol."""
 
 KEEP_ALIVE: Final = "30m"
-"""How long a server keeps a model after its last call: longer than any pause of a run, not for ever."""
+"""How long a server keeps a model in memory after its last call: longer than any pause of a run, not for ever."""
 
 _OPTIONS: Final = {"max_tokens": "num_predict"}
 _NO_OPTIONS: Final = frozenset({"extra", "thinking"})
@@ -28,29 +28,30 @@ _OLLAMA_TOP: Final = frozenset({"think", "format", "keep_alive", "tools", "logpr
 
 
 def openai_body(request: ChatRequest, omit: Collection[str] = (), dialect: Dialect = PLAIN) -> dict[str, Any]:
-    """The body of a chat completion; extras stand at its top level.
+    """Return the body of a chat completion; extra fields stand at its top level.
 
     Args:
-        request: what the job asks.
-        omit: fields to leave out, by our name or that of an extra.
-        dialect: what its fields are called.
+        request: the question.
+        omit: fields to leave out, by the package's name or that of an extra field.
+        dialect: the host's names of the fields.
 
     Raises:
         CantThinkSoError: the model can't think as `sampling.thinking` says.
     """
-    ours = {"model": request.model, "messages": request.messages, "seed": request.seed, "stream": False}
-    ours |= {name: value for name, value in request.sampling.items() if name not in _NOT_OPENAI}
+    fields = {"model": request.model, "messages": request.messages, "seed": request.seed, "stream": False}
+    fields |= {name: value for name, value in request.sampling.items() if name not in _NOT_OPENAI}
     names = dialect.field_names(request.model)
-    sent = [(names.get(name, name), value) for name, value in ours.items() if name not in omit]
-    body = {name: value for name, value in sent if name is not None}
+    renamed = [(names.get(name, name), value) for name, value in fields.items() if name not in omit]
+    body = {name: value for name, value in renamed if name is not None}
     body |= thinking_fields(dialect.family(request.model), request.model, request.sampling)
     body |= request.sampling.get("extra", {})
     return {name: value for name, value in body.items() if name not in omit}
 
 
 def ollama_body(request: ChatRequest, family: Family) -> dict[str, Any]:
-    """The body of Ollama's `/api/chat`: settings are options, but for extras that it has a field of its own for.
+    """Return the body of Ollama's `/api/chat`.
 
+    Settings and extra fields stand in `options`, except extra fields that `/api/chat` has at its top level.
     `truncate` and `shift` are off: a prompt over the window is an error, never silently cut (an arm with longer hints
     would lose more of them). Servers before 0.12.6 ignore both.
 
@@ -59,8 +60,8 @@ def ollama_body(request: ChatRequest, family: Family) -> dict[str, Any]:
     """
     options = {_OPTIONS.get(name, name): value for name, value in request.sampling.items() if name not in _NO_OPTIONS}
     extra: Mapping[str, Any] = request.sampling.get("extra", {})
-    beside = {name: value for name, value in extra.items() if name in _OLLAMA_TOP}
-    options |= {name: value for name, value in extra.items() if name not in beside}
+    top_level = {name: value for name, value in extra.items() if name in _OLLAMA_TOP}
+    options |= {name: value for name, value in extra.items() if name not in top_level}
     return {
         "model": request.model,
         "messages": request.messages,
@@ -68,7 +69,7 @@ def ollama_body(request: ChatRequest, family: Family) -> dict[str, Any]:
         "truncate": False,
         "shift": False,
         "keep_alive": KEEP_ALIVE,
-        **beside,
+        **top_level,
         **thinking_fields(family, request.model, request.sampling),
         "options": {**options, "seed": request.seed},
     }

@@ -1,6 +1,6 @@
-"""How a reply ended: every host's word for it, read as one of four.
+"""The end of a reply: every host's word for it, read as one of the four kinds of `Finish`.
 
-Must not know: protocols. What no host is known to say counts as a whole reply.
+Must not know: protocols. A word that is in no row of the table counts as the end of a whole reply.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Word(NamedTuple):
-    """Words for one kind of end, and where they come from."""
+    """One row of the table: a kind of end, hosts' words for it, and the hosts or sources that use them."""
 
     finish: Finish
     words: str
@@ -46,7 +46,7 @@ WORDS: Final = (
 
 
 def _plain(word: str) -> str:
-    """A word without case, signs and the name of an enumeration: `FinishReason.MAX_TOKENS` is `maxtokens`."""
+    """Return a word without case, signs and the name of an enumeration: `FinishReason.MAX_TOKENS` is `maxtokens`."""
     return re.sub(r"[^a-z]", "", word.lower()).removeprefix("finishreason")
 
 
@@ -54,10 +54,10 @@ _FINISHES: Final = {_plain(word): row.finish for row in WORDS for word in row.wo
 
 
 def finish_word(value: object) -> str:
-    """The host's word; some put it into an object, as `{"type": "length"}` (SGLang)."""
+    """Return the host's word, "" if there is none; some hosts put it into an object, `{"type": "length"}` (SGLang)."""
     return as_text(value) or as_text(as_object(value).get("type"))
 
 
 def finish_of(word: str) -> Finish:
-    """What a host's word says of the reply it ends."""
+    """Return the kind of end that a host's word stands for."""
     return _FINISHES.get(_plain(word), "whole")

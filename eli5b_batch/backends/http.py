@@ -24,12 +24,12 @@ CONNECT_TIMEOUT_S: Final = 10.0
 CONTROL_TIMEOUT_S: Final = 30.0
 
 _LONGEST_REASON: Final = 200
-_KEPT: Final = 65536
-"""Characters of a body that are kept where it can't be read."""
+_LONGEST_BODY: Final = 65536
+"""Most characters of an unreadable body that are recorded."""
 
 
 class Response(NamedTuple):
-    """Status, headers and body of an answered request; `secrets` are what no message may quote of them."""
+    """Status, headers and body of an answered request; no message may quote any of `secrets`."""
 
     status: int
     headers: Mapping[str, str]
@@ -38,12 +38,12 @@ class Response(NamedTuple):
 
     @property
     def text(self) -> str:
-        """The body as a text, whatever it is."""
+        """The body decoded as text, whether it is text or not."""
         return bodies.text_of(self.body, bodies.charset(self._content_type))
 
     @property
     def is_page(self) -> bool:
-        """Whether a body that is no JSON is a page for people, as proxies send."""
+        """True if a body that is no JSON is a page of HTML, such as proxies send."""
         return bodies.is_page(self.text, self._content_type)
 
     @property
@@ -51,10 +51,10 @@ class Response(NamedTuple):
         return self.headers.get("content-type", "")
 
     def json(self) -> Any:  # noqa: ANN401 (JSON)
-        """The body as JSON.
+        """Return the body's JSON value.
 
         Raises:
-            RetryableError: it is none, as from a proxy's error page.
+            RetryableError: the body is no JSON, such as a proxy's error page.
         """
         try:
             return bodies.read(self.body, bodies.charset(self._content_type))
@@ -62,23 +62,26 @@ class Response(NamedTuple):
             raise self.unreadable(f"the server answered {self.status} with {error}: {self.excerpt()}") from None
 
     def unreadable(self, reason: str) -> RetryableError:
-        """The failure of a reply that can't be read: it is worth asking for again, and kept as far as it goes.
+        """Return the failure of a reply that can't be read; the call is worth sending again, and the body is recorded.
 
-        A page for people is no reply of the host's: something on the way is in trouble, or wants a login.
+        A page of HTML does not come from the host's API but from something on the way, which fails or wants a login.
         """
-        kept = mask(self.text[:_KEPT], self.secrets)
+        body = mask(self.text[:_LONGEST_BODY], self.secrets)
         kind = "server_error" if self.is_page else "bad_reply"
         return RetryableError(
-            kind, self.quote(reason), status=self.status, partial={"reply": {"text": "", "body": kept}}
+            kind, self.quote(reason), status=self.status, partial={"reply": {"text": "", "body": body}}
         )
 
     def excerpt(self, length: int = 120) -> str:
-        """The beginning of the body, on one line, for a message."""
-        shown = clean(mask(self.text[: 4 * length], self.secrets))
-        return repr(shown if len(shown) <= length else shown[:length] + "...")
+        """Return the beginning of the body, on one line, for a message."""
+        beginning = clean(mask(self.text[: 4 * length], self.secrets))
+        return repr(beginning if len(beginning) <= length else beginning[:length] + "...")
 
     def quote(self, words: str, length: int = 300) -> str:
-        """What the server said, on one line, for a message. Secrets go before the cut, which might leave a part."""
+        """Return the server's words on one line, at most `length` characters, for a message.
+
+        Secrets are masked before the text is cut, as a cut could leave a part of one.
+        """
         return clean(mask(words, self.secrets))[:length]
 
 
@@ -108,7 +111,7 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         deadline_s: float = math.inf,
     ) -> Response:
-        """POST a JSON body; no answer within `deadline_s`, or the session's time where that is shorter, is a failure.
+        """POST a JSON body; the time limit is `deadline_s` or the transport's own, whichever is shorter.
 
         Raises:
             RetryableError: class `timeout` or `connection`.
@@ -117,7 +120,7 @@ class Transport:
         return await self._request("POST", url, orjson.dumps(body), headers, timeout)
 
     async def get(self, url: str, deadline_s: float = CONTROL_TIMEOUT_S) -> Response:
-        """GET within `deadline_s`: no model works on it. Errors as `post`."""
+        """GET a resource within `deadline_s`, a shorter time, as no model works on it; errors as of `post`."""
         return await self._request("GET", url, None, None, _timeout(deadline_s))
 
     async def _request(

@@ -1,6 +1,6 @@
-"""Requests with a key that a program prints: it is sent with each of them, and renewed where the host refuses it.
+"""Requests with a key that a program prints: each carries the newest key, which is renewed when the host refuses it.
 
-Must not know: the protocol; a refused key is known by its error. The program itself is run in `backends/keys.py`.
+Must not know: the protocol; `KeyRefusedError` says that a key was refused. `backends/keys.py` runs the program.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ class KeyedTransport(Transport):
 
     Args:
         connections: see `Transport`.
-        timeout_s: see `Transport`; a program that prints the key has a time of its own.
+        timeout_s: see `Transport`; the time of the program that prints the key does not count.
         headers: sent with every request.
-        key: the key.
+        key: the key of the account.
     """
 
     def __init__(self, connections: int, timeout_s: float, headers: Mapping[str, str], key: PrintedKey) -> None:
@@ -56,8 +56,8 @@ class RenewingBackend:
     """A backend whose refused requests are sent once more with a renewed key.
 
     Args:
-        backend: sends them, over a `KeyedTransport`.
-        key: the key of both.
+        backend: sends the requests, over a `KeyedTransport`.
+        key: the key of that transport.
     """
 
     def __init__(self, backend: Backend, key: PrintedKey) -> None:
@@ -72,7 +72,7 @@ class RenewingBackend:
         return reply
 
     async def reach(self, models: Sequence[str]) -> dict[str, ModelFacts]:
-        """See `Backend.reach`. It proves no key: many hosts show their list to everybody."""
+        """See `Backend.reach`. An answer does not prove that the key works: many hosts list models for everybody."""
         facts, _ = await self._with_a_key(lambda: self._backend.reach(models))
         return facts
 
@@ -85,7 +85,10 @@ class RenewingBackend:
         await self._backend.close()
 
     async def _with_a_key(self, send: Callable[[], Awaitable[T]]) -> tuple[T, str]:
-        """What a request came to, and with which key; one that is refused is sent once more if there is another."""
+        """Send a request; return its result and the key that it carried.
+
+        A request whose key is refused is sent once more if the key can be renewed.
+        """
         key = await self._key.value()
         try:
             return await send(), key

@@ -1,4 +1,4 @@
-"""Secrets kept out of messages: whole, in parts, and as hosts show them, head and tail around some stars.
+"""Replaces secrets in messages: whole, in parts, and shortened as hosts show them, with a head and a tail around stars.
 
 Must not know: where a text comes from, or what the secrets are for.
 """
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 MASK: Final = "***"
 
 _SHORTEST: Final = 6
-"""Characters of a secret in a row that may not be shown; a secret that is shorter is looked for as a whole word."""
+"""Characters of the shortest part of a secret that is replaced; a shorter secret is replaced only as a whole word."""
 
 _SHOWN: Final = 2
-"""Characters of a secret's head or tail beside a mark of omission that give it away."""
+"""Characters of the shortest head or tail of a secret that is replaced beside a mark of omission."""
 
 _WORD: Final = re.compile(r"[^\s\"'`<>()\[\]{},;]+")
 _OMISSION: Final = re.compile(r"\*+|\.{3,}|…")
-"""What a shortened key has in its middle: `sk-proj-****abcd` (OpenAI), `sk***gA` (openai/codex#1352)."""
+"""Marks of omission in the middle of a shortened key: `sk-proj-****abcd` (OpenAI), `sk***gA` (openai/codex#1352)."""
 
 
 def mask(text: str, secrets: Iterable[str]) -> str:
-    """The text without the secrets, and without any part of them that says something.
+    """Return the text with the secrets, and parts of them that would help to guess them, replaced by `***`.
 
-    Time is linear in the text for each secret.
+    The time for each secret is linear in the length of the text.
     """
     for secret in secrets:
         if secret:
@@ -37,7 +37,7 @@ def mask(text: str, secrets: Iterable[str]) -> str:
 
 
 def _unless_shortened(secret: str, word: re.Match[str]) -> str:
-    """A word as it is, or the mask if it shows how the secret begins or ends beside a mark of omission."""
+    """Return the mask if a word shows the head or the tail of the secret beside a mark of omission, else the word."""
     head, *rest = _OMISSION.split(word[0])
     if not rest:
         return word[0]
@@ -48,16 +48,20 @@ def _unless_shortened(secret: str, word: re.Match[str]) -> str:
 
 
 def _shows_head(shown: str, head: str) -> bool:
-    """Whether what is shown ends with a secret's head, at the start of a word: `key=sk-` does, `disk` does not."""
+    """True if the shown text ends with a secret's head at the start of a word: with `sk-`, `key=sk-` does.
+
+    `disk-` does not: its `sk-` follows a letter.
+    """
     return shown.endswith(head) and not shown[: -len(head)][-1:].isalnum()
 
 
 def _without_runs(text: str, secret: str) -> str:
+    """Return the text with every run of characters that is a part of the secret, `_SHORTEST` or longer, replaced."""
     size = len(secret)
     if size < _SHORTEST:
         return re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", MASK, text)
     grams = {secret[n : n + _SHORTEST] for n in range(size - _SHORTEST + 1)}
-    kept: list[str] = []
+    pieces: list[str] = []
     done = n = 0
     while n <= len(text) - _SHORTEST:
         if text[n : n + _SHORTEST] not in grams:
@@ -66,6 +70,6 @@ def _without_runs(text: str, secret: str) -> str:
         end = n + _SHORTEST
         while text[end - _SHORTEST + 1 : end + 1] in grams and end < len(text):
             end += 1
-        kept += (text[done:n], MASK)
+        pieces += (text[done:n], MASK)
         done = n = end
-    return "".join([*kept, text[done:]])
+    return "".join([*pieces, text[done:]])

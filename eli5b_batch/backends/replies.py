@@ -1,4 +1,4 @@
-"""A reply that was read: its words and thoughts apart, whether it may count as an answer, what is kept if it may not.
+"""What follows the reading of a reply: its words and thoughts separated, its check as an answer, its record.
 
 Must not know: protocols.
 """
@@ -17,51 +17,51 @@ if TYPE_CHECKING:
     from eli5b_batch.backends.http import Response
 
 TOOL_CALL_FIELDS: Final = ("tool_calls", "function_call")
-"""Calls of tools: with one, a reply is whole without any text."""
+"""Fields for calls of tools; a reply with such a call is an answer without any text."""
 
 
 def apart(reply: ChatReply, thoughts: Iterable[str]) -> ChatReply:
-    """The reply, whose text is its content as it came, with its words and its thoughts apart.
+    """Return the reply with its words in `text`, its thoughts in `thinking`, its content, where that is more, in `raw`.
 
     Args:
-        reply: as it was read.
-        thoughts: what came beside the content, in whatever fields; the same thought twice counts once.
+        reply: the reply, whose `text` is its content as it came; it is changed.
+        thoughts: the thoughts from fields beside the content; the same thought twice counts once.
     """
-    beside = [thought for thought in map(str.strip, thoughts) if thought]
-    words = words_of(reply.text, half_marks=not beside)
-    own = dict.fromkeys((*beside, words.thoughts))
-    reply.thinking = "\n\n".join(filter(None, own))
-    if words.words != reply.text:
-        reply.text, reply.raw = words.words, reply.text
+    from_fields = [thought for thought in map(str.strip, thoughts) if thought]
+    split = words_of(reply.text, half_marks=not from_fields)
+    distinct = dict.fromkeys((*from_fields, split.thoughts))
+    reply.thinking = "\n\n".join(filter(None, distinct))
+    if split.words != reply.text:
+        reply.text, reply.raw = split.words, reply.text
     return reply
 
 
 def as_recorded(reply: ChatReply) -> dict[str, Any]:
-    """What of a reply stands in its record; what there is none of is left out."""
-    rest = {"thinking": reply.thinking, "raw": reply.raw, "refusal": reply.refusal}
-    words = {"text": reply.text, "finish_reason": reply.finish_reason, "finish": reply.finish}
-    return words | {name: text for name, text in rest.items() if text} | reply.extra
+    """Return the fields of a reply that stand in its record; empty texts beside `text` are left out."""
+    texts = {"thinking": reply.thinking, "raw": reply.raw, "refusal": reply.refusal}
+    always = {"text": reply.text, "finish_reason": reply.finish_reason, "finish": reply.finish}
+    return always | {name: text for name, text in texts.items() if text} | reply.extra
 
 
 def partial(reply: ChatReply) -> dict[str, Any]:
-    """What did arrive of a failed reply, for `CallError.partial`."""
+    """Return what arrived of a failed reply, for `CallError.partial`."""
     return {"usage": reply.usage, "reply": as_recorded(reply)}
 
 
 def answered(reply: ChatReply, response: Response, field: str) -> ChatReply:
-    """The reply, if it is one: it has come to its end, and has a text, a call of a tool, or a reason to have none.
+    """Return the reply if it is an answer: it is complete, and has a text, a call of a tool, or a reason for none.
 
-    A model that spent all its tokens on thoughts, shown or hidden, or was cut off before its first word, has answered,
-    and has no text: asked again with the same seed it would do the same, and be paid again.
+    A model that spent all its tokens on thoughts, shown or hidden, or was cut off before its first word, has answered
+    without a text: asked again with the same seed it would do the same, and be paid again.
 
     Args:
-        reply: as it was read.
-        response: what it was read from, for messages.
-        field: where its host says how it ended.
+        reply: the reply, its words and thoughts separated.
+        response: the response that held the reply, for messages.
+        field: the host's field for the end of a reply, for messages.
 
     Raises:
-        RetryableError: class `broken`: it ended in the middle.
-        BadReplyError: class `empty_reply`.
+        RetryableError: class `broken`: the reply ended in the middle.
+        BadReplyError: class `empty_reply`: the reply has no content and no reason for that.
     """
     word = f"{field} {response.quote(reply.finish_reason, 40) or 'not given'}"
     if reply.finish == "broken":

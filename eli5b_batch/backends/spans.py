@@ -1,7 +1,7 @@
-"""How long a text says to wait: numbers, spans of time and moments, as they stand in headers, bodies and sentences.
+"""Reads how long to wait from a text: numbers, spans of time and moments, as headers, bodies and sentences hold them.
 
-Must not know: which header or field a text came from. Every result is seconds, 0 to `LONGEST_WAIT_S`; None for what
-says nothing, or nothing that can be believed.
+Must not know: which header or field a text came from. Every wait is in seconds, 0 to `LONGEST_WAIT_S`; None where a
+text tells no wait, or one beyond that.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 LONGEST_WAIT_S: Final = 366 * 86400.0
-"""No host lets one wait for longer than its quota of a year; a larger figure is a mistake."""
+"""A year: no host has a quota of a longer time, so a larger figure is a mistake."""
 
 _UNITS: Final = {
     name: seconds
@@ -40,10 +40,11 @@ _SPAN_ALONE: Final = re.compile(_SPAN, re.IGNORECASE)
 _PARTS: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([a-zµμ]+)", re.IGNORECASE)
 
 _EPOCHS: Final = ((1e17, 1e9), (1e14, 1e6), (1e11, 1e3), (1e9, 1.0))
-"""A number from so much on is a moment in so many units a second since 1970; below, it is a span."""
+"""Pairs (least number, units per second): a number from the first on counts units since 1970; a number below all of
+them is a span of time."""
 
 _CLOCK: Final = re.compile(r"\d:\d\d:\d\d")
-"""Stands in each form of an HTTP date; the standard parser would make a date of `2 Jan` as well."""
+"""The time of day, which every form of an HTTP date has; the standard parser would read `2 Jan` as a date as well."""
 
 _WAITING: Final = re.compile(
     rf"\b(?:again|retry|retrying|wait|waiting|reset|resets|available|access)\b[^.\d]{{0,40}}({_SPAN})", re.IGNORECASE
@@ -64,22 +65,22 @@ _LONGEST_SENTENCE: Final = 4000
 
 
 def server_time(headers: Mapping[str, str], wall: Callable[[], float]) -> float:
-    """Unix seconds when a response was made, by its own clock: what its dates are to be measured against.
+    """Return the unix time, seconds, of a response by its server's clock, which the dates in it are measured against.
 
-    A clock that shows another century is not believed.
+    `wall` counts where the response has no date, or one outside of the years 2000 to 2100.
     """
     date = unix_time(as_text(headers.get("date")))
     return date if date is not None and _EARLIEST < date < _LATEST else wall()
 
 
 def seconds(value: object, now: float, unit_s: float = 1.0) -> float | None:
-    """Seconds from `now` (unix time) that a header or field says.
+    """Return the wait that a header or field tells, seconds; None where it tells none.
 
     Args:
         value: a number or a text: `7`, `0.5`, `4s`, `6m0s`, `17ms`, an epoch in seconds, milliseconds, microseconds or
-            nanoseconds, an HTTP date, ISO 8601. What is past is 0, as is what is negative.
-        now: what moments are measured against.
-        unit_s: what a bare number counts, seconds.
+            nanoseconds, an HTTP date, ISO 8601. A moment in the past and a negative number are 0.
+        now: unix time, seconds, from which the wait to a moment is measured.
+        unit_s: the unit of a bare number, seconds.
     """
     text = str(value) if isinstance(value, int | float) and not isinstance(value, bool) else as_text(value).strip()
     number = _number(text)
@@ -93,14 +94,14 @@ def seconds(value: object, now: float, unit_s: float = 1.0) -> float | None:
 
 
 def span(text: str) -> float | None:
-    """Seconds of a span of time that is the whole text: `1h2m3.5s`, `2 minutes and 5 seconds`."""
+    """Return the seconds of a span of time: `1h2m3.5s`, `2 minutes and 5 seconds`; None if the text is not one."""
     if not _SPAN_ALONE.fullmatch(text.strip()):
         return None
     return sum(float(count) * _UNITS[unit.lower()] for count, unit in _PARTS.findall(text))
 
 
 def unix_time(text: str) -> float | None:
-    """Unix seconds of a moment: an HTTP date, or ISO 8601; without a zone it is taken for UTC."""
+    """Return the unix time, seconds, of an HTTP date or an ISO 8601 text (UTC where it has no zone); else None."""
     try:
         if text[:4].isdigit():
             moment = datetime.fromisoformat(text)
@@ -114,7 +115,7 @@ def unix_time(text: str) -> float | None:
 
 
 def in_sentence(sentence: str, now: float) -> float | None:
-    """Seconds that a sentence says to wait, as a span or by naming a moment to come."""
+    """Return the wait that a sentence tells, seconds, as a span or by a future moment; None where it tells none."""
     sentence = sentence[:_LONGEST_SENTENCE]
     waiting = _WAITING.search(sentence)
     if waiting is not None:

@@ -1,4 +1,4 @@
-"""Bodies that are streams although none was asked for: the pieces joined into the one object that should have come.
+"""Streams in reply to requests that asked for none: their chunks are joined into the one object of a plain reply.
 
 Must not know: how JSON is read (`bodies`), what the joined object means.
 """
@@ -11,25 +11,25 @@ from eli5b_batch.backends.values import as_list, as_object
 
 _END: Final = "[DONE]"
 _FIELDS: Final = ("event:", "id:", "retry:")
-"""Fields of an event beside its data; what begins with a colon is a comment, such as `: OPENROUTER PROCESSING`."""
+"""Fields of an event beside its data. A line that begins with a colon is a comment: `: OPENROUTER PROCESSING`."""
 
 _GROWING: Final = frozenset({"content", "reasoning", "reasoning_content", "thinking", "refusal", "text", "arguments"})
-"""Texts of which every piece holds the next part; any other value is told anew."""
+"""Fields whose texts are joined, as each chunk holds the next part; in any other field the newest value counts."""
 
 
 class Pieces(NamedTuple):
-    """The JSON texts of a stream, and whether it said that it was over."""
+    """The JSON texts of a stream, one per chunk, and whether the stream ended with `[DONE]`."""
 
     texts: list[str]
     ended: bool
 
 
 def pieces(text: str) -> Pieces | None:
-    """What a stream of server-sent events, or of one JSON object per line, consists of; None if it is neither."""
+    """Return the pieces of a stream of server-sent events, or of one JSON object per line; None if it is neither."""
     texts = []
-    ended = marked = False
+    ended = has_events = False
     for line in map(str.strip, text.split("\n")):
-        marked = marked or line.startswith((":", "data:", *_FIELDS))
+        has_events = has_events or line.startswith((":", "data:", *_FIELDS))
         if not line or line.startswith((":", *_FIELDS)):
             continue
         piece = line.removeprefix("data:").strip()
@@ -39,24 +39,24 @@ def pieces(text: str) -> Pieces | None:
             texts.append(piece)
         else:
             return None
-    return Pieces(texts, ended) if texts and (marked or len(texts) > 1) else None
+    return Pieces(texts, ended) if texts and (has_events or len(texts) > 1) else None
 
 
 def joined(chunks: list[dict[str, Any]], *, ended: bool) -> dict[str, Any] | None:
-    """The object that chunks of a chat come to; None if the stream broke off.
+    """Return the object that the chunks of a chat make up; None if the stream broke off.
 
-    The chunks of one list carry an `index`, and the last one a `finish_reason`; Ollama's say themselves whether they
-    are `done`.
+    The choices of OpenAI's chunks carry an `index`, and that of the last chunk a `finish_reason`; Ollama's chunks say
+    whether they are `done`.
     """
     whole: dict[str, Any] = {}
     for chunk in chunks:
         whole = _merged(whole, chunk)
-    broken = False
+    is_broken = False
     for choice in map(as_object, as_list(whole.get("choices"))):
         if "delta" in choice:
             choice.setdefault("message", choice.pop("delta"))
-            broken = not (ended or choice.get("finish_reason") or whole.get("error"))
-    return None if broken else whole
+            is_broken = not (ended or choice.get("finish_reason") or whole.get("error"))
+    return None if is_broken else whole
 
 
 def _merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def _merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
 
 
 def _grown(name: str, old: object, new: object) -> object:
-    """What a field has come to."""
+    """Return the value of a field after one more chunk."""
     if new is None:
         return old
     if isinstance(old, dict) and isinstance(new, dict):
@@ -77,7 +77,7 @@ def _grown(name: str, old: object, new: object) -> object:
 
 
 def _by_index(old: list[Any], new: list[Any]) -> list[Any]:
-    """Items with the same `index` are one item; others follow one another."""
+    """Return two lists joined: items with the same `index` are merged into one, any other item is appended."""
     items = list(old)
     places = {item["index"]: place for place, item in enumerate(items) if _has_index(item)}
     for item in new:

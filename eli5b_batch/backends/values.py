@@ -1,4 +1,4 @@
-"""What JSON can hold in one place, taken for what should stand there.
+"""Any value of JSON, taken for the type that should stand in its place: a count, a text, an object, a list.
 
 Must not know: what the places mean.
 """
@@ -8,26 +8,26 @@ from __future__ import annotations
 from typing import Any, Final
 
 _LARGEST: Final = 2**53
-"""What a number of JSON can be trusted to."""
+"""Largest whole number that every reader of JSON keeps exactly."""
 
 
 def as_count(value: object) -> int:
-    """A number that a server tells, whole and not negative; 0 for everything else that JSON can hold there."""
+    """Return a number as a whole one, 0 to 2**53; 0 for a value of any other type."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return 0
     return int(min(max(value, 0), _LARGEST))
 
 
 def as_text(value: object) -> str:
-    """A text that a server sends; empty for everything else that JSON can hold there."""
+    """Return a text as it is; "" for a value of any other type."""
     return value if isinstance(value, str) else ""
 
 
 def as_object(value: object) -> dict[str, Any]:
-    """An object that a server sends; empty for everything else that JSON can hold there."""
+    """Return an object as it is; an empty one for a value of any other type."""
     return value if isinstance(value, dict) else {}
 
 
 def as_list(value: object) -> list[Any]:
-    """A list that a server sends; empty for everything else that JSON can hold there."""
+    """Return a list as it is; an empty one for a value of any other type."""
     return value if isinstance(value, list) else []

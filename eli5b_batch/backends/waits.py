@@ -1,4 +1,4 @@
-"""How long a refusal says to wait, wherever it says so: headers, fields of the body, its sentence.
+"""How long to wait after a refusal, as its headers, the fields of its body, or its sentence say.
 
 Must not know: hosts by name, what the refusal means.
 """
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from eli5b_batch.backends.complaints import Complaint
 
 _HEADERS: Final = {"retry-after-ms": 1e-3, "retry-after": 1.0}
-"""What says plainly how long to wait, in the order in which it is asked, with what a bare number counts in seconds."""
+"""Headers that say how long to wait, the first one first: name -> seconds in one unit of a bare number."""
 
 _FIELDS: Final = {
     "retry_after_ms": 1e-3,
@@ -25,6 +25,8 @@ _FIELDS: Final = {
     "retryAfter": 1.0,
     "retryDelay": 1.0,  # Google: `error.details[].retryDelay: "34s"`, of the type google.rpc.RetryInfo
 }
+"""Fields of a body that say how long to wait: name -> seconds in one unit of a bare number."""
+
 _HOUR_S: Final = 3600.0
 _NESTED: Final = "headers"
 """OpenRouter repeats the headers of a refusal in `error.metadata.headers` (openclaude#936)."""
@@ -33,15 +35,15 @@ _NESTED: Final = "headers"
 def seconds(
     headers: Mapping[str, str], complaint: Complaint, now: float, scope: limit_headers.Scope | None = None
 ) -> float | None:
-    """Seconds to wait, 0 to `spans.LONGEST_WAIT_S`; None where a refusal does not say.
+    """Return the seconds to wait after a refusal, 0 to `spans.LONGEST_WAIT_S`; None where it does not say.
 
-    What is asked for goes before when limits are filled again.
+    A wait that the response asks for counts before the times at which its limits are reset.
 
     Args:
-        headers: of the response.
-        complaint: what its body says.
+        headers: the response's headers.
+        complaint: the content of its body.
         now: unix time by the server's clock.
-        scope: what there was too much of, where that is known.
+        scope: what exceeded the limit; None where that is not known.
     """
     wait = asked_for(headers, complaint, now)
     places = _headers(headers, complaint)
@@ -51,7 +53,10 @@ def seconds(
 
 
 def asked_for(headers: Mapping[str, str], complaint: Complaint, now: float) -> float | None:
-    """Seconds that a response asks for in so many words; what it says plainly goes before what its sentence says."""
+    """Return the seconds that a response asks the client to wait; headers count first, then fields, then its sentence.
+
+    None where it asks for no wait.
+    """
     waits = (
         *_each(_headers(headers, complaint), _HEADERS, now),
         *_each(complaint.fields, _FIELDS, now),
@@ -61,7 +66,7 @@ def asked_for(headers: Mapping[str, str], complaint: Complaint, now: float) -> f
 
 
 def _headers(headers: Mapping[str, str], complaint: Complaint) -> list[dict[str, object]]:
-    """The headers of a response, and those that its body repeats."""
+    """Return the headers of a response, and those that its body repeats, with names in lower case."""
     nested = [as_object(fields.get(_NESTED)) for fields in complaint.fields]
     return [{name.lower(): value for name, value in each.items()} for each in (headers, *nested)]
 
@@ -71,9 +76,11 @@ def _each(places: Iterable[Mapping[str, Any]], names: Mapping[str, float], now: 
 
 
 def _reset(every: Sequence[limit_headers.Limit], scope: limit_headers.Scope | None) -> float | None:
-    """When there is more: of what is used up, else of what there was too much of, else of what is filled first.
+    """Return the seconds until the call may be sent again, by the resets of the limits; None where no header has one.
 
-    A limit of hours of which some is left is not what a call was refused for.
+    The latest reset of all limits that are used up counts; without these the earliest of the limits of `scope`; without
+    these the earliest of all. A limit that resets in more than an hour and of which some is left can't be the reason
+    for the refusal.
     """
     resets = [
         (limit, limit.reset_s)
