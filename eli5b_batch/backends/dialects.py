@@ -1,11 +1,12 @@
-"""Dialects: how each kind of host or server speaks, one row each, with where every cell of it comes from.
+"""Dialects: a table with one row for each kind of host or server, which says how requests to it are written.
 
-Must not know: HTTP, jobs. A row decides what is sent, and one thing of reading: what a bare limit counts over. All
-forms of thoughts, ends, limits and refusals are understood from everybody (`completions`, `ends`, `limits`,
-`refusals`); a row says which of them its host uses.
+Must not know: HTTP, jobs. A row decides what is sent; of reading it decides only the window of a bare limit. All forms
+of thoughts, ends, limits and refusals are understood from every host (`thoughts`, `finish`, `limit_headers`,
+`refusals`); the other cells of a row document which forms its host uses.
 
-A cell that was neither seen nor documented is not verified, and `check` and the docs say so. Both are held to bodies
-under `tests/backends/bodies/`, a file for each row. A new host is one row and its bodies.
+A cell that was neither seen at a server nor documented is not verified, and `check` and the docs say so. Tests hold the
+seen and the documented cells to the bodies under `tests/backends/bodies/`, one file for each row. A new host is one row
+and its bodies.
 """
 
 from __future__ import annotations
@@ -22,21 +23,22 @@ Cell = Literal["max_tokens", "seed", "top_k", "thinking", "thoughts", "thought_t
 CELLS: Final[tuple[Cell, ...]] = Cell.__args__  # type: ignore[attr-defined]
 
 ByDefault = Literal["thinks", "does not think", ""]
-"""What a model does where nothing is said of thinking; empty: nobody knows beforehand."""
+"""Whether a model thinks where a request says nothing of thinking; empty: not known."""
 
 TOKENS: Final = "{tokens}"
-"""Stands in a switch for the number of tokens."""
+"""Placeholder in a switch for the number of tokens."""
 
 
 class Family(NamedTuple):
-    """Models that are spoken to alike at one host.
+    """Models of one host whose requests are written alike.
 
     Attributes:
-        models: a regular expression, searched in their ids in lower case; empty: all that no other row names.
-        switch: what is sent for each level of `sampling.thinking`, and for `tokens`; a level that is not there can't
-            be had.
-        by_default: what they do where nothing is said.
-        names: what fields are called, where that is another name than at the rest of the host.
+        models: a regular expression, searched in the models' ids in lower case; empty: every model of no other family.
+        switch: level of `sampling.thinking`, or `tokens` -> the fields that are sent for it; the models can't think at
+            a level that is missing.
+        by_default: whether the models think where a request says nothing of thinking.
+        names: the package's name of a field -> the name for these models, where it differs from the rest of the host;
+            None: the field is not sent.
     """
 
     models: str
@@ -46,23 +48,23 @@ class Family(NamedTuple):
 
 
 class Dialect(NamedTuple):
-    """One row.
+    """One row: how requests to one kind of host or server are written, and which forms its replies have.
 
     Attributes:
-        name: as `dialect:` of a job has it.
-        title: for people.
-        families: the first whose expression is found in a model's id holds.
+        name: the value of `dialect:` in a job.
+        title: the name for people.
+        families: its models; a model belongs to the first family whose expression matches its id.
         hosts: ends of the names of its hosts.
-        owners: what a server of this kind calls the owner of its models (`owned_by`).
-        names: fields with another name, by ours; None: it is not sent.
-        thoughts: where they come back.
-        thought_tokens: where their number comes back.
+        owners: words of a server of this kind for the owner of its models (`owned_by`).
+        names: the package's name of a field -> the host's; None: the field is not sent.
+        thoughts: where replies hold thoughts.
+        thought_tokens: where replies hold the number of tokens of thoughts.
         limits: headers that tell limits, with their units.
-        limit_window_s: what a bare `x-ratelimit-limit` counts over.
-        finish: its words for the ends of replies.
-        seen: cells of which a server of this kind was recorded.
+        limit_window_s: the window of a bare `x-ratelimit-limit`, seconds.
+        finish: the host's words for the ends of replies.
+        seen: cells that were recorded from a server of this kind.
         documented: cells that a page, an issue or a source shows.
-        is_no_host: it stands for all that have no row, or for simulated servers.
+        is_no_host: the row stands for all hosts without a row, or for simulated servers.
     """
 
     name: str
@@ -81,24 +83,27 @@ class Dialect(NamedTuple):
     is_no_host: bool = False
 
     def family(self, model: str) -> Family:
-        """The models that are spoken to as this one."""
+        """Return the family that a model belongs to."""
         return next(family for family in self.families if re.search(family.models, model.lower()))
 
     def field_names(self, model: str) -> Mapping[str, str | None]:
-        """What fields are called for this model, where not as we call them; None: not sent."""
+        """Return the package's name of a field -> the name for this model, where it differs; None: it is not sent."""
         return {**self.names, **self.family(model).names}
 
     @property
     def unverified(self) -> list[Cell]:
-        """The cells that nobody has seen or documented; nothing can be known of a row that is no single host."""
+        """The cells that are neither seen nor documented; empty for a row that is no single host."""
         return [] if self.is_no_host else [cell for cell in CELLS if cell not in (*self.seen, *self.documented)]
 
 
 class Manner(NamedTuple):
-    """How one model is spoken to by one client, for `check` and the manifest.
+    """How one client writes requests to one model, for `check` and the manifest.
 
-    `chosen`: how the dialect was found. `thinking`: the fields that ask for thoughts, or none. `by_default`: what the
-    model does where nothing is said.
+    Attributes:
+        dialect: the row that the client uses.
+        chosen: how the row was chosen, such as `by its address`.
+        thinking: the fields that are sent for `sampling.thinking`; empty where the job leaves it out.
+        by_default: whether the model thinks where a request says nothing of thinking.
     """
 
     dialect: Dialect
@@ -108,43 +113,44 @@ class Manner(NamedTuple):
 
 
 class CantThinkSoError(ValueError):
-    """A setting of `sampling.thinking` that a model or host can't follow; the text says which it can."""
+    """A model or host can't follow `sampling.thinking`; the message says which settings it can follow."""
 
 
 def thinking_fields(family: Family, model: str, sampling: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What is sent for `sampling.thinking`; nothing where the job leaves it out.
+    """Return the fields that are sent for `sampling.thinking`; none where the job leaves it out.
 
     Raises:
-        CantThinkSoError: the model can't do it, or the job sends the same fields by itself.
+        CantThinkSoError: the model can't think so, or `sampling.extra` holds the same fields.
     """
     thinking = sampling.get("thinking")
     if thinking is None:
         return {}
     switch = family.switch.get("tokens" if isinstance(thinking, dict) else str(thinking))
     if switch is None:
-        asked = f"{{tokens: {thinking['tokens']}}}" if isinstance(thinking, dict) else str(thinking)
-        raise CantThinkSoError(_why_not(family, model, asked))
-    twice = switch.keys() & sampling.get("extra", {}).keys()
-    if twice:
-        raise CantThinkSoError(f"thinking is sent as {', '.join(sorted(twice))}, which sampling.extra gives as well")
+        setting = f"{{tokens: {thinking['tokens']}}}" if isinstance(thinking, dict) else str(thinking)
+        raise CantThinkSoError(_cant_think_message(family, model, setting))
+    duplicates = switch.keys() & sampling.get("extra", {}).keys()
+    if duplicates:
+        names = ", ".join(sorted(duplicates))
+        raise CantThinkSoError(f"thinking is sent as {names}, which sampling.extra gives as well")
     return {name: _filled(value, thinking) for name, value in switch.items()}
 
 
-def _why_not(family: Family, model: str, asked: str) -> str:
+def _cant_think_message(family: Family, model: str, setting: str) -> str:
     levels = ", ".join("{tokens: n}" if level == "tokens" else level for level in family.switch)
     if not levels:
         return (
-            f"how {model} is asked for thinking {asked} is not known; name the dialect, or leave thinking out and give "
-            "the host's own field in sampling.extra"
+            f"how {model} is asked for thinking {setting} is not known; name the dialect, or leave thinking out and "
+            "give the host's own field in sampling.extra"
         )
     if levels == "off":
-        return f"{model} does not think, so thinking {asked} can't be had of it"
+        return f"{model} does not think, so thinking {setting} can't be had of it"
     by_default = f"; by default it {family.by_default}" if family.by_default else ""
-    return f"{model} can't be asked for thinking {asked}, only for {levels}{by_default}"
+    return f"{model} can't be asked for thinking {setting}, only for {levels}{by_default}"
 
 
 def _filled(value: object, thinking: object) -> object:
-    """What is sent, with the number of tokens in its place."""
+    """Return the value of a field with the number of tokens in place of `TOKENS`."""
     if isinstance(value, dict):
         return {name: _filled(inner, thinking) for name, inner in value.items()}
     return thinking["tokens"] if value == TOKENS and isinstance(thinking, dict) else value
@@ -158,12 +164,12 @@ Switch = Mapping[str, Mapping[str, Any]]
 
 
 def _effort(**words: str) -> dict[str, dict[str, Any]]:
-    """A switch called `reasoning_effort`: level -> the host's word."""
+    """Return a switch that sends `reasoning_effort`; `words` are level -> the host's word."""
     return {level: {"reasoning_effort": words[level]} for level in _LEVELS if level in words}
 
 
 def _kwargs(name: str) -> dict[str, dict[str, Any]]:
-    """A switch of the chat template."""
+    """Return a switch that sends a variable of the chat template, true or false."""
     return {level: {"chat_template_kwargs": {name: level == "on"}} for level in ("off", "on")}
 
 
@@ -172,14 +178,14 @@ _ALWAYS: Final[Switch] = {"on": _NOTHING}
 _NEVER: Final[Switch] = {"off": _NOTHING}
 
 NOT_THINKING: Final = Family("", _NEVER, "does not think")
-"""Models of which a server says that they can't think."""
+"""The family of a model of which a server says that it can't think."""
 
 _LLAMA: Final = Family(
     r"^(?!.*(?:nemotron|cogito|reason|think|-r1|hermes)).*(?:llama-?[234]|gemma-?[23]\b|mixtral|qwen-?2|instruct-2507)",
     _NEVER,
     "does not think",
 )
-"""Models that never think, but for those made of them that do."""
+"""Models that never think; the expression leaves out models made of them that think."""
 _R1: Final = Family(r"deepseek-?r1|-r1\b|qwq|thinking", _ALWAYS, "thinks")
 _HYBRIDS: Final = r"qwen-?3|glm-?4\.[5-9]|glm-?5|smollm-?3"
 _GPT_OSS: Final = Family(r"gpt-oss", {"on": _NOTHING, **_THREE}, "thinks")
@@ -542,7 +548,8 @@ ROWS: Final = (
     Dialect(
         "ollama_before_0_12_6",
         "Ollama before 0.12.6",
-        # Where nothing is said, models that can think do; 0.9.3 spoils what does not begin with a thought if told to.
+        # Models that can think do so by default. "on" sends nothing: told `think: true`, 0.9.3 spoils a reply that does
+        # not begin with a thought.
         (_OLLAMA_GPT_OSS, Family("", {**_THINK, "on": _NOTHING}, "thinks")),
         names=_OLLAMA_NAMES,
         thoughts=_OLLAMA_THOUGHTS,
@@ -595,23 +602,26 @@ SIMULATED: Final = PLAIN._replace(
         ),
     ),
 )
-"""Simulated servers take every switch; they are no row, as nobody else speaks so."""
+"""The dialect of simulated servers, which take every switch; it is no row, as no real host speaks it."""
 
 
 def of_address(url: str) -> Dialect | None:
-    """The row of the host that an address names."""
+    """Return the row of the host that an address names; None where no row has that host."""
     host = urlsplit(url).hostname or ""
     return next((row for row in ROWS if any(re.search(rf"(^|[.-]){re.escape(end)}$", host) for end in row.hosts)), None)
 
 
 def of_owners(owners: Iterable[str]) -> Dialect | None:
-    """The row of a server by what it calls the owners of its models; hosts, which resell others' models, have none."""
-    named = set(owners)
-    return next((row for row in ROWS if not row.hosts and named.intersection(row.owners)), None)
+    """Return the row of a server by its words for the owners of its models; None where no row has any of them.
+
+    Rows of hosts don't count, as hosts resell models of other owners.
+    """
+    words = set(owners)
+    return next((row for row in ROWS if not row.hosts and words.intersection(row.owners)), None)
 
 
 def of_ollama(version: str) -> Dialect:
-    """The row of an Ollama server by its version; one built from source, which has none, is as the newest."""
+    """Return the row of an Ollama server by its version; one built from source has none, and counts as the newest."""
     numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:3])
     for least, name in (((0, 17, 7), "ollama_0_17_7"), ((0, 12, 11), "ollama_0_12_11"), ((0, 12, 6), "ollama_0_12_6")):
         if numbers >= least or not any(numbers):

@@ -1,7 +1,7 @@
-"""What hosts are known to say when they refuse, and what it means: tables, each row with where it comes from.
+"""The words of hosts' refusals and their meanings: tables, each row with its source.
 
-Must not know: HTTP, how a body is read. The typed names of a body (`NAMES`) are asked before its sentence
-(`SENTENCES`); of each table the first row that fits counts. What becomes of each meaning: `docs/providers.md`.
+Must not know: HTTP, how a body is read. The typed names of a body (`NAMES`) are looked up before its sentence
+(`SENTENCES`); the first row of a table that fits counts. `docs/providers.md` says what follows from each meaning.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Meaning(Enum):
-    """Whose refusal it is. The value is the class of the failed call where it is the call's."""
+    """The meaning of a refusal. Where only the call fails, the value is the class of its failure, `CallError.kind`."""
 
     BAD_REQUEST = "bad_request"
     REFUSED = "refused"
@@ -38,20 +38,20 @@ class Meaning(Enum):
 
 
 class Status(Flag):
-    """What a status says by itself, which decides what else is believed beside it."""
+    """The kind of a refusal's status; a row of a table counts only beside some kinds."""
 
     UNSURE = auto()
-    """400, 403, 412, 422 and such, and an error in a 200 that names none: anything may be meant."""
+    """400, 403, 412, 422 and such, and an error in a 200 that names no status: any meaning is possible."""
     LIMIT = auto()
     """429."""
     SIZE = auto()
     """413."""
     FAULT = auto()
-    """5xx and such: the host's trouble, unless it says plainly that it is not."""
+    """5xx and such: the host is in trouble, unless a row for this kind says otherwise."""
 
 
 class NameRow(NamedTuple):
-    """Names, of which case and signs don't matter, that mean something beside these statuses."""
+    """Names of an error, without case and signs, and their meaning beside some kinds of statuses."""
 
     meaning: Meaning
     beside: Status
@@ -60,7 +60,7 @@ class NameRow(NamedTuple):
 
 
 class SentenceRow(NamedTuple):
-    """Words of a sentence that mean something beside these statuses."""
+    """Words of a sentence, and their meaning beside some kinds of statuses."""
 
     meaning: Meaning
     beside: Status
@@ -128,18 +128,18 @@ NAMES: Final = (
 )
 
 OVERRULING: Final = (
-    # Tokens a minute, typed as if there were no credit.
+    # A limit of tokens a minute whose typed name means lack of credit.
     _sentence(Meaning.WAIT, _LIMIT, r"allocated quota exceeded|error-code#token-limit", "DashScope: oh-my-pi#8476"),
-    # A limit of requests a minute, typed `credit_limit`.
+    # A limit of requests a minute whose typed name is `credit_limit`.
     _sentence(Meaning.WAIT, _LIMIT, r"you have been rate limited", "Together: togethercomputer/MoA#27"),
-    # A model of which the account has no share, with a wait that never helps.
+    # A model for which the account's limit is 0; the wait that the host names never helps.
     _sentence(
         Meaning.ACCOUNT, _LIMIT, r"quota exceeded for.{0,160}\blimit:\s*0\b(?![.,]\d)", "Google: QueueLab/QCX#607"
     ),
-    # One long prompt, however long one waits.
+    # A prompt that is too long for the plan; no wait helps.
     _sentence(Meaning.REFUSED, _LIMIT, r"extra usage is required", "Anthropic: claude-code#39948"),
 )
-"""Sentences that are asked before the typed names, which are known to mislead beside them."""
+"""Sentences that are looked up before the typed names, as the names beside them are known to mislead."""
 
 _CONTEXT: Final = r"context[ _](?:length|size|window)|prompt is too long|input is too long|reduce the length of"
 _SIZES: Final = r"max_new_tokens\W+must|input token count.{0,40}exceeds"
@@ -215,7 +215,7 @@ SENTENCES: Final = (
 )
 
 TOO_LARGE: Final = re.compile(r"request too large", re.IGNORECASE)
-"""OpenAI, 429 (brave/pull-merge#100): one request that is more than the limit of a whole minute."""
+"""OpenAI, 429 (brave/pull-merge#100): one request that exceeds the limit of a whole minute."""
 
 LONG_WINDOW: Final = re.compile(
     r"\bper[ _-]?(?:day|month|week)|\b(?:daily|monthly|weekly)|\b[RT]PD\b|per 86400\s?s|ByDay\b", re.IGNORECASE
@@ -224,12 +224,12 @@ LONG_WINDOW: Final = re.compile(
 "per 86400s exceeded for UserByModelByDay" (Azure)."""
 
 PER_DAY_NAME: Final = re.compile(r"per(?:day|month|week)")
-"""A quota of a day by Google's name for it: the few seconds that its `RetryInfo` tells beside never help
+"""Google's names of quotas of a day or longer; the few seconds that `RetryInfo` tells beside them never help
 (gemini-cli#8437)."""
 
 LONG_WINDOW_NAME: Final = re.compile(r"per(?:day|month|week)|daily|monthly|weekly")
-"""The same in a name without signs: `GenerateRequestsPerDayPerProjectPerModel` (Google), `openrouter_free_tier_daily`
-(OpenRouter, atlas#543)."""
+"""A limit of a day or longer, in a name without case and signs: `GenerateRequestsPerDayPerProjectPerModel` (Google),
+`openrouter_free_tier_daily` (OpenRouter, atlas#543)."""
 
 SCOPES: Final[dict[Scope, tuple[re.Pattern[str], re.Pattern[str]]]] = {
     "requests": (
@@ -241,16 +241,16 @@ SCOPES: Final[dict[Scope, tuple[re.Pattern[str], re.Pattern[str]]]] = {
         re.compile(r"\bTP[MD]\b|\btokens? per\b|token rate limit|ByMinuteTokens"),
     ),
 }
-"""What there was too much of: as a whole name (`dynamic_token_limited`: Together; `tokens`: OpenAI, Groq), and in a
-sentence ("on tokens per min (TPM)": OpenAI; "call rate limit": Azure)."""
+"""Patterns for what exceeded a limit: the first fits a whole name (`dynamic_token_limited`: Together; `tokens`: OpenAI,
+Groq), the second words of a sentence ("on tokens per min (TPM)": OpenAI; "call rate limit": Azure)."""
 
 
 def of_names(names: Iterable[str], beside: Status) -> Meaning | None:
-    """What a host's names mean; None where they say nothing."""
+    """Return the meaning of a host's names beside a kind of status; None where no row fits."""
     plain_names = frozenset(names)
     return next((row.meaning for row in NAMES if beside in row.beside and row.names & plain_names), None)
 
 
 def of_sentence(sentence: str, beside: Status, rows: Iterable[SentenceRow] = SENTENCES) -> Meaning | None:
-    """What a host's sentence means; None where it says nothing."""
+    """Return the meaning of a host's sentence beside a kind of status; None where no row fits."""
     return next((row.meaning for row in rows if beside in row.beside and row.words.search(sentence)), None)

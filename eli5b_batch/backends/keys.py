@@ -1,7 +1,7 @@
-"""The secrets of accounts: keys and headers from the environment, and keys that a program prints and that run out.
+"""The secrets of accounts: keys and headers from the environment, and keys that a program prints and that expire.
 
 Must not know: requests and replies. No secret is written, logged or shown: messages hold the names of variables and
-programs, and a program's own last words with every secret that is known cut out.
+programs, and the last line that a program printed on stderr, with every known secret masked.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
     from eli5b_batch.job.schema import Job, Member
 
 PROGRAM_TIMEOUT_S: Final = 30.0
-"""A program that has not printed its key by then is ended."""
+"""A program that has not printed its key after so many seconds is ended."""
 FRESH_S: Final = 60.0
-"""A key that was refused when younger than this, and has not worked, would be no better if it were printed again."""
+"""A key that was printed less than so many seconds ago, has never worked and is refused is not printed again."""
 
 _LAST_WORDS_S: Final = 1.0
-"""What a program has printed is there by so long after its end."""
+"""Longest wait, seconds, for the rest of a program's output after its end."""
 _STDOUT, _STDERR = 1, 2
 _MOST_BYTES: Final = 16_384
-"""More than any header that a server takes."""
+"""Bytes of each output of a program that are kept; more than any header that a server takes."""
 _FLOOD_BYTES: Final = 1_000_000
-"""More than any program has to say of a key."""
+"""Bytes of output after which a program is ended; more than any program has to print for a key."""
 _LONGEST_WORDS: Final = 200
 _SECRET_LENGTH: Final = 16
 _HIDDEN: Final = "***"
@@ -44,27 +44,32 @@ _HIDDEN: Final = "***"
 
 @dataclass(frozen=True)
 class Secrets:
-    """What the requests of one account carry: `key` ("" for none, or for one that a program prints), and `headers`."""
+    """The secrets in the requests of one account.
+
+    Attributes:
+        key: the key; "" where the account has none, or a program prints it.
+        headers: header name -> secret value.
+    """
 
     key: str = field(default="", repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def all_headers(self) -> dict[str, str]:
-        """The headers, and the one that the key goes into."""
+        """The headers, with `Authorization` where there is a key."""
         return {**self.headers, "Authorization": f"Bearer {self.key}"} if self.key else {**self.headers}
 
     @property
     def all(self) -> tuple[str, ...]:
-        """All that no message may hold."""
+        """Every secret: no message may hold any of them."""
         return tuple(filter(None, (self.key, *self.headers.values())))
 
 
 def read_secrets(job: Job, providers: Collection[str]) -> dict[tuple[str, str], Secrets]:
-    """The keys and headers of these providers, from the environment, by provider and member. No program is run.
+    """Return the keys and headers of these providers, from the environment, by provider and member. Runs no program.
 
     Raises:
-        JobError: a variable is not set, or a program that prints a key is not there.
+        JobError: a variable is not set, or a program that prints a key does not exist.
     """
     secrets = {}
     for name in providers:
@@ -85,7 +90,8 @@ def _of(member: Member, place: str) -> Secrets:
     return Secrets(key, {h: _read(variable, f"{place}.headers_env.{h}", "header") for h, variable in named})
 
 
-def _read(variable: str, place: str, what: str) -> str:
+def _read(variable: str, place: str, noun: str) -> str:
+    """Return the value of an environment variable; `noun` is what messages call the value."""
     value = os.environ.get(variable, "").strip()
     if not value:
         raise JobError(
@@ -93,7 +99,7 @@ def _read(variable: str, place: str, what: str) -> str:
             "or try the job without keys: --simulate"
         )
     if not _may_be_sent(value):
-        raise JobError(f"{place}: {variable} holds a character no {what} has (a line break?)")
+        raise JobError(f"{place}: {variable} holds a character no {noun} has (a line break?)")
     return value
 
 
@@ -102,23 +108,23 @@ def _may_be_sent(value: str) -> bool:
 
 
 def without_programs(job: Job, name: str) -> Job:
-    """The job without those accounts of a provider whose key a program prints; without the provider if all are such.
+    """Return the job without those accounts of provider `name` whose key a program prints.
 
-    It is the same object where there are none.
+    The provider itself is left out if no account remains. If no program prints a key, the same object is returned.
     """
     provider = job.providers[name]
     accounts = provider.accounts if isinstance(provider, OpenAIProvider) else []
-    rest = [account for account in accounts if not account.api_key_command]
-    if len(rest) == len(accounts):
+    remaining = [account for account in accounts if not account.api_key_command]
+    if len(remaining) == len(accounts):
         return job
     providers = {other: p for other, p in job.providers.items() if other != name}
-    if rest:
-        providers[name] = provider.model_copy(update={"members": rest})
+    if remaining:
+        providers[name] = provider.model_copy(update={"members": remaining})
     return job.model_copy(update={"providers": providers})
 
 
 def variables(job: Job) -> frozenset[str]:
-    """Every environment variable that holds a secret of the job."""
+    """Return the names of all environment variables that hold a secret of the job."""
     providers = [provider for provider in job.providers.values() if isinstance(provider, OpenAIProvider)]
     accounts = [account for provider in providers for account in provider.accounts]
     named = [[account.api_key_env or "", *(account.headers_env or {}).values()] for account in accounts]
@@ -126,20 +132,20 @@ def variables(job: Job) -> frozenset[str]:
 
 
 class _Printed(NamedTuple):
-    """A key that a program has printed, and when."""
+    """A key that a program has printed, and the time of that by the clock, seconds."""
 
     key: str
     at: float
 
 
 class PrintedKey:
-    """The key of one account, printed by a program; it is run when the key is first needed, and when it has run out.
+    """The key of one account, printed by a program, which is run when the key is first needed, and when it has expired.
 
     Args:
         command: the program and its arguments; no shell reads them.
-        place: where the job names it, for messages.
-        clock: seconds.
-        secrets: what no message may hold; every key that is printed is added to it.
+        place: the job's key for the program, for messages.
+        clock: the time, seconds.
+        secrets: the secrets that no message may hold; every printed key is added to the list.
     """
 
     def __init__(self, command: Sequence[str], place: str, clock: Callable[[], float], secrets: list[str]) -> None:
@@ -148,55 +154,61 @@ class PrintedKey:
         self._clock = clock
         self.secrets = secrets
         self._turn = asyncio.Lock()
-        self._now: _Printed | None = None
-        self._works = False
-        self._trouble: str | None = None
+        self._current: _Printed | None = None
+        self._has_worked = False
+        self._problem: str | None = None
 
     async def value(self) -> str:
-        """The key in use. Whoever asks while the program is running waits for what it prints.
+        """Return the key in use; while the program is running, wait for the key that it prints.
 
         Raises:
             ProviderRefusedError: the program failed, now or before.
         """
         async with self._turn:
-            return (self._now or await self._renew()).key
+            return (self._current or await self._renew()).key
 
     def has_worked(self, key: str) -> None:
-        """A request with `key` was answered."""
-        self._works = self._works or (self._now is not None and self._now.key == key)
+        """Note that a request with `key` was answered."""
+        self._has_worked = self._has_worked or (self._current is not None and self._current.key == key)
 
     async def renewed(self, refused: str) -> bool:
-        """Whether there is another key than `refused`; one that has worked, or is old, is renewed, once for everyone.
+        """Return whether the key in use is now another than `refused`.
+
+        The program is run for a new key if `refused` is in use and has worked, or is older than `FRESH_S`. Of several
+        callers with the same refused key only the first runs the program.
 
         Raises:
             ProviderRefusedError: the program failed.
         """
         async with self._turn:
-            if self._now is not None and self._now.key == refused:
-                if not self._works and self._clock() - self._now.at <= FRESH_S:
+            if self._current is not None and self._current.key == refused:
+                if not self._has_worked and self._clock() - self._current.at <= FRESH_S:
                     return False
                 await self._renew()
             return True
 
     async def _renew(self) -> _Printed:
-        """Run the program. One that has failed is not asked again: the run ends, and many may be waiting their turn."""
-        if self._trouble is None:
+        """Run the program and return its key.
+
+        A program that has failed is not run again: the run ends, and many calls may be waiting for the key.
+        """
+        if self._problem is None:
             try:
                 key = await _printed_by(self._command, self._place, self.secrets)
             except ProviderRefusedError as error:
-                self._trouble = str(error)
+                self._problem = str(error)
                 raise
             self.secrets.append(key)
-            self._now, self._works = _Printed(key, self._clock()), False
-            return self._now
-        raise ProviderRefusedError(self._trouble)
+            self._current, self._has_worked = _Printed(key, self._clock()), False
+            return self._current
+        raise ProviderRefusedError(self._problem)
 
 
 async def _printed_by(command: Sequence[str], place: str, secrets: Collection[str]) -> str:
-    """What a program prints, if it is a key.
+    """Run a program and return the key that it prints.
 
     Raises:
-        ProviderRefusedError: it can't be run, fails, takes too long, or prints something else.
+        ProviderRefusedError: the program can't be run, fails, takes too long, or prints something else than a key.
     """
     program = f"{place}: {command[0]}"
     try:
@@ -219,11 +231,11 @@ async def _printed_by(command: Sequence[str], place: str, secrets: Collection[st
 
 
 async def _run(command: Sequence[str]) -> _Listener:
-    """Run a program to its end, with nobody to type anything.
+    """Run a program to its end, without input.
 
     Raises:
-        TimeoutError: it did not end in time, and has been ended.
-        OSError: it can't be run.
+        TimeoutError: the program did not end in time, and has been ended.
+        OSError: the program can't be run.
     """
     starting = asyncio.ensure_future(
         asyncio.get_running_loop().subprocess_exec(
@@ -232,14 +244,14 @@ async def _run(command: Sequence[str]) -> _Listener:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C is for the run; and what the program has started can be ended with it
+            start_new_session=True,  # Ctrl-C does not reach the program; its own processes can be ended with it
         )
     )
     try:
         async with asyncio.timeout(PROGRAM_TIMEOUT_S):
-            _, listener = await asyncio.shield(starting)  # what is half started could not be ended as a whole
+            _, listener = await asyncio.shield(starting)  # a cancelled start could leave processes that nobody ends
             await listener.enough.wait()
-        with suppress(TimeoutError):  # an agent that it left behind may hold its output open for ever
+        with suppress(TimeoutError):  # a process that the program left behind may hold its output open for ever
             async with asyncio.timeout(_LAST_WORDS_S):
                 await listener.silent.wait()
     finally:
@@ -254,7 +266,16 @@ async def _run(command: Sequence[str]) -> _Listener:
 
 
 class _Listener(asyncio.SubprocessProtocol):
-    """Keeps the last bytes of what a program prints, and notices its end; or that it prints and prints."""
+    """Keeps the last bytes of a program's output, and notices the program's end or too much output.
+
+    Attributes:
+        printed: the last bytes of each output.
+        code: the exit code; None while the program runs.
+        is_flooded: the program has printed more than `_FLOOD_BYTES`.
+        enough: set when the program has ended or is flooding.
+        exited: set when the program has ended.
+        silent: set when no more output will be read.
+    """
 
     def __init__(self) -> None:
         self.printed = {_STDOUT: b"", _STDERR: b""}
@@ -285,14 +306,14 @@ class _Listener(asyncio.SubprocessProtocol):
 
 
 def _last_words(complaints: str, secrets: Collection[str]) -> str:
-    """The last line that is not empty, without secrets and without anything that a terminal would obey."""
+    """Return the last line that is not empty, with secrets masked and without unprintable characters."""
     words = next(filter(None, map(clean, reversed(complaints.split("\n")))), "").split(" ")
-    shown = " ".join(_HIDDEN if _looks_secret(word) else word for word in words)
-    return mask(shown, secrets)[:_LONGEST_WORDS]
+    line = " ".join(_HIDDEN if _looks_secret(word) else word for word in words)
+    return mask(line, secrets)[:_LONGEST_WORDS]
 
 
 def _looks_secret(word: str) -> bool:
-    """Whether a word may be a key that nobody has seen yet: long, of letters and digits, and no path."""
+    """True if a word may be a key that is not among the known secrets: long, with letters and digits, and no path."""
     return (
         len(word) >= _SECRET_LENGTH
         and not word.startswith("/")

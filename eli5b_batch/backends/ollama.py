@@ -1,7 +1,7 @@
-"""Ollama's native protocol: chats over the package's own transport, everything else through the `ollama` package.
+"""The client for Ollama's native protocol: chats over the package's transport, all else over the `ollama` package.
 
-Must not know: which slot a call goes to. Why chats do not use the `ollama` client: docs/decisions/0002.
-Facts about the server's behaviour are listed in `docs/providers.md`.
+Must not know: which slot a call goes to. docs/decisions/0002 says why chats do not use the `ollama` package;
+`docs/providers.md` lists facts about the server's behaviour.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from eli5b_batch.backends.dialects import Dialect, Family, Manner
 
 HEALTH_TIMEOUT_S: Final = 10.0
-"""A server that does not even tell its version for so long serves nobody."""
+"""A server that does not tell its version within so many seconds does not work."""
 
 _SERVER: Final = "ollama "
 _NANO: Final = 1e-9
@@ -46,26 +46,26 @@ _STOPS: Final = {
     Meaning.MODEL: "{url}: {sentence}; run: ollama pull {model}",
     Meaning.ADDRESS: "{url} redirects to {sentence} ({answer})",
 }
-"""What ends the run, and what would be right."""
+"""Messages for refusals that end the run; each says what the user has to do."""
 
 _HOST_NAME: Final = (
     "{url} refuses this host name: name it localhost or by its IP address, or start it with OLLAMA_HOST set to that "
     "one ({answer})"
 )
-"""What a 403 without a body means."""
+"""The message for a 403 without a body."""
 
 _AT_THE_START: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.PAYMENT_REQUIRED, HTTPStatus.FORBIDDEN})
-"""What a server answers that is there, and refuses already to tell its version."""
+"""Statuses of a server that answers but refuses even to tell its version."""
 
 
 class OllamaBackend:
-    """All slots of one provider.
+    """The Ollama servers of one provider, one per slot.
 
     Args:
         name: the provider's name in the job.
-        slots: base url -> model ids asked for there.
+        slots: base url -> ids of the models that the slot serves.
         transport: carries the chats.
-        dialect: how the servers speak, where the job says it; else their version does.
+        dialect: the servers' dialect, where the job names it; else their version tells it.
         trace: name each call in a header, for servers that keep books.
     """
 
@@ -83,61 +83,66 @@ class OllamaBackend:
         self._transport = transport
         self._trace = trace
         self._dialect = dialect or dialects.of_ollama("")
-        self._is_given = dialect is not None
+        self._is_dialect_given = dialect is not None
         self._chosen = "as the job says" if dialect else ""
         self._digests: dict[str, str] = {}
         self._thinks: dict[str, bool | None] = {}
         self.silent: dict[str, str] = {}
 
     async def chat(self, request: ChatRequest, base_url: str, deadline_s: float = math.inf) -> ChatReply:
-        """Send one request; see `Backend.chat`. The prompt's count is checked: servers before 0.12.6 cut in silence."""
+        """Send one request; see `Backend.chat`.
+
+        The reply's count of prompt tokens is checked, as servers before 0.12.6 cut a prompt without telling.
+        """
         body = ollama_body(request, self._family(request.model))
         headers = {CALL_HEADER: request.key} if self._trace else None
         response = await self._transport.post(f"{base_url}/api/chat", body, headers, deadline_s)
         return self._read_reply(response, request, base_url)
 
     async def reach(self, models: Sequence[str]) -> dict[str, ModelFacts]:
-        """Every model must be on a slot that answers, and the same on all of them; see `Backend.reach`.
+        """Check that every model is on a slot that answers, and the same on all such slots; see `Backend.reach`.
 
-        A slot that does not answer is remarked on where others can do its work: it may come back during the run.
-        `on_gpu` is that of the slot where it is least.
+        A slot that does not answer is noted in `silent` where other slots can do its work: it may come back during the
+        run. A model's `on_gpu` is the smallest of all slots.
         """
-        asked = {url: [model for model in wanted if model in models] for url, wanted in self._slots.items()}
-        told = await asyncio.gather(*(self._inspect(url, here) for url, here in asked.items()), return_exceptions=True)
+        models_at = {url: [model for model in served if model in models] for url, served in self._slots.items()}
+        answers = await asyncio.gather(
+            *(self._inspect(url, expected) for url, expected in models_at.items()), return_exceptions=True
+        )
         facts: dict[str, ModelFacts] = {}
         silent: dict[str, NoServerError] = {}
-        for url, inspected in zip(asked, told, strict=True):
-            if isinstance(inspected, NoServerError):
-                silent[url] = inspected
+        for url, answer in zip(models_at, answers, strict=True):
+            if isinstance(answer, NoServerError):
+                silent[url] = answer
                 continue
-            if isinstance(inspected, BaseException):
-                raise inspected
-            for model, found in inspected.items():
-                known = facts.get(model, found)
-                if known.digest != found.digest:
+            if isinstance(answer, BaseException):
+                raise answer
+            for model, row in answer.items():
+                earlier = facts.get(model, row)
+                if earlier.digest != row.digest:
                     raise ProviderRefusedError(
                         f"providers.{self._name}: {model} is not the same model on every slot: digest "
-                        f"{known.digest[:12]} elsewhere, {found.digest[:12]} at {url}; pull it anew"
+                        f"{earlier.digest[:12]} elsewhere, {row.digest[:12]} at {url}; pull it anew"
                     )
-                shares = [share for share in (known.on_gpu, found.on_gpu) if share is not None]
-                able = False if known.thinks is False else found.thinks
-                facts[model] = found._replace(on_gpu=min(shares, default=None), thinks=able)
+                shares = [share for share in (earlier.on_gpu, row.on_gpu) if share is not None]
+                thinks = False if earlier.thinks is False else row.thinks
+                facts[model] = row._replace(on_gpu=min(shares, default=None), thinks=thinks)
         for url, error in silent.items():
-            if not facts.keys() >= set(asked[url]):
+            if not facts.keys() >= set(models_at[url]):
                 raise error
         self.silent = {url: f"{error}; until it does, the other slots do its work" for url, error in silent.items()}
-        self._digests = {model: found.digest for model, found in facts.items()}
-        self._thinks = {model: found.thinks for model, found in facts.items()}
-        if not self._is_given:
-            answered = [inspected for inspected in told if not isinstance(inspected, BaseException)]
-            versions = {found.server.removeprefix(_SERVER) for inspected in answered for found in inspected.values()}
-            rows = {version: dialects.ROWS.index(dialects.of_ollama(version)) for version in sorted(versions)}
-            oldest = min(rows, key=rows.__getitem__, default="")
+        self._digests = {model: row.digest for model, row in facts.items()}
+        self._thinks = {model: row.thinks for model, row in facts.items()}
+        if not self._is_dialect_given:
+            inspected = [answer for answer in answers if not isinstance(answer, BaseException)]
+            versions = {row.server.removeprefix(_SERVER) for answer in inspected for row in answer.values()}
+            ages = {version: dialects.ROWS.index(dialects.of_ollama(version)) for version in sorted(versions)}
+            oldest = min(ages, key=ages.__getitem__, default="")
             self._dialect, self._chosen = dialects.of_ollama(oldest), f"by its version, {oldest}"
         return facts
 
     def manner(self, model: str, sampling: Mapping[str, Any]) -> Manner:
-        """How a model is asked to think; see `Backend.manner`."""
+        """Return how a model is asked to think; see `Backend.manner`."""
         family = self._family(model)
         try:
             fields = dialects.thinking_fields(family, model, sampling)
@@ -146,11 +151,16 @@ class OllamaBackend:
         return dialects.Manner(self._dialect, self._chosen, fields, family.by_default)
 
     def _family(self, model: str) -> Family:
-        """The server's own word on whether a model can think counts before any table's."""
+        """Return a model's family: `NOT_THINKING` if a server says that the model can't think, else the dialect's."""
         return dialects.NOT_THINKING if self._thinks.get(model) is False else self._dialect.family(model)
 
     async def _inspect(self, url: str, models: Sequence[str]) -> dict[str, ModelFacts]:
-        """What one server says of `models`: digest, quantisation, size, version, share in GPU memory if loaded."""
+        """Return what one server tells about `models`.
+
+        Raises:
+            NoServerError: no Ollama server answers at `url`.
+            ProviderRefusedError: the server refuses, or lacks one of the models.
+        """
         try:
             response = await self._transport.get(f"{url}/api/version")
             if response.status in _AT_THE_START:
@@ -161,7 +171,7 @@ class OllamaBackend:
                 f"providers.{self._name}: no Ollama server answers at {url}; "
                 "start one with `ollama serve`, or correct the slot's url"
             ) from None
-        import httpx  # noqa: PLC0415 (the ollama client's own dependency; only this control path needs them)
+        import httpx  # noqa: PLC0415 (a dependency of `ollama`; only this control path needs both)
         import ollama  # noqa: PLC0415
 
         try:
@@ -172,20 +182,20 @@ class OllamaBackend:
                 for model in models:
                     name = _listed_name(model, listed)
                     if name is None:
-                        held = ", ".join(sorted(listed)) or "none"
+                        others = ", ".join(sorted(listed)) or "none"
                         raise ProviderRefusedError(
-                            f"providers.{self._name}: the server at {url} has no model {model!r} (it has: {held}); "
+                            f"providers.{self._name}: the server at {url} has no model {model!r} (it has: {others}); "
                             f"run: eli5b-batch check --pull, or: ollama pull {model}"
                         )
-                    shown = await client.show(name)
-                    details = shown.details
+                    description = await client.show(name)
+                    details = description.details
                     running = loaded.get(name)
                     facts[model] = ModelFacts(
                         digest=listed[name].digest or "",
                         quantization=(details.quantization_level if details else None) or "",
                         parameter_size=(details.parameter_size if details else None) or "",
                         server=f"{_SERVER}{version}",
-                        thinks=None if shown.capabilities is None else "thinking" in shown.capabilities,
+                        thinks=None if description.capabilities is None else "thinking" in description.capabilities,
                         on_gpu=(running.size_vram or 0) / running.size if running and running.size else None,
                     )
                 return facts
@@ -203,13 +213,14 @@ class OllamaBackend:
             ) from None
 
     async def loaded(self, url: str) -> dict[str, float] | None:
-        """The models of the job in a server's memory, each with its share in GPU memory; None where it does not say.
+        """Return the models of the job in a server's memory, each with its share in GPU memory, 0 to 1.
 
-        Also makes sure that the server, which may have been away, still has the models that the run began with.
+        None where the server does not list them. The digests of the server's models are checked as well, as it may have
+        been restarted with others.
 
         Raises:
-            RetryableError: it does not answer.
-            ProviderRefusedError: one of them is no longer the model that the run began with.
+            RetryableError: the server does not answer.
+            ProviderRefusedError: a model is no longer the one that the run began with.
         """
         await self._transport.get(f"{url}/api/version", HEALTH_TIMEOUT_S)
         for model, row in (await self._rows(url, "tags") or {}).items():
@@ -223,10 +234,13 @@ class OllamaBackend:
             shares[model] = min(1.0, as_count(row.get("size_vram")) / size) if size else 1.0
         return shares
 
-    async def _rows(self, url: str, what: str) -> dict[str, dict[str, Any]] | None:
-        """What a server lists, by the job's model ids; None where it does not: some are too busy while they load."""
+    async def _rows(self, url: str, path: str) -> dict[str, dict[str, Any]] | None:
+        """Return the rows of a server's list `/api/PATH`, by the job's model ids; None where it sends no list.
+
+        Some servers are too busy to send one while they load a model.
+        """
         try:
-            response = await self._transport.get(f"{url}/api/{what}", HEALTH_TIMEOUT_S)
+            response = await self._transport.get(f"{url}/api/{path}", HEALTH_TIMEOUT_S)
             rows = as_object(response.json()).get("models")
         except RetryableError:
             return None
@@ -237,10 +251,10 @@ class OllamaBackend:
         return {model: listed[name] for model, name in names.items() if name is not None}
 
     def _check_digest(self, url: str, model: str, digest: str) -> None:
-        known = self._digests.get(model)
-        if known and digest and digest != known:
+        first = self._digests.get(model)
+        if first and digest and digest != first:
             raise ProviderRefusedError(
-                f"providers.{self._name}: {model} at {url} has digest {digest[:12]}, the run began with {known[:12]}: "
+                f"providers.{self._name}: {model} at {url} has digest {digest[:12]}, the run began with {first[:12]}: "
                 "put the old one back (ollama pull), or run it anew under another name"
             )
 
@@ -249,7 +263,7 @@ class OllamaBackend:
         await self._transport.close()
 
     def _read_reply(self, response: Response, request: ChatRequest, url: str) -> ChatReply:
-        """The reply that a response holds, or why it holds none."""
+        """Return the reply that a response holds, or raise the error that it tells."""
         if response.status != HTTPStatus.OK:
             raise self._failure(response, request.model, url)
         body = as_object(response.json())
@@ -263,15 +277,15 @@ class OllamaBackend:
     def _failure(self, response: Response, model: str, url: str) -> CallError | ProviderRefusedError:
         refusal = refusals.read(response, model, time.time)
         failure = refusals.call_error(refusal, url)
-        nameless = response.status == HTTPStatus.FORBIDDEN and not response.body
-        if failure is None or nameless:
-            template = _HOST_NAME if nameless else _STOPS[refusal.meaning]
-            kind = QuotaError if refusal.meaning is Meaning.LATER else ProviderRefusedError
+        is_host_name_refused = response.status == HTTPStatus.FORBIDDEN and not response.body
+        if failure is None or is_host_name_refused:
+            template = _HOST_NAME if is_host_name_refused else _STOPS[refusal.meaning]
+            error_class = QuotaError if refusal.meaning is Meaning.LATER else ProviderRefusedError
             advice = template.format(url=url, model=model, answer=refusal.answer, sentence=refusal.sentence)
-            return kind(f"providers.{self._name}: {advice}")
+            return error_class(f"providers.{self._name}: {advice}")
         if refusal.meaning is Meaning.OVERFLOW:
             return CallError(failure.kind, f"{refusal.sentence}; raise sampling.num_ctx", status=refusal.status)
-        if refusal.meaning is Meaning.WAIT:  # a slot has no limits to keep to: its queue was full
+        if refusal.meaning is Meaning.WAIT:  # a slot has no rate limits, so its queue was full
             return RetryableError(
                 Meaning.TROUBLE.value, str(failure), status=refusal.status, retry_after=refusal.wait_s
             )
@@ -290,9 +304,12 @@ async def _control(url: str, timeout_s: float | None) -> AsyncIterator[ollama.As
 
 
 async def pull(url: str, model: str, progress: Callable[[str, int, int], None]) -> None:
-    """Download `model` to the server at `url`, unless it is there; `progress(status, done_bytes, total_bytes)` follows.
+    """Download `model` to the server at `url`, unless the server has it; a model that it has is not replaced.
 
-    A model that is there stays as it is: pulling it again could replace it in the middle of an experiment.
+    Args:
+        url: the server's address.
+        model: the model's id.
+        progress: called with each report of the server: its status, the bytes that are done, and the bytes in all.
 
     Raises:
         ProviderRefusedError: the server or its registry refuses.
@@ -318,13 +335,21 @@ async def pull(url: str, model: str, progress: Callable[[str, int, int], None]) 
 
 
 def _listed_name(model: str, listed: Mapping[str, Any]) -> str | None:
-    """Ollama's names ignore case, and a name without a tag means `latest`."""
-    wanted = (model if ":" in model.rsplit("/", 1)[-1] else f"{model}:latest").lower()
-    return next((name for name in listed if name.lower() == wanted), None)
+    """Return the name under which a server lists `model`; None where it does not list it.
+
+    Ollama's names ignore case, and a name without a tag means `latest`.
+    """
+    full_name = (model if ":" in model.rsplit("/", 1)[-1] else f"{model}:latest").lower()
+    return next((name for name in listed if name.lower() == full_name), None)
 
 
 def _reply(response: Response, body: dict[str, Any], message: dict[str, Any], num_ctx: int | None) -> ChatReply:
-    """What a chat message says, if the server was done with it and its prompt was not cut."""
+    """Return the reply in a chat message.
+
+    Raises:
+        BadReplyError: the server did not finish the reply, cut its prompt, or sent nothing.
+        RetryableError: the reply broke off.
+    """
     content = contents.read(message.get("content"))
     word = finish_word(body.get("done_reason"))
     usage = {"input_tokens": as_count(body.get("prompt_eval_count")), "output_tokens": as_count(body.get("eval_count"))}
@@ -353,8 +378,8 @@ def _reply(response: Response, body: dict[str, Any], message: dict[str, Any], nu
     reply.work_s = seconds["prompt_eval"] + seconds["eval"]
     reply.extra["durations"] = {name: round(value, 6) for name, value in seconds.items()}
     if num_ctx is not None and sum(usage.values()) >= num_ctx:
-        # Servers stop there; those before 0.12.6 go on without the first half of what they have read. Either way the
-        # text is not what a larger window had given.
+        # The window is full: servers stop, those before 0.12.6 go on without the first half of the window. Either way a
+        # larger window would have given another text.
         reply.extra["window_full"] = True
         reply.finish = "cut" if reply.finish == "whole" else reply.finish
     return reply

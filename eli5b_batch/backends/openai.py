@@ -1,4 +1,4 @@
-"""The OpenAI chat completions protocol: Together and every server that speaks like it.
+"""The client for the OpenAI chat completions protocol, which Together and many other hosts and servers speak.
 
 Must not know: when calls are sent. Status codes are read as `docs/providers.md` lists them.
 """
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from eli5b_batch.backends.refusals import Refusal
 
 _OK: Final = range(200, 300)
-"""Any of these may bring a reply; one that brings none is no reply yet, as 202, unless it is a 200."""
+"""Statuses that may bring a reply. Without one, a 200 that tells no error is unreadable, and any other status, such as
+202, is read as a refusal."""
 
 _STOPS: Final = {
     Meaning.KEY: "the key was refused: set {key} to a valid key ({answer}: {sentence})",
@@ -42,14 +43,14 @@ _STOPS: Final = {
     Meaning.LATER: "a quota is used up, which {resets}: run the same command again then ({answer}: {sentence})",
     Meaning.ADDRESS: "{url} redirects to {sentence} ({answer}); is base_url right?",
 }
-"""What ends the run, and what would be right."""
+"""Messages for refusals that end the run; each says what the user has to do."""
 
-_KINDS: Final = {Meaning.KEY: KeyRefusedError, Meaning.LATER: QuotaError}
+_ERRORS: Final = {Meaning.KEY: KeyRefusedError, Meaning.LATER: QuotaError}
 _NO_RESET: Final = "resets at a time that the host does not tell"
 _PASSING: Final = frozenset({Meaning.TROUBLE, Meaning.WAIT})
 _OF_THE_ACCOUNT: Final = frozenset({Meaning.KEY, Meaning.CREDIT, Meaning.ACCOUNT})
 _AT_THE_START: Final = {401: Meaning.KEY, 402: Meaning.CREDIT}
-"""Refusals that are believed at the start also where they come as a page."""
+"""Meanings of the statuses of a refused list of models that hold even if the body is a page of HTML."""
 
 
 class OpenAIBackend:
@@ -58,15 +59,15 @@ class OpenAIBackend:
     Args:
         name: the provider's name in the job.
         base_url: up to and including `/v1`.
-        secrets: the key, and what else is sent in headers and must stand in no message. Looked at anew for each
-            message: what is added later, such as a renewed key, counts.
-        key_env: what the key came from, for messages: an environment variable, or what else.
+        secrets: the key and the values of further headers, which no message may hold. The sequence is read anew for
+            each message, so that secrets added later, such as a renewed key, count.
+        key_env: the source of the key, for messages, such as the name of an environment variable.
         transport: carries the requests.
-        dialect: how the host speaks, where the job or the address says it; else its list of models may.
+        dialect: the host's dialect, where the job names it; else the address or the list of models may tell it.
         omit: fields that the host does not take.
-        ids: what the host calls models that it calls otherwise than requests do: the request's id -> the host's.
+        ids: the request's id of a model -> the host's, for models where these differ.
         trace: name each call in a header, for servers that keep books.
-        wall: unix time; what a host's dates are measured against where its responses have none of their own.
+        wall: unix time, seconds, for responses without a date.
     """
 
     def __init__(
@@ -88,9 +89,9 @@ class OpenAIBackend:
         self._secrets = secrets
         self._key_env = key_env or "the provider's api_key_env"
         self._transport = transport
-        known = dialects.of_address(base_url)
-        self._dialect = dialect or known or dialects.PLAIN
-        self._chosen = "as the job says" if dialect else "by its address" if known else ""
+        row = dialects.of_address(base_url)
+        self._dialect = dialect or row or dialects.PLAIN
+        self._chosen = "as the job says" if dialect else "by its address" if row else ""
         if dialect is dialects.SIMULATED:
             self._chosen = "simulated"
         self._omit = omit
@@ -101,7 +102,7 @@ class OpenAIBackend:
 
     async def chat(self, request: ChatRequest, base_url: str, deadline_s: float = math.inf) -> ChatReply:
         """Send one request; see `Backend.chat`."""
-        body = openai_body(replace(request, model=self._id_here(request.model)), self._omit, self._dialect)
+        body = openai_body(replace(request, model=self._host_id(request.model)), self._omit, self._dialect)
         headers = {CALL_HEADER: request.key} if self._trace else None
         response = self._guarded(await self._transport.post(f"{base_url}/chat/completions", body, headers, deadline_s))
         reply = self._read_reply(response, request)
@@ -109,28 +110,28 @@ class OpenAIBackend:
         return reply
 
     async def reach(self, models: Sequence[str]) -> dict[str, ModelFacts]:
-        """Compare the host's list of models with `models`; a host without such a list is taken at its word."""
+        """Check that the host lists `models`; a host without such a list is not checked. See `Backend.reach`."""
         response = await self._get("models")
         facts = dict.fromkeys(models, ModelFacts())
         if response.status != HTTPStatus.OK:
             await self._make_sure_of_account(response)
             return facts
         if not self._chosen:
-            known = dialects.of_owners(_texts(response, "owned_by"))
-            self._dialect = known or self._dialect
-            self._chosen = "by its list of models" if known else "nothing is known of it"
+            row = dialects.of_owners(_texts(response, "owned_by"))
+            self._dialect = row or self._dialect
+            self._chosen = "by its list of models" if row else "nothing is known of it"
         listed = _texts(response, "id")
-        for model in map(self._id_here, models):
+        for model in map(self._host_id, models):
             if listed and model not in listed:
-                raise ProviderRefusedError(self._unserved(model, listed))
+                raise ProviderRefusedError(self._not_served_message(model, listed))
         return facts
 
     def manner(self, model: str, sampling: Mapping[str, Any]) -> Manner:
-        """How a model is asked to think; see `Backend.manner`."""
-        here = self._id_here(model)
-        family = self._dialect.family(here)
+        """Return how a model is asked to think; see `Backend.manner`."""
+        host_id = self._host_id(model)
+        family = self._dialect.family(host_id)
         try:
-            fields = dialects.thinking_fields(family, here, sampling)
+            fields = dialects.thinking_fields(family, host_id, sampling)
         except dialects.CantThinkSoError as error:
             raise ProviderRefusedError(f"providers.{self._name} (dialect {self._dialect.name}): {error}") from None
         return dialects.Manner(self._dialect, self._chosen, fields, family.by_default)
@@ -139,10 +140,10 @@ class OpenAIBackend:
         """Close all connections."""
         await self._transport.close()
 
-    def _id_here(self, model: str) -> str:
+    def _host_id(self, model: str) -> str:
         return self._ids.get(model, model)
 
-    def _unserved(self, model: str, listed: Sequence[str]) -> str:
+    def _not_served_message(self, model: str, listed: Sequence[str]) -> str:
         by_end = {name.rsplit("/", 1)[-1].lower(): name for name in listed}
         near = difflib.get_close_matches(model.rsplit("/", 1)[-1].lower(), by_end, n=3, cutoff=0.4)
         closest = ", ".join(by_end[name] for name in near) or ", ".join(sorted(listed)[:3])
@@ -158,9 +159,10 @@ class OpenAIBackend:
             raise ProviderRefusedError(f"providers.{self._name}: {error}; is base_url right?") from None
 
     async def _make_sure_of_account(self, response: Response) -> None:
-        """Stop where a list of models can't be had because the account or the address is refused.
+        """Raise an error if the refusal of the list of models concerns the account, or the address is a web site's.
 
-        A 404 that is a page of HTML is a web server's. If it has none for chats either, base_url leads elsewhere.
+        A 404 with a page of HTML comes from a web server. If the address for chats has such a page as well, base_url
+        does not lead to an API.
         """
         refusal = refusals.read(response, "", self._wall)
         meaning = _AT_THE_START.get(response.status, refusal.meaning)
@@ -175,14 +177,14 @@ class OpenAIBackend:
                 )
 
     def _read_reply(self, response: Response, request: ChatRequest) -> ChatReply:
-        """The reply that a response holds, or why it holds none."""
-        model, asked = self._id_here(request.model), [message["content"] for message in request.messages]
+        """Return the reply that a response holds, or raise the error that it tells."""
+        model, prompts = self._host_id(request.model), [message["content"] for message in request.messages]
         if response.status not in _OK:
-            raise self._failure(refusals.read(response, model, self._wall, asked), model)
+            raise self._failure(refusals.read(response, model, self._wall, prompts), model)
         body = response.json() if response.status == HTTPStatus.OK else _json_or_none(response)
         completion = completions.read(body)
         if completion is None and (response.status != HTTPStatus.OK or refusals.is_complaint(body)):
-            raise self._failure(refusals.read(response, model, self._wall, asked), model)
+            raise self._failure(refusals.read(response, model, self._wall, prompts), model)
         if completion is None:
             raise response.unreadable(f"the reply is not a chat completion: {response.excerpt()}")
         if completion.error:
@@ -190,13 +192,13 @@ class OpenAIBackend:
         return replies.answered(completion.reply, response, "finish_reason")
 
     def _cut_off(self, completion: Completion, response: Response, model: str) -> CallError | ProviderRefusedError:
-        """The failure of a reply that an error ended: class `broken` if some of it came, else what the error says."""
+        """Return the failure of a reply that an error ended: class `broken` if a part of it came, else the error's."""
         refusal = refusals.read_inner(response, completion.error, model, self._wall)
         failure = self._failure(refusal, model)
         reply = completion.reply
-        # Half a text is kept also where the account is refused: the next call brings that refusal by itself.
-        came = reply.text if not isinstance(failure, CallError) else reply.text or any(reply.usage.values())
-        if came and (refusal.meaning in _PASSING or not isinstance(failure, CallError)):
+        # Half a text is recorded even if the account is refused: the next call meets that refusal again.
+        has_begun = reply.text if not isinstance(failure, CallError) else reply.text or any(reply.usage.values())
+        if has_begun and (refusal.meaning in _PASSING or not isinstance(failure, CallError)):
             partial = replies.partial(reply)
             message = f"the reply broke off in the middle: {failure}"
             return RetryableError("broken", message, status=refusal.status, partial=partial)
@@ -208,7 +210,7 @@ class OpenAIBackend:
         return refusals.call_error(refusal, self._name) or self._stop(refusal, model)
 
     def _stop(self, refusal: Refusal, model: str) -> ProviderRefusedError:
-        """What no call can succeed after, until the user acts."""
+        """Return the error for a refusal after which no call can succeed until the user acts."""
         advice = _STOPS[refusal.meaning].format(
             key=self._key_env,
             model=model,
@@ -217,10 +219,11 @@ class OpenAIBackend:
             answer=refusal.answer,
             sentence=refusal.sentence,
         )
-        kind = _KINDS.get(refusal.meaning, ProviderRefusedError)
-        return kind(f"providers.{self._name}: {advice}")
+        error_class = _ERRORS.get(refusal.meaning, ProviderRefusedError)
+        return error_class(f"providers.{self._name}: {advice}")
 
     def _guarded(self, response: Response) -> Response:
+        """Return the response with the secrets that no message may quote."""
         return response._replace(secrets=self._secrets)
 
 
@@ -231,12 +234,12 @@ def _is_missing_page(response: Response) -> bool:
 def _json_or_none(response: Response) -> object:
     try:
         return response.json()
-    except RetryableError:  # no reply yet
+    except RetryableError:  # the body is no JSON
         return None
 
 
 def _texts(response: Response, field: str) -> list[str]:
-    """One field of a model list: `{"data": [...]}` as OpenAI answers, or the bare list Together answers."""
+    """Return one field of every row of a model list, which is `{"data": [...]}` (OpenAI) or a bare list (Together)."""
     body = _json_or_none(response)
     rows = body if isinstance(body, list) else as_list(as_object(body).get("data"))
     values = [as_object(row).get(field) for row in rows]

@@ -1,8 +1,8 @@
-"""One reading of every refusal: this call, this model, this account, wait, later today, or the host in trouble.
+"""Reads every refusal: what it concerns (the call, the model, the account, a limit, the host) and how long to wait.
 
-Must not know: protocols, hosts by name. A pure function of a response, the model asked for and a clock. 401, 402, 404
-and 410 say all there is to say. Else a few sentences that are known to overrule are heeded first, then the typed names
-in the body, then what hosts are known to say, and last what the status alone would mean.
+Must not know: protocols, hosts by name. A refusal is a pure function of the response, the requested model and a clock.
+The statuses 401, 402, 404 and 410 decide alone. Any other refusal is read in this order: a few sentences that overrule
+everything else, the typed names in the body, other known sentences, and last the status alone.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ _LIMITED: Final = 429
 _TOO_LARGE: Final = 413
 _FIRST_FAULT: Final = 500
 _FAULTS: Final = frozenset({408, 409, 424, 425, 498, 499})
-"""Statuses below 500 that pass by themselves: 498 is Groq's for no capacity, 499 tells of a client that hung up."""
+"""Statuses below 500 of troubles that pass: 498 is Groq's for lack of capacity, 499 means that a client hung up."""
 
 _PLAIN: Final = {401: Meaning.KEY, 402: Meaning.CREDIT, 404: Meaning.MODEL, 410: Meaning.MODEL}
-"""Statuses that say all there is to say."""
+"""Meanings of the statuses that decide alone."""
 
-_UNTOLD: Final = {403: Meaning.REFUSED, 412: Meaning.REFUSED, 451: Meaning.REFUSED}
-"""What a status means if the body explains nothing; any other 4xx, that something in the request is wrong."""
+_UNEXPLAINED: Final = {403: Meaning.REFUSED, 412: Meaning.REFUSED, 451: Meaning.REFUSED}
+"""Meanings of statuses whose body explains nothing; any other 4xx means that something in the request is wrong."""
 
 _ALONE: Final = {Status.LIMIT: Meaning.WAIT, Status.SIZE: Meaning.TOO_LARGE, Status.FAULT: Meaning.TROUBLE}
 _OF_THE_CALL: Final = frozenset(
@@ -44,10 +44,10 @@ _OF_THE_CALL: Final = frozenset(
 )
 
 _SOON_S: Final = 3600.0
-"""A wait of at most an hour is waited for; a longer one ends the run, which says when to start it again."""
+"""Longest wait, seconds, that a run waits for; a longer one ends the run, with a message that says when to go on."""
 
 _MOMENT_S: Final = 60.0
-"""A quota of a day is never filled again so soon."""
+"""A host that names a quota of a day and a wait of at most so many seconds is not believed the wait."""
 
 _LIMIT: Final = re.compile(r"\blimit:?\s?(\d[\d,]*)", re.IGNORECASE)
 _REQUESTED: Final = re.compile(r"\brequested:?\s?(\d[\d,]*)", re.IGNORECASE)
@@ -57,17 +57,17 @@ _SHORTEST_LINE: Final = 8
 
 
 class Refusal(NamedTuple):
-    """A refusal, read.
+    """A response that holds no reply, and its meaning.
 
     Attributes:
-        meaning: whose it is.
-        status: that of HTTP, or the one that a body names.
-        answer: both, for a message: `429`, `200 with error 402`.
-        sentence: the host's own, or where a redirect leads; on one line, without secrets.
-        wait_s: seconds it says to wait; None where it does not say.
-        scope: what there was too much of; None where it does not say.
-        of_model: it names the model asked for, so the limit is the model's.
-        resets: when there is more, for a message; "" where it does not say.
+        meaning: what the refusal concerns.
+        status: the status of HTTP; where that is a 2xx or 400, the one that the body names, if any.
+        answer: the statuses of HTTP and of the body, for a message: `429`, `200 with error 402`.
+        sentence: the host's explanation, or the address that a redirect leads to; on one line, without secrets.
+        wait_s: seconds that the host says to wait; None where it does not say.
+        scope: what exceeded the limit; None where the host does not say.
+        of_model: the refusal names the requested model, so the limit is the model's.
+        resets: when the limit is reset, for a message; "" where the host does not say.
     """
 
     meaning: Meaning
@@ -81,21 +81,21 @@ class Refusal(NamedTuple):
 
 
 def is_complaint(body: object) -> bool:
-    """Whether the body of a 2xx that holds no reply says that something went wrong."""
+    """True if the body of a 2xx that holds no reply tells of an error."""
     fields = as_object(body[0] if isinstance(body, list) and body else body)
     failed = fields.get("error") or fields.get("detail") or as_object(fields.get("base_resp")).get("status_code")
     untyped = fields.get("success") is False or "error" in (fields.get("object"), fields.get("type"))
     return bool(failed) or untyped or complaints.read(body).status is not None
 
 
-def read(response: Response, model: str, wall: Callable[[], float], asked: Sequence[str] = ()) -> Refusal:
-    """What a response that is no reply means.
+def read(response: Response, model: str, wall: Callable[[], float], prompts: Sequence[str] = ()) -> Refusal:
+    """Return the meaning of a response that holds no reply.
 
     Args:
-        response: the whole of it.
-        model: the one asked for.
-        wall: unix time, where the response has no date.
-        asked: the texts that were sent: some hosts repeat them, and what a prompt says is no word of the host's.
+        response: the whole response.
+        model: the requested model, by the host's id.
+        wall: unix time, seconds; it counts where the response has no date.
+        prompts: the texts of the request; some hosts repeat them, and words of a prompt are not the host's.
     """
     try:
         body = response.json()
@@ -106,18 +106,23 @@ def read(response: Response, model: str, wall: Callable[[], float], asked: Seque
         is_page, is_json = False, True
     complaint = complaints.Complaint() if is_page else complaints.read(body)
     words = complaint.sentence or ("" if is_page or is_json else response.text[:_LONGEST])
-    return _read(response, complaint, _without(words, asked), model, wall, is_page=is_page)
+    return _read(response, complaint, _without(words, prompts), model, wall, is_page=is_page)
 
 
 def read_inner(response: Response, error: object, model: str, wall: Callable[[], float]) -> Refusal:
-    """What an error means that stands inside of a reply, as OpenRouter puts it into a choice."""
+    """Return the meaning of an error inside of a reply; OpenRouter puts one into a choice."""
     complaint = complaints.read({"error": error})
     return _read(response, complaint, complaint.sentence, model, wall)
 
 
-def call_error(refusal: Refusal, who: str) -> CallError | None:
-    """The failure of one call; None where the refusal is not this call's alone, and the run has to stop."""
-    message = f"{who} answered {refusal.answer}: {refusal.sentence}"
+def call_error(refusal: Refusal, host: str) -> CallError | None:
+    """Return the failure of one call; None where the refusal concerns more than this call, and the run has to stop.
+
+    Args:
+        refusal: the refusal of the call.
+        host: the name or address of the refusing host, for the message.
+    """
+    message = f"{host} answered {refusal.answer}: {refusal.sentence}"
     kind, status = refusal.meaning.value, refusal.status
     if refusal.meaning is Meaning.WAIT:
         return RateLimitedError(message, retry_after=refusal.wait_s, scope=refusal.scope, of_model=refusal.of_model)
@@ -147,7 +152,7 @@ def _read(
         status, answer = complaint.status, f"{answer} with error {complaint.status}"
     sentence = response.headers.get("location", "nowhere") if status in _REDIRECT else complaint.sentence
     meaning = _page_meaning(status) if is_page else _meaning(status, complaint, words, wait_s)
-    if meaning is Meaning.TROUBLE:  # its limits are filled again at some time, which says nothing of its trouble
+    if meaning is Meaning.TROUBLE:  # the resets of the host's limits say nothing of how long its trouble lasts
         wait_s = waits.asked_for(response.headers, complaint, now)
     return Refusal(
         meaning,
@@ -161,16 +166,16 @@ def _read(
     )
 
 
-def _without(words: str, asked: Sequence[str]) -> str:
-    """What a host says, without the lines of the prompt that it repeats."""
-    for line in {line.strip() for text in asked for line in text.splitlines()}:
+def _without(words: str, prompts: Sequence[str]) -> str:
+    """Return a host's words without the lines of the prompts that it repeats."""
+    for line in {line.strip() for text in prompts for line in text.splitlines()}:
         if len(line) >= _SHORTEST_LINE:
             words = words.replace(line, " ")
     return words
 
 
 def _page_meaning(status: int) -> Meaning:
-    """A page for people comes from something on the way, whatever its status; it says nothing of the call."""
+    """Return the meaning of a page of HTML: something on the way sent it, so it says nothing about the call."""
     if status in _REDIRECT:
         return Meaning.ADDRESS
     return Meaning.WAIT if status == _LIMITED else Meaning.TROUBLE
@@ -181,20 +186,22 @@ def _meaning(status: int, complaint: Complaint, sentence: str, wait_s: float | N
         return Meaning.ADDRESS
     if status in _PLAIN:
         return _PLAIN[status]
-    beside = _beside(status)
-    soon = wait_s is not None and wait_s <= _SOON_S
-    meaning = host_words.of_sentence(sentence, beside, host_words.OVERRULING) or host_words.of_names(
-        complaint.names, beside
+    kind = _kind(status)
+    is_soon_over = wait_s is not None and wait_s <= _SOON_S
+    meaning = host_words.of_sentence(sentence, kind, host_words.OVERRULING) or host_words.of_names(
+        complaint.names, kind
     )
     if meaning is None:
-        meaning = host_words.of_sentence(sentence, beside) or _alone(status, beside)
-        if beside is Status.LIMIT and meaning is Meaning.CREDIT and soon:
-            meaning = Meaning.WAIT  # what is soon over is no lack of credit, whatever the sentence sounds like
-    return _patience(meaning, complaint, sentence, wait_s) if meaning in (Meaning.WAIT, Meaning.LATER) else meaning
+        meaning = host_words.of_sentence(sentence, kind) or _of_status_alone(status, kind)
+        if kind is Status.LIMIT and meaning is Meaning.CREDIT and is_soon_over:
+            meaning = Meaning.WAIT  # a short wait does not end a lack of credit, whatever the sentence says
+    if meaning in (Meaning.WAIT, Meaning.LATER):
+        return _of_limit(meaning, complaint, sentence, wait_s)
+    return meaning
 
 
-def _beside(status: int) -> Status:
-    """What a status says by itself."""
+def _kind(status: int) -> Status:
+    """Return the kind of a status."""
     if status == _LIMITED:
         return Status.LIMIT
     if status == _TOO_LARGE:
@@ -202,27 +209,31 @@ def _beside(status: int) -> Status:
     return Status.FAULT if status in _FAULTS or status >= _FIRST_FAULT else Status.UNSURE
 
 
-def _alone(status: int, beside: Status) -> Meaning:
-    """What is meant where nothing is said; an error in a 200 is the host's trouble, as is a 2xx without a reply."""
+def _of_status_alone(status: int, kind: Status) -> Meaning:
+    """Return the meaning of a status whose body explains nothing; a 2xx without a reply is the host's trouble."""
     if status in _OK:
         return Meaning.TROUBLE
-    return _ALONE.get(beside) or _UNTOLD.get(status, Meaning.BAD_REQUEST)
+    return _ALONE.get(kind) or _UNEXPLAINED.get(status, Meaning.BAD_REQUEST)
 
 
-def _patience(meaning: Meaning, complaint: Complaint, sentence: str, wait_s: float | None) -> Meaning:
-    """Whether waiting helps: not a request that is over the limit by itself, not today if the limit is one of days."""
-    over = _over_limit(sentence)
-    if over or (over is None and host_words.TOO_LARGE.search(sentence)):
+def _of_limit(meaning: Meaning, complaint: Complaint, sentence: str, wait_s: float | None) -> Meaning:
+    """Return the meaning of a refusal for a limit.
+
+    `TOO_LARGE`: the request alone exceeds the limit. `LATER`: the wait is over an hour, or, without a wait, the limit
+    is one of a day or longer. `WAIT`: the wait is shorter. Without either, `meaning` stays as it is.
+    """
+    is_over = _is_over_limit(sentence)
+    if is_over or (is_over is None and host_words.TOO_LARGE.search(sentence)):
         return Meaning.TOO_LARGE
     if wait_s is not None:
         return Meaning.WAIT if wait_s <= _SOON_S else Meaning.LATER
     names = " ".join(complaint.names)
-    long = host_words.LONG_WINDOW.search(sentence) or host_words.LONG_WINDOW_NAME.search(names)
-    return Meaning.LATER if long else meaning
+    is_long = host_words.LONG_WINDOW.search(sentence) or host_words.LONG_WINDOW_NAME.search(names)
+    return Meaning.LATER if is_long else meaning
 
 
-def _over_limit(sentence: str) -> bool | None:
-    """Whether more is requested than any limit ever allows, by the sentence's own figures; None where it has none."""
+def _is_over_limit(sentence: str) -> bool | None:
+    """True if the request exceeds every limit that the sentence names, by its figures; None where it has no figures."""
     limits, requested = _figures(_LIMIT, sentence), _figures(_REQUESTED, sentence)
     return max(requested) > max(limits) if limits and requested else None
 
@@ -239,7 +250,7 @@ def _scope(complaint: Complaint) -> Scope | None:
 
 
 def _mentions(model: str, complaint: Complaint) -> bool:
-    """Whether a complaint names the model asked for, with or without what its id begins with."""
+    """True if a complaint names the requested model, with or without the part of its id before the last slash."""
     name = model.rsplit("/", 1)[-1]
     if len(name) < _SHORTEST_NAME:
         return False
