@@ -104,7 +104,7 @@ class ProviderDownError(ProviderError):
     def __init__(self, down_s: float, last: CallError | None, model: str = "", *, of_model: str = "") -> None:
         subject = f"no slot that serves {model}" if model else "nothing"
         super().__init__(
-            f"{of_model or f'{subject} has worked'} for {duration(down_s)}, the last failure: {last or 'none told'}; "
+            f"{of_model or f'{subject} has worked'} for {duration(down_s)}, the last failure: {last or 'not known'}; "
             "the same command goes on once it works again (--give-up-after sets how long a run waits)"
         )
 

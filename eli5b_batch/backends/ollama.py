@@ -41,7 +41,7 @@ _STOPS: Final = {
     "({answer}: {sentence})",
     Meaning.ACCOUNT: "{url} refuses this account: settle that with the host, or choose a model that runs on your own "
     "machine ({answer}: {sentence})",
-    Meaning.LATER: "{url} has no more for this account now: run the same command again later, or choose a model that "
+    Meaning.LATER: "this account's quota at {url} is used up: run the same command again later, or choose a model that "
     "runs on your own machine ({answer}: {sentence})",
     Meaning.MODEL: "{url}: {sentence}; run: ollama pull {model}",
     Meaning.ADDRESS: "{url} redirects to {sentence} ({answer})",
@@ -49,8 +49,8 @@ _STOPS: Final = {
 """Messages for refusals that end the run; each says what the user has to do."""
 
 _HOST_NAME: Final = (
-    "{url} refuses this host name: name it localhost or by its IP address, or start it with OLLAMA_HOST set to that "
-    "one ({answer})"
+    "{url} refuses this host name: give localhost or its IP address in the slot's url, or start the server with "
+    "OLLAMA_HOST set to that address ({answer})"
 )
 """The message for a 403 without a body."""
 
@@ -255,7 +255,7 @@ class OllamaBackend:
         if first and digest and digest != first:
             raise ProviderRefusedError(
                 f"providers.{self._name}: {model} at {url} has digest {digest[:12]}, the run began with {first[:12]}: "
-                "put the old one back (ollama pull), or run it anew under another name"
+                "put the old one back (ollama pull), or start a new run under another name"
             )
 
     async def close(self) -> None:

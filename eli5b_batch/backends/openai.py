@@ -19,6 +19,7 @@ from eli5b_batch.backends.host_words import Meaning
 from eli5b_batch.backends.values import as_list, as_object
 from eli5b_batch.errors import CallError, KeyRefusedError, ProviderRefusedError, QuotaError, RetryableError
 from eli5b_batch.job.reserved_names import CALL_HEADER
+from eli5b_batch.text import plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -149,7 +150,7 @@ class OpenAIBackend:
         closest = ", ".join(by_end[name] for name in near) or ", ".join(sorted(listed)[:3])
         return (
             f"providers.{self._name}: the host no longer serves, or never served, the model {model!r}; "
-            f"closest in name of the {len(listed)} it serves: {closest}"
+            f"the closest names among the {plural(len(listed), 'model')} it serves: {closest}"
         )
 
     async def _get(self, path: str) -> Response:

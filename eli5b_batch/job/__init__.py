@@ -1,1 +1,1 @@
-"""The job file: what may stand in it, and what every other part reads of it."""
+"""The job file: its schema, its checks, and the resolved job that every other part reads."""

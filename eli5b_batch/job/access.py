@@ -1,4 +1,4 @@
-"""How an account at a host is spoken to, as a job says it: key, headers, dialect, fields its host does not take.
+"""A job's settings for the requests to one account: key, headers, dialect, fields that its host does not take.
 
 Must not know: where keys are read, how requests are sent.
 """
@@ -28,11 +28,11 @@ HostDialect = Literal[
     "plain",
 ]
 OllamaDialect = Literal["ollama_before_0_12_6", "ollama_0_12_6", "ollama_0_12_11", "ollama_0_17_7"]
-"""The rows of `backends/dialects.py`, by the protocol they speak."""
+"""The names of the rows of `backends/dialects.py` that are servers of Ollama; `HostDialect` has the others."""
 
 
 class Access(Section):
-    """What a provider says for all its accounts, and a member for itself."""
+    """Settings that a provider has for all its accounts, and a member for its own account."""
 
     api_key_env: KeyVariable | None = Field(None, description="Environment variable that holds the key.")
     api_key_command: KeyCommand | None = Field(
@@ -55,14 +55,17 @@ class Access(Section):
         return self
 
     def inherited_by(self, member: Access, *, elsewhere: bool) -> dict[str, Any]:
-        """What `member` leaves out, by key. Nothing secret goes to a host `elsewhere`: it has its own, or none."""
-        given: dict[str, Any] = {}
+        """Return the settings that `member` leaves out and takes from the provider, by key.
+
+        A member at another address, `elsewhere`, takes no key, no headers and no dialect: it has its own, or none.
+        """
+        inherited: dict[str, Any] = {}
         if not elsewhere and not (member.api_key_env or member.api_key_command):
-            given |= {"api_key_env": self.api_key_env, "api_key_command": self.api_key_command}
+            inherited |= {"api_key_env": self.api_key_env, "api_key_command": self.api_key_command}
         if not elsewhere and member.headers_env is None:
-            given["headers_env"] = self.headers_env
+            inherited["headers_env"] = self.headers_env
         if member.omit is None:
-            given["omit"] = self.omit
+            inherited["omit"] = self.omit
         if not elsewhere and member.dialect is None:
-            given["dialect"] = self.dialect
-        return given
+            inherited["dialect"] = self.dialect
+        return inherited

@@ -1,6 +1,6 @@
-"""What a schema found wrong with a job file, said in the file's own terms: path, what, what would be right.
+"""Explains pydantic's validation errors in the terms of the user's file: the path, the mistake, what would be right.
 
-Must not know: files, or what the keys mean. Needed for every schema a user writes for: the job's and the protocols'.
+Must not know: files, or what the keys mean. Both kinds of schemas use it: the job's and those of protocols' `params`.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 _MOST_MISTAKES: Final = 5
 _KEY: Final = "[key]"
-"""Last step of pydantic's path where a mapping's key, not its value, is wrong."""
+"""The last step of pydantic's path where the key of a mapping, not its value, is wrong."""
 _MAY_HOLD_A_SECRET: Final = frozenset({"api_key_env", "api_key_command", "headers_env", "base_url", "url"})
-"""Keys whose values, and all in them, are not repeated in messages: people paste API keys into them."""
+"""Keys whose values are never repeated in messages, as people paste API keys into them."""
 _NUMBER: Final = re.compile(r"[+-]?[\d_]*\.?\d+([eE][+-]?\d+)?")
 _NEVER: Final = re.compile(r"(?!)")
-_ONE_WITHOUT_QUOTES: Final = {
+_RIGHT_WITHOUT_QUOTES: Final = {
     "int_type": _NUMBER,
     "float_type": _NUMBER,
     "bool_type": re.compile("true|false|yes|no|on|off", re.IGNORECASE),
 }
-"""Texts that would be right as they stand, were they no texts, by pydantic's name for the mistake."""
+"""Pydantic's name of a mistake -> the texts that would be right if they were written without quotes."""
 _LONGEST_QUOTE: Final = 60
 _HUGE: Final = 10**40
 
@@ -53,27 +53,27 @@ _DUTIES: Final = {
     "less_than_equal": "be at most {le}",
     "literal_error": "be {expected}",
 }
-"""What a value must do, by pydantic's name for the mistake."""
+"""Pydantic's name of a mistake -> what a value must do, after the word `must`."""
 
 
 def explain(error: ValidationError, where: str, schema: type[BaseModel], prefix: str = "") -> str:
-    """Every mistake in a validation error as one line: file, path in it, what, what would be right.
+    """Return one line for each mistake in a validation error: file, path in it, the mistake, what would be right.
 
     Args:
-        error: what pydantic raised.
-        where: the file.
-        schema: the class that was validated; known keys are looked up in it.
-        prefix: where `schema` stands in the file, e.g. `params`.
+        error: the error that pydantic raised.
+        where: the name of the file.
+        schema: the class of the validated section; its keys are the known ones.
+        prefix: the path of that section in the file, such as `params`; "" for the whole file.
     """
     keys = schema.model_json_schema()
     mistakes: dict[tuple[str | int, ...], list[tuple[Mapping[str, Any], list[str]]]] = {}
     for item in error.errors(include_url=False, include_context=True):
-        loc, known = _locate(item["loc"], keys)
-        mistakes.setdefault(((prefix,) if prefix else ()) + loc, []).append((item, known))
-    # Where a value may be one of several kinds, each kind complains: the complaints that go deeper are about the
-    # kind that was meant.
-    on_the_way = {loc[:n] for loc in mistakes for n in range(len(loc))}
-    deepest = [loc for loc in mistakes if loc not in on_the_way]
+        loc, known_keys = _locate(item["loc"], keys)
+        mistakes.setdefault(((prefix,) if prefix else ()) + loc, []).append((item, known_keys))
+    # Where a value may be of several kinds, pydantic reports a mistake for each kind. The mistake at the deepest place
+    # is the one of the kind that the user meant.
+    parents = {loc[:n] for loc in mistakes for n in range(len(loc))}
+    deepest = [loc for loc in mistakes if loc not in parents]
     lines = [
         ": ".join(filter(None, (where, _dotted(loc), _sentence(mistakes[loc])))) for loc in deepest[:_MOST_MISTAKES]
     ]
@@ -82,16 +82,16 @@ def explain(error: ValidationError, where: str, schema: type[BaseModel], prefix:
 
 
 def _sentence(mistakes: Sequence[tuple[Mapping[str, Any], list[str]]]) -> str:
-    """What is wrong at one place. Several mistakes are the kinds of value it could have been."""
-    item, known = mistakes[0]
+    """Return what is wrong at one place; there are several mistakes where a value may be of several kinds."""
+    item, known_keys = mistakes[0]
     match item["type"]:
         case "extra_forbidden":
             key = str(item["loc"][-1])
-            return f"unknown key {kind_of(key)}; {nearest(key, known, 'known keys')}"
+            return f"unknown key {kind_of(key)}; {nearest(key, known_keys, 'known keys')}"
         case "missing":
             return "this key is missing"
         case "union_tag_not_found":
-            return "its `api` is missing: openai, ollama or simulated"
+            return "the key `api` is missing; it must be openai, ollama or simulated"
         case "union_tag_invalid":
             return f"its `api` must be one of {item['ctx']['expected_tags']}, and it is {item['ctx']['tag']!r}"
         case "value_error":
@@ -106,12 +106,12 @@ def _must(items: Sequence[Mapping[str, Any]]) -> str:
         return f"this name {must}"
     if not _MAY_HOLD_A_SECRET.isdisjoint(items[0]["loc"]):
         return must
-    given = items[0].get("input")
-    return f"{must}, and this is {kind_of(given)}{_advice(items[0], given)}"
+    value = items[0].get("input")
+    return f"{must}, and this is {kind_of(value)}{_advice(items[0], value)}"
 
 
 def _duty(item: Mapping[str, Any]) -> str:
-    """What a value must be or do; pydantic's own words where we have none."""
+    """Return what a value must do, in pydantic's words where the tables of this module have none."""
     context = {k: f"{v:g}" if isinstance(v, float) else v for k, v in item.get("ctx", {}).items()}
     if item["type"] == "string_pattern_mismatch":
         return SHAPES[context["pattern"]]
@@ -123,26 +123,33 @@ def _duty(item: Mapping[str, Any]) -> str:
     return _DUTIES.get(kind) or item["msg"]
 
 
-def _advice(item: Mapping[str, Any], given: object) -> str:
-    if item["type"] == "literal_error" and isinstance(given, str):
+def _advice(item: Mapping[str, Any], value: object) -> str:
+    """Return the end of a message that says how to correct `value`; "" where that can't be guessed."""
+    if item["type"] == "literal_error" and isinstance(value, str):
         allowed = re.findall(r"'([^']*)'", item["ctx"]["expected"])
-        near = difflib.get_close_matches(given, allowed, n=1)
+        near = difflib.get_close_matches(value, allowed, n=1)
         return f"; did you mean {near[0]!r}?" if near else ""
-    if item["type"] == "string_type" and isinstance(given, bool | int | float | dt.date):
+    if item["type"] == "string_type" and isinstance(value, bool | int | float | dt.date):
         return "; put it in quotes"
-    if isinstance(given, str) and _ONE_WITHOUT_QUOTES.get(item["type"], _NEVER).fullmatch(given):
+    if isinstance(value, str) and _RIGHT_WITHOUT_QUOTES.get(item["type"], _NEVER).fullmatch(value):
         return "; write it without quotes, and a number with all its digits"
     return ""
 
 
-def nearest(name: str, known: Sequence[str], what: str) -> str:
-    """What somebody who wrote `name` may have meant: the nearest of `known`, else all of them, called `what`."""
+def nearest(name: str, known: Sequence[str], label: str) -> str:
+    """Return a question for the known name that is nearest to a wrong one, else a list of all known names.
+
+    Args:
+        name: the wrong name.
+        known: the names that would be right.
+        label: the words before the list, such as `known keys`.
+    """
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean {near[0]!r}?" if near else f"{what}: {', '.join(known)}"
+    return f"did you mean {near[0]!r}?" if near else f"{label}: {', '.join(known)}"
 
 
 def kind_of(value: object) -> str:
-    """A value as its writer would call it."""
+    """Return a value, or the kind of a value that is long, in the words of a user who writes YAML."""
     if value is None:
         return "empty"
     if isinstance(value, dict):
@@ -158,11 +165,11 @@ def kind_of(value: object) -> str:
 
 
 def _locate(loc: Sequence[str | int], root: Mapping[str, Any]) -> tuple[tuple[str | int, ...], list[str]]:
-    """The path as the user wrote it (without the union tags pydantic adds) and the keys known there."""
+    """Return the path as the user wrote it (without the union tags that pydantic adds), and the known keys there."""
     definitions = root.get("$defs", {})
     node: Any = root
     path: list[str | int] = []
-    known: list[str] = sorted(root.get("properties", {}))
+    known_keys: list[str] = sorted(root.get("properties", {}))
     for step in loc:
         node = _follow(node, definitions)
         mapping = node.get("discriminator", {}).get("mapping", {})
@@ -170,8 +177,8 @@ def _locate(loc: Sequence[str | int], root: Mapping[str, Any]) -> tuple[tuple[st
             node = {"$ref": mapping[step]}
             continue
         properties = node.get("properties", {})
-        known = sorted(properties)
-        if isinstance(step, str) and step not in properties and "anyOf" in node:  # a branch, named by its type
+        known_keys = sorted(properties)
+        if isinstance(step, str) and step not in properties and "anyOf" in node:  # `step` is the type of a branch
             node = next((b for b in node["anyOf"] if _is_branch(b, step)), {})
             continue
         path.append(step)
@@ -179,7 +186,7 @@ def _locate(loc: Sequence[str | int], root: Mapping[str, Any]) -> tuple[tuple[st
             node = node.get("items", {})
         else:
             node = properties.get(step) or node.get("additionalProperties") or _pattern(node) or {}
-    return tuple(path), known
+    return tuple(path), known_keys
 
 
 def _is_branch(branch: Mapping[str, Any], name: str) -> bool:
@@ -202,7 +209,7 @@ def _follow(node: Any, definitions: Mapping[str, Any]) -> dict[str, Any]:  # noq
 
 def _dotted(loc: Sequence[str | int]) -> str:
     if loc[-1:] == (_KEY,) and not _MAY_HOLD_A_SECRET.isdisjoint(loc):
-        loc = loc[:-2]  # not even its name: `Authorization: Bearer ...` in quotes is one
+        loc = loc[:-2]  # the key itself may hold a secret: `Authorization: Bearer ...` in quotes is a key
     text = ""
     for step in loc:
         if step == _KEY:

@@ -1,6 +1,6 @@
-"""What a job says of single fields and headers of its requests, checked: extras, fields left off, headers.
+"""Checks a job's settings for single fields and headers of requests: extra fields, omitted fields, headers.
 
-Must not know: files. Everything wrong here is a `JobError`.
+Must not know: files. Every mistake raises a `JobError`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _OWNED: Final = {name: f"give it as sampling.{name}" for name in _SAMPLING} | {
     "seed": "every call has a seed that follows from the job's `seed`; change that",
     "stream": "replies are always read whole, so it is false",
 }
-"""Fields that the run fills in, each with what to do instead."""
+"""Fields that the run fills in -> what to do instead of writing them into `extra`."""
 _OWNED_OPENAI: Final = dict.fromkeys(("n", "best_of"), "one reply is read of each call; ask for more by params.samples")
 _OWNED_OLLAMA: Final = {
     "num_predict": "give it as sampling.max_tokens",
@@ -47,22 +47,22 @@ _SMALLEST: Final = -(2**63)
 
 
 def check_fields(job: Job, where: str) -> None:
-    """Check everything that a job says of single fields and headers.
+    """Check all settings of a job for single fields and headers.
 
     Raises:
-        JobError: with the place, what is wrong, and what would be right.
+        JobError: a setting is wrong; the message says where, what, and what would be right.
     """
     for name, model in job.models.items():
         _check_extra(job, name, model, f"{where}: models.{name}.sampling")
     for name, provider in job.providers.items():
         if isinstance(provider, OpenAIProvider):
             extras = [field for model in job.models_of(name).values() for field in model.sampling.extra or ()]
-            known = list(dict.fromkeys((*OPENAI, *extras)))
+            sent = list(dict.fromkeys((*OPENAI, *extras)))
             place = f"{where}: providers.{name}"
-            _check_omit(provider.omit or [], known, f"{place}.omit")
+            _check_omit(provider.omit or [], sent, f"{place}.omit")
             _check_headers(provider.headers_env or {}, f"{place}.headers_env")
             for i, member in enumerate(provider.members):
-                _check_omit(member.omit or [], known, f"{place}.members[{i}].omit")
+                _check_omit(member.omit or [], sent, f"{place}.members[{i}].omit")
                 _check_headers(member.headers_env or {}, f"{place}.members[{i}].headers_env")
             for account in provider.accounts:
                 _check_account(account, place)
@@ -77,7 +77,7 @@ def check_fields(job: Job, where: str) -> None:
 
 
 def is_bounded(job: Job, name: str) -> bool:
-    """Whether every account is told how long a reply of this model may be at most."""
+    """True if the requests for this model to every account limit the length of a reply."""
     provider, extra = job.provider_of(name), job.models[name].sampling.extra or {}
     accounts = provider.accounts if isinstance(provider, OpenAIProvider) else []
     bounds = {"max_tokens", *OTHER_BOUNDS & extra.keys()}
@@ -104,7 +104,7 @@ def _is_a_bound(value: object, most: int) -> bool:
 
 
 def _check_json(extra: Mapping[str, Any], place: str) -> None:
-    """Refuse what no request can hold: YAML knows more kinds of values than JSON, and values that hold themselves."""
+    """Refuse values that no request can hold: YAML has more kinds of values than JSON, and values within themselves."""
     waiting: deque[tuple[str, int, object]] = deque([(place, 0, extra)])
     values = 0
     while waiting:
@@ -127,30 +127,32 @@ def _check_json(extra: Mapping[str, Any], place: str) -> None:
             raise JobError(f"{at}: must be what JSON can hold, and this is {kind_of(value)}; put it in quotes")
 
 
-def _check_omit(omit: list[str], known: list[str], place: str) -> None:
+def _check_omit(omit: list[str], sent: list[str], place: str) -> None:
+    """Check the fields that are not to be sent; `sent` are the fields of a request."""
     for i, field in enumerate(omit):
         if field in NEEDED:
             raise JobError(f"{place}[{i}]: no request can do without {field}")
-        if field not in known:
-            left = [name for name in known if name not in NEEDED]
-            raise JobError(f"{place}[{i}]: no field {field!r} is sent; {nearest(field, left, 'fields that are')}")
+        if field not in sent:
+            omittable = [name for name in sent if name not in NEEDED]
+            hint = nearest(field, omittable, "fields that are sent")
+            raise JobError(f"{place}[{i}]: no field {field!r} is sent; {hint}")
         if field in omit[:i]:
             raise JobError(f"{place}[{i}]: {field} stands twice")
 
 
 def _check_headers(headers: Mapping[str, str], place: str) -> None:
-    seen: dict[str, str] = {}
+    spellings: dict[str, str] = {}
     for header in headers:
         if header.lower() in _OUR_HEADERS:
             raise JobError(f"{place}.{header}: the run sets this header itself; leave it out")
-        if seen.setdefault(header.lower(), header) != header:
-            raise JobError(f"{place}.{header}: {seen[header.lower()]} is the same header; give it once")
+        if spellings.setdefault(header.lower(), header) != header:
+            raise JobError(f"{place}.{header}: {spellings[header.lower()]} is the same header; give it once")
 
 
 def _check_account(account: Member, place: str) -> None:
-    """The key goes into the header Authorization, which can't be given as well."""
-    form = next((key for key in ("api_key_env", "api_key_command") if getattr(account, key)), None)
+    """Refuse a header Authorization beside a key, as the key is sent in that header."""
+    setting = next((key for key in ("api_key_env", "api_key_command") if getattr(account, key)), None)
     for header in account.headers_env or {}:
-        if form and header.lower() == "authorization":
-            whose = f" (member {account.name})" if account.name else ""
-            raise JobError(f"{place}.headers_env.{header}: {form} gives this header{whose}; leave one of them out")
+        if setting and header.lower() == "authorization":
+            member = f" (member {account.name})" if account.name else ""
+            raise JobError(f"{place}.headers_env.{header}: {setting} gives this header{member}; leave one of them out")

@@ -1,6 +1,6 @@
-"""From a file on disk to a checked `Job`: reading, overrides, and mistakes said in one sentence each.
+"""From a file on disk to a checked `Job`: reads it, applies overrides, and explains each mistake in one sentence.
 
-Must not know: providers at work, run folders. Everything wrong here is a `JobError` and nothing is created.
+Must not know: providers at work, run folders. Every mistake raises a `JobError`, and nothing is created.
 """
 
 from __future__ import annotations
@@ -28,35 +28,35 @@ if TYPE_CHECKING:
     from eli5b_batch.job.schema import Simulation
 
 DEFAULT_NUM_CTX = 8192
-"""Window of an Ollama model where the job names none: the server's own default differs by machine."""
+"""Context window of an Ollama model, tokens, where the job names none: the server's own default differs by machine."""
 
 _KEY_TAGS: Final = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge")
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML whose keys are texts and stand once: plain YAML lets the second one win in silence."""
+    """Reads YAML whose keys are texts and unique; of two equal keys, plain YAML drops the first without a word."""
 
     def compose_scalar_node(self, anchor: Any) -> yaml.ScalarNode:  # noqa: ANN401 (wrong in the stubs)
-        """Refuse the halves of a surrogate pair, which no file and no request can hold."""
+        """Refuse half a surrogate pair, which no file and no request can hold."""
         node = super().compose_scalar_node(anchor)
         if re.search("[\ud800-\udfff]", node.value):
             raise _error_at(node, r"\ud800 to \udfff is half a character: write it as it is, or with \U and 8 digits")
         return node
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:  # noqa: ANN401 (wrong in the stubs)
-        """Check the keys as they stand in the file, before `<<` mixes them with others."""
+        """Check the keys as the file has them, before `<<` merges other mappings into them."""
         node = super().compose_mapping_node(anchor)
-        seen: set[str] = set()
+        earlier: set[str] = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode) or key.tag not in _KEY_TAGS:
                 raise _error_at(key, "a key must be a text: put it in quotes")
-            if key.value in seen:
+            if key.value in earlier:
                 raise _error_at(key, f"the key {key.value!r} stands twice")
-            seen.add(key.value)
+            earlier.add(key.value)
         return node
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:  # noqa: ANN401, FBT001, FBT002 (PyYAML's)
-        """Say where a value stands that is none, such as the date 2026-02-30 or `!!int x`; PyYAML only breaks."""
+        """Refuse a value that its tag does not allow, such as the date 2026-02-30 or `!!int x`, with its place."""
         try:
             return super().construct_object(node, deep)
         except (ValueError, LookupError, AttributeError):
@@ -76,7 +76,7 @@ def load_job(path: Path, *, overrides: Sequence[str] = (), limit: int | None = N
         limit: `--limit`: only the first n problems.
 
     Raises:
-        JobError: with the file, the path in it, and what would be right.
+        JobError: the job is wrong; the message names the file, the path in it, and what would be right.
     """
     tree = _read_yaml(path)
     for text in overrides:
@@ -87,7 +87,7 @@ def load_job(path: Path, *, overrides: Sequence[str] = (), limit: int | None = N
 
 
 def parse_job(tree: Mapping[str, Any], where: str) -> Job:
-    """Check a job given as plain data; `where` is what messages call it."""
+    """Return the checked job of plain data; `where` is its name in messages."""
     try:
         job = Job.model_validate(tree)
     except ValidationError as error:
@@ -97,7 +97,7 @@ def parse_job(tree: Mapping[str, Any], where: str) -> Job:
 
 
 def dump_job(job: Job) -> str:
-    """The resolved job as YAML: what `job.yaml` in the run folder holds."""
+    """Return the resolved job as YAML, the content of `job.yaml` in the run folder."""
     tree = job.model_dump(mode="json", exclude_none=True)
     members = [member for provider in tree["providers"].values() for member in provider.get("members", ())]
     for model in (*tree["models"].values(), *(model for member in members for model in member["models"].values())):
@@ -152,7 +152,7 @@ def _siblings(path: Path) -> Iterable[Path]:
 
 
 def _override(tree: dict[str, Any], text: str) -> None:
-    """Apply one `a.b[0].c=value` to the tree, creating mappings on the way. A name may hold dots itself."""
+    """Apply one `a.b[0].c=value` to the tree, with new mappings where there are none. A name may itself hold dots."""
     path, equals, raw = text.partition("=")
     if not equals or not re.fullmatch(r"[\w-]+(\.[\w-]+|\[\d+\])*", path):
         raise JobError(f"--set {text}: write a path and a value, such as --set params.samples=4")
@@ -176,18 +176,18 @@ def _override(tree: dict[str, Any], text: str) -> None:
             return
         if isinstance(place, dict) and place.get(step) is None:
             place[step] = {}
-        place[step] = copy.copy(place[step])  # with YAML's `*name` it may stand in several places
+        place[step] = copy.copy(place[step])  # YAML's `*name` puts one object into several places
         place = place[step]
 
 
 def _first_step(path: str, keys: Iterable[str]) -> str:
-    """The longest key at the start of `path`, else what stands before its first dot or bracket."""
-    known = [key for key in keys if path == key or path.startswith((f"{key}.", f"{key}["))]
-    return max(known, key=len) if known else re.split(r"[.\[]", path, maxsplit=1)[0]
+    """Return the longest key at the start of `path`, else the part before its first dot or bracket."""
+    matches = [key for key in keys if path == key or path.startswith((f"{key}.", f"{key}["))]
+    return max(matches, key=len) if matches else re.split(r"[.\[]", path, maxsplit=1)[0]
 
 
 def _check_references(job: Job, where: str) -> None:
-    """What no single section can see: names of other sections, and what has to agree between them."""
+    """Check the rules between sections: names that refer to other sections, and values that have to agree."""
     for name in job.providers:
         _check_provider(job, name, f"{where}: providers.{name}")
     windows: dict[tuple[str, str], tuple[str, int]] = {}
@@ -217,7 +217,7 @@ def _check_references(job: Job, where: str) -> None:
         if slots and window != its_window:
             raise JobError(
                 f"{place}.sampling.num_ctx: {model.model} has {window} here and {its_window} in models.{other}; "
-                "give it one, as a server loads a model anew for every change of its window"
+                "give both the same, as a server loads a model anew for every change of its window"
             )
     check_members(job, where)
     check_fields(job, where)
@@ -288,19 +288,19 @@ def _check_provider(job: Job, name: str, place: str) -> None:
 
 def _check_simulation(simulation: Simulation, models: Sequence[str], slots: Sequence[str], place: str) -> None:
     for key in ("skill", "tokens_per_s", "load_s"):
-        given = getattr(simulation, key)
-        for model in given if isinstance(given, dict) else ():
+        setting = getattr(simulation, key)
+        for model in setting if isinstance(setting, dict) else ():
             if model not in models:
                 raise JobError(f"{place}.{key}: no model {model!r}; {nearest(model, models, 'defined')}")
     for key in ("freezes", "refuses"):
         for slot in getattr(simulation, key):
             if slot not in slots:
-                known = nearest(slot, slots, "slots") if slots else "this provider has no slots"
-                raise JobError(f"{place}.{key}: no slot {slot!r}; {known}")
+                hint = nearest(slot, slots, "slots") if slots else "this provider has no slots"
+                raise JobError(f"{place}.{key}: no slot {slot!r}; {hint}")
 
 
 def _with_defaults(job: Job) -> Job:
-    """Fill in what must be written down rather than left to a server: the window of Ollama models."""
+    """Return the job with the context window of Ollama models filled in, which a server would choose by itself."""
     models = {}
     for name, model in job.models.items():
         provider = job.provider_of(name)

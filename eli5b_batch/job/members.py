@@ -1,6 +1,6 @@
-"""What the accounts of a provider call its models and take for them: looked up, checked, and said.
+"""The accounts of a provider: each one's ids and prices of the provider's models, looked up and checked.
 
-Must not know: how calls are sent, files. Everything wrong here is a `JobError`.
+Must not know: how calls are sent, files. Every mistake raises a `JobError`.
 """
 
 from __future__ import annotations
@@ -20,53 +20,53 @@ if TYPE_CHECKING:
 
 
 def accounts_of(job: Job, name: str) -> list[Member]:
-    """The accounts that may serve the job's model `name`; none where it runs on slots or is simulated."""
+    """Return the accounts that may serve the job's model `name`; none where it runs on slots or is simulated."""
     provider = job.provider_of(name)
     return provider.accounts if isinstance(provider, OpenAIProvider) else []
 
 
 def id_at(job: Job, name: str, account: Member) -> str:
-    """What an account calls the job's model `name`."""
-    own = account.models.get(name)
-    return (own and own.model) or job.models[name].model
+    """Return an account's id of the job's model `name`."""
+    settings = account.models.get(name)
+    return (settings and settings.model) or job.models[name].model
 
 
 def charge_at(job: Job, name: str, account: Member) -> Charge | None:
-    """What an account takes for the job's model `name`; None is free."""
-    own = account.models.get(name)
-    return job.models[name].price if own is None or own.price is None else own.price
+    """Return an account's charge for the job's model `name`; None is free."""
+    settings = account.models.get(name)
+    return job.models[name].price if settings is None or settings.price is None else settings.price
 
 
 def charges_of(job: Job, name: str) -> dict[str, Charge | None]:
-    """What the job's model `name` costs by account; "" is the only one, or every slot."""
+    """Return the charges for the job's model `name`, by account; "" is an only account, or all slots."""
     accounts = {account.name: charge_at(job, name, account) for account in accounts_of(job, name)}
     return accounts or {"": job.models[name].price}
 
 
 def ids_at(job: Job, provider: str, account: Member) -> dict[str, str]:
-    """What an account calls models of its provider that it calls otherwise: the model's own id -> its id there."""
+    """Return the models of a provider that an account has under another id: the model's own id -> the account's."""
     ids = {model.model: id_at(job, name, account) for name, model in job.models_of(provider).items()}
-    return {own: there for own, there in ids.items() if own != there}
+    return {own_id: account_id for own_id, account_id in ids.items() if own_id != account_id}
 
 
 def is_free(job: Job, name: str) -> bool:
-    """Whether the calls of the job's model `name` cost nothing, whoever serves them; what is unknown is not free."""
+    """True if calls of the job's model `name` cost nothing at every account; an unknown price is not free."""
     return all(charge in (None, "free") for charge in charges_of(job, name).values())
 
 
 def differences(job: Job, name: str) -> Iterator[str]:
-    """For each member that serves the job's model `name` otherwise than the model says: how, a sentence each."""
+    """Yield a sentence for each member whose id or price of the job's model `name` differs from the model's."""
     model = job.models[name]
     for account in accounts_of(job, name):
-        there, charge = id_at(job, name, account), charge_at(job, name, account)
-        told = [f"as {there}"] if there != model.model else []
+        account_id, charge = id_at(job, name, account), charge_at(job, name, account)
+        parts = [f"as {account_id}"] if account_id != model.model else []
         if charge != model.price:
-            told.append(f"for {_said(charge)}")
-        if told:
-            yield f"models.{name}: member {account.name} serves it {', '.join(told)}"
+            parts.append(f"for {_in_words(charge)}")
+        if parts:
+            yield f"models.{name}: member {account.name} serves it {', '.join(parts)}"
 
 
-def _said(charge: Charge | None) -> str:
+def _in_words(charge: Charge | None) -> str:
     if isinstance(charge, Price):
         cached = "" if charge.cached_input is None else f", cached input {charge.cached_input:g}"
         return f"{charge.input:g} in, {charge.output:g} out{cached} (USD per million tokens, {charge.as_of})"
@@ -74,20 +74,20 @@ def _said(charge: Charge | None) -> str:
 
 
 def check_members(job: Job, where: str) -> None:
-    """Check what members say of single models.
+    """Check the settings of members for single models.
 
     Raises:
-        JobError: with the place, what is wrong, and what would be right.
+        JobError: a setting is wrong; the message says where, what, and what would be right.
     """
-    for provider, settings in job.providers.items():
-        members = settings.members if isinstance(settings, OpenAIProvider) else []
+    for provider, section in job.providers.items():
+        members = section.members if isinstance(section, OpenAIProvider) else []
         for i, member in enumerate(members):
             place = f"{where}: providers.{provider}.members[{i}].models"
-            for name, own in member.models.items():
+            for name, settings in member.models.items():
                 _check_name(job, provider, name, place)
-                if own.model is None and own.price is None:
-                    raise JobError(f"{place}.{name}: it says nothing: give model or price, or leave {name} out")
-                if job.budget and own.price == "unknown":
+                if settings.model is None and settings.price is None:
+                    raise JobError(f"{place}.{name}: it has neither model nor price: give one, or leave {name} out")
+                if job.budget and settings.price == "unknown":
                     raise JobError(
                         f"{place}.{name}.price: no budget can be kept with an unknown price; give it, or drop budget"
                     )
@@ -102,18 +102,21 @@ def _check_name(job: Job, provider: str, name: str, place: str) -> None:
         raise JobError(
             f"{place}.{name}: this model is served by {job.models[name].provider}, not by {provider}; leave it out"
         )
-    known = nearest(name, served, "this provider's models") if served else "this provider serves no model"
-    raise JobError(f"{place}: no model {name!r}; {known}")
+    hint = nearest(name, served, "this provider's models") if served else "this provider serves no model"
+    raise JobError(f"{place}: no model {name!r}; {hint}")
 
 
 def _check_ids(job: Job, provider: str, member: Member, place: str) -> None:
-    """One id on record is one id at a host: what a record says was asked, anybody can ask again."""
-    known: dict[str, tuple[str, str]] = {}
+    """Check that models of the job with the same id have the same id at a member.
+
+    A record holds the model's own id: only so does it say which model of the host was asked.
+    """
+    earlier: dict[str, tuple[str, str]] = {}
     for name, model in job.models_of(provider).items():
-        there = id_at(job, name, member)
-        other, its = known.setdefault(model.model, (name, there))
-        if there != its:
+        member_id = id_at(job, name, member)
+        other, other_id = earlier.setdefault(model.model, (name, member_id))
+        if member_id != other_id:
             raise JobError(
-                f"{place}: {name} and {other} are one model ({model.model}), and here {name} is {there} and {other} "
-                f"is {its}; give both one id"
+                f"{place}: {name} and {other} are one model ({model.model}), and here {name} is {member_id} and "
+                f"{other} is {other_id}; give both one id"
             )

@@ -1,4 +1,4 @@
-"""What a model costs, as a job says it.
+"""The price of a model, as a job gives it.
 
 Must not know: who is paid, tokens, budgets.
 """
@@ -14,7 +14,7 @@ from eli5b_batch.job.values import Section
 
 
 class Price(Section):
-    """USD per million tokens, and the day that was true."""
+    """USD per million tokens, and the day on which these prices were true."""
 
     input: float = Field(ge=0)
     output: float = Field(ge=0)
@@ -23,4 +23,4 @@ class Price(Section):
 
 
 Charge = Price | Literal["free", "unknown"]
-"""A price; nothing; or what nobody knows."""
+"""A price, `free`, or `unknown`."""

@@ -1,4 +1,4 @@
-"""Names that a run gives by itself, so that a job may not: fields and headers of requests, variables of servers.
+"""Names that the run sets itself, so that a job may not: fields and headers of requests, variables of servers.
 
 Must not know: who sends or reads them.
 """
@@ -8,19 +8,19 @@ from __future__ import annotations
 from typing import Final
 
 OPENAI: Final = ("model", "messages", "seed", "stream", "temperature", "top_p", "top_k", "max_tokens", "stop")
-"""Every field that is sent under the OpenAI protocol, extras aside."""
+"""Every field that is sent under the OpenAI protocol, extra fields aside."""
 
 NEEDED: Final = frozenset({"model", "messages"})
-"""Without these a request is none."""
+"""Fields that no request can do without."""
 
 OTHER_BOUNDS: Final = frozenset({"max_completion_tokens", "max_output_tokens", "max_new_tokens"})
-"""What some hosts call `max_tokens`."""
+"""Other names of hosts for `max_tokens`."""
 
 CALL_HEADER: Final = "x-eli5b-call"
-"""Names the call to servers that keep books (`trace` in the job file)."""
+"""The header that names the call to servers that keep books (`trace` in the job file)."""
 
 TOKEN: Final = "ELI5B_SERVER"  # noqa: S105 (the name of a variable)
-"""Marks a server and every process it starts: a random text, new at each start."""
+"""The variable that marks a server and every process it starts; its value is a random text, new at each start."""
 
 OURS: Final = frozenset(
     {
@@ -35,4 +35,4 @@ OURS: Final = frozenset(
         TOKEN,
     }
 )
-"""Variables that follow from other keys of the job."""
+"""Variables of managed servers whose values follow from other keys of the job."""

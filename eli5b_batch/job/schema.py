@@ -1,7 +1,7 @@
-"""The job file's schema: what a user may write, and the resolved form every other part reads.
+"""The job file's schema: what a user may write, and the resolved form that every other part reads.
 
-Must not know: how a job is run. Reading files and explaining mistakes is `job/load.py`'s work.
-Field descriptions end up in the JSON Schema (`eli5b-batch schema`) that editors use.
+Must not know: how a job is run. `job/load.py` reads files and explains mistakes. Docstrings of sections and field
+descriptions are part of the JSON Schema (`eli5b-batch schema`) that editors use.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from eli5b_batch.job.values import (
 
 
 class Data(Section):
-    """Which problems are asked."""
+    """The problems of the job: a data set, its filters and its sample."""
 
     reader: str = Field(description="Data set reader: omni_math, gsm8k, jsonl or quickstart.")
     path: File | None = Field(None, description="The data file, relative to the current directory.")
@@ -53,22 +53,23 @@ class Data(Section):
 
 
 class Limits(Section):
-    """What one API account allows."""
+    """The limits of one API account."""
 
     requests_per_minute: PositiveFloat | None = None
     tokens_per_minute: PositiveFloat | None = None
     concurrency: Count = 16
     adaptive: bool = Field(
         default=True,
-        description="Heed limits that replies tell; slow down on a 429 and find the limit again. false: as written.",
+        description="Follow limits that replies tell; slow down on a 429 and find the limit again. false: as written.",
     )
 
 
 CPU: Final = "cpu"
-"""What a slot without a GPU names as its `gpu`."""
+"""The `gpu` of a slot without a GPU."""
 
 
 PREFETCH: Final = 1
+"""Calls that are sent to a slot beyond its places, so that it need not wait for the next call."""
 
 
 class Slot(Section):
@@ -83,22 +84,22 @@ class Slot(Section):
     )
 
     def serves(self, model: str) -> bool:
-        """Whether the slot takes calls of this model id."""
+        """True if the slot takes calls of this model id."""
         return not self.models or model in self.models
 
     @property
     def most_in_flight(self) -> int:
-        """Calls sent to it at once: one more than its places, so that it need not wait for the next."""
+        """Most calls that are sent to the slot at once: its places and `PREFETCH`."""
         return self.parallel + PREFETCH
 
     @property
     def name(self) -> str:
-        """How the slot is called in records and on screen, e.g. `gpu0`; `cpu` where no GPU is used."""
+        """The slot's name in records and on screen, such as `gpu0`; `cpu` for a slot without a GPU."""
         return CPU if self.gpu == CPU else f"gpu{self.gpu}"
 
 
 class Simulation(Section):
-    """How a simulated provider behaves. Rates are per request; everything is seeded."""
+    """The behaviour of a simulated provider. Rates are shares of requests; everything random is seeded."""
 
     latency_s: float = Field(0.02, ge=0, description="Seconds before the first token.")
     tokens_per_s: PositiveFloat | dict[str, PositiveFloat] = Field(
@@ -110,11 +111,12 @@ class Simulation(Section):
         description="Seconds an Ollama slot needs to load another model; also model name -> seconds, 0 if left out.",
     )
     memory_gb: PositiveFloat | None = Field(
-        None, description="Memory of each slot's GPU, billions of bytes: what does not fit is unloaded; left out: any."
+        None,
+        description="Memory of each slot's GPU, billions of bytes; models that do not fit are unloaded; left out: any.",
     )
     shared: bool = Field(
         default=True,
-        description="Models at work on one GPU slow each other: a call takes as many times as long as models work.",
+        description="Models at work on one GPU slow each other: with n models at work, a call takes n times as long.",
     )
     error_rate: Share = Field(0.0, description="Share of requests answered with a 500 or 503.")
     drop_rate: Share = Field(0.0, description="Share of connections dropped before the reply.")
@@ -122,8 +124,8 @@ class Simulation(Section):
     empty_rate: Share = Field(0.0, description="Share of replies without content.")
     lost_rate: Share = Field(0.0, description="Share of connections dropped when the work is done.")
     hang_rate: Share = Field(0.0, description="Share of replies that begin and never end.")
-    late_rate: Share = Field(0.0, description="Share of replies that come late_s later.")
-    late_s: float = Field(1.0, ge=0, description="Seconds that a late reply is late.")
+    late_rate: Share = Field(0.0, description="Share of replies that are late by late_s.")
+    late_s: float = Field(1.0, ge=0, description="Delay of a late reply, seconds.")
     not_done_rate: Share = Field(0.0, description="Share of an Ollama slot's replies that break off with done: false.")
     quirks: dict[str, Share] = Field(
         default_factory=dict,
@@ -146,7 +148,7 @@ class Simulation(Section):
 
 
 def _together(parts: list[Limits]) -> Limits:
-    """Limits that add up; one that a part does not have, they don't have together."""
+    """Return the sums of the limits; a limit that one of the parts does not have, the sum does not have either."""
     requests = [part.requests_per_minute for part in parts]
     tokens = [part.tokens_per_minute for part in parts]
     return Limits(
@@ -158,7 +160,7 @@ def _together(parts: list[Limits]) -> Limits:
 
 
 class _Provider(Section):
-    """What every provider has. `shape` tells what bounds it: the limits of an account, or slots."""
+    """Keys that every provider has. The property `shape` of each provider is what bounds it: limits, or slots."""
 
     timeout_s: PositiveFloat = Field(600, description="Longest wait for one reply, seconds.")
     attempts: Count = Field(6, description="Times a call is sent before it counts as failed.")
@@ -169,21 +171,21 @@ class _Provider(Section):
 
 
 class MemberModel(Section):
-    """How one host serves a model, where that is not as the model itself says; what it leaves out is the model's."""
+    """A host's own id and price of a model; a key that is left out is taken from the model."""
 
     model: ModelId | None = Field(None, description="This host's id of the model.")
-    price: Charge | None = Field(None, description="What this host takes for it.")
+    price: Charge | None = Field(None, description="This host's price of the model.")
 
 
 class Member(Access):
-    """One of several accounts or hosts that serve a provider's models; what it leaves out is the provider's."""
+    """One of several accounts or hosts for a provider's models; a key left out is taken from the provider."""
 
     name: Name
     base_url: Url | None = None
     limits: Limits | None = None
     weight: PositiveFloat = Field(1.0, description="Its share of the calls among members that have room.")
     models: dict[Name, MemberModel] = Field(
-        default_factory=dict, description="By the job's name of a model: what this host calls it, and takes for it."
+        default_factory=dict, description="The job's name of a model -> this host's id and price of it."
     )
 
 
@@ -199,22 +201,22 @@ class OpenAIProvider(Access, _Provider):
 
     @property
     def accounts(self) -> list[Member]:
-        """Every account with all that it leaves out filled in; the only one has no name.
+        """Every account, each key that a member leaves out filled in; without members, one account named "".
 
-        The provider's key and headers go to the provider's own address only: a member elsewhere names its own, or has
-        none.
+        The provider's key and headers go to the provider's own address only: a member with another address names its
+        own, or has none.
         """
         if not self.members:
             return [self._filled(Member(name="only")).model_copy(update={"name": ""})]
         return [self._filled(member) for member in self.members]
 
     def _filled(self, member: Member) -> Member:
-        own = {"base_url": member.base_url or self.base_url, "limits": member.limits or self.limits}
-        return member.model_copy(update=own | self.inherited_by(member, elsewhere=member.base_url is not None))
+        filled = {"base_url": member.base_url or self.base_url, "limits": member.limits or self.limits}
+        return member.model_copy(update=filled | self.inherited_by(member, elsewhere=member.base_url is not None))
 
     @property
     def shape(self) -> tuple[Limits | None, list[Slot]]:
-        """The limits of all accounts together, no slots."""
+        """The limits of all accounts together, and no slots."""
         return _together([member.limits or self.limits for member in self.accounts]), []
 
     @model_validator(mode="after")
@@ -230,13 +232,15 @@ class OllamaProvider(_Provider):
 
     api: Literal["ollama"]
     dialect: OllamaDialect | None = Field(
-        None, description="How its servers speak, where their version does not tell it; see docs/dialects.md."
+        None, description="Dialect of its servers, where their version does not tell it; see docs/dialects.md."
     )
     manage: bool = Field(default=False, description="Start the servers, watch over them, and stop them at the end.")
     slots: Annotated[list[Slot], Field(min_length=1)] | Literal["auto"] = Field(
         description="One per server; auto: one per GPU found, where the run starts the servers (`manage`)."
     )
-    parallel: Count | None = Field(None, description="Of each slot that `slots: auto` makes; left out: 4.")
+    parallel: Count | None = Field(
+        None, description="Calls in flight at each slot that `slots: auto` makes; left out: 4."
+    )
     executable: str = Field(
         "ollama", min_length=1, description="Program of managed servers: a name in PATH, or a path."
     )
@@ -249,12 +253,12 @@ class OllamaProvider(_Provider):
 
     @property
     def shape(self) -> tuple[Limits | None, list[Slot]]:
-        """No limits, slots; before a real run looks for GPUs (`servers/gpus.py`), `auto` is one on the CPU."""
+        """No limits, and the slots; `auto` is one slot on the CPU until a run lists its GPUs (`servers/gpus.py`)."""
         return None, [Slot(gpu=CPU, parallel=self.parallel or 4)] if isinstance(self.slots, str) else self.slots
 
 
 class SimulatedProvider(_Provider):
-    """Loopback servers that stand in for an API (`limits`) or for GPU slots (`slots`)."""
+    """Loopback servers in place of an API (`limits`) or of GPU slots (`slots`)."""
 
     api: Literal["simulated"]
     limits: Limits | None = None
@@ -263,7 +267,7 @@ class SimulatedProvider(_Provider):
 
     @property
     def shape(self) -> tuple[Limits | None, list[Slot]]:
-        """Whichever of the two it stands in for."""
+        """The limits of the simulated API, or the simulated slots."""
         return self.limits, self.slots or []
 
     @model_validator(mode="after")
@@ -277,7 +281,7 @@ Provider = Annotated[OpenAIProvider | OllamaProvider | SimulatedProvider, Field(
 
 
 class Sampling(Section):
-    """Decoding settings, the same in every arm. Only what is set is sent."""
+    """Decoding settings, the same in every arm. A setting that is left out is not sent."""
 
     temperature: float | None = Field(None, ge=0)
     top_p: float | None = Field(None, gt=0, le=1)
@@ -296,10 +300,13 @@ class Sampling(Section):
 
     @model_serializer(mode="wrap")
     def _plain(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Nothing of later keys where they are not used: what a job asks has the hash that it had before them."""
+        """Leave `thinking` and `extra` out where they are not used.
+
+        A request has the same hash then as before the schema had these keys.
+        """
         plain: dict[str, Any] = dump(self)
-        later = {"thinking": plain.pop("thinking", None), "extra": plain.pop("extra", None)}
-        return plain | {name: value for name, value in later.items() if value}
+        later_keys = {"thinking": plain.pop("thinking", None), "extra": plain.pop("extra", None)}
+        return plain | {name: value for name, value in later_keys.items() if value}
 
     @model_validator(mode="after")
     def _room_for_words(self) -> Self:
@@ -313,7 +320,7 @@ class Model(Section):
 
     provider: str
     model: ModelId = Field(description="The provider's id of the model.")
-    description: str = Field("", description="What prompts call it; left out: from the id.")
+    description: str = Field("", description="Words for the model in prompts; left out: from the id.")
     price: Charge | None = Field(
         None,
         description="Needed for `openai` providers; free: a server of your own; unknown: money is not counted.",
@@ -322,7 +329,7 @@ class Model(Section):
 
     @property
     def about(self) -> str:
-        """How a prompt describes the model to a teacher, e.g. its size."""
+        """The words with which a prompt describes the model to a teacher, such as its size."""
         if self.description:
             return self.description
         size = re.search(r"(\d+(?:\.\d+)?)[bB]\b", self.model)
@@ -332,20 +339,21 @@ class Model(Section):
 class Judge(Section):
     """The model that grades where `grader` is `judge`."""
 
-    model: str = Field(description="Who judges: one of `models`; give it temperature 0.")
+    model: str = Field(description="The judging model, one of `models`; give it temperature 0.")
     orders: Literal["both", "one"] = Field(
-        "both", description="Each answer is judged before and after the reference, or after it only."
+        "both",
+        description="both: each answer is judged twice, before and after the reference; one: after the reference only.",
     )
 
 
 class BudgetSettings(Section):
-    """What the run may cost."""
+    """The most that the run may cost, USD."""
 
     usd: float = Field(gt=0)
 
 
 class Job(Section):
-    """One job, resolved."""
+    """A job: data, protocol, providers, models, grading and budget."""
 
     name: Name = Field(description="Name of the run folder under outputs/.")
     protocol: str = "eli5b"
@@ -354,38 +362,38 @@ class Job(Section):
     models: dict[Name, Model] = Field(min_length=1)
     params: dict[str, Any] = Field(default_factory=dict, description="The protocol's own parameters.")
     prompts: File | dict[str, File] | None = Field(
-        None, description="Own prompt texts: a folder, or prompt name -> file; the rest stay built in."
+        None, description="Own prompt texts: a folder, or prompt name -> file; all other prompts are the built-in ones."
     )
     grader: Literal["math", "number", "judge"] = Field(
         "math", description="math: formulas; number: the final number, as GSM8K asks; judge: a model, see `judge`."
     )
-    judge: Judge | None = Field(None, description="Who judges, where grader is judge.")
+    judge: Judge | None = Field(None, description="The judge, where grader is judge.")
     budget: BudgetSettings | None = None
     seed: Seed = 0
     window: Count | Literal["auto"] = Field("auto", description="Problems in flight.")
 
     @property
     def rules(self) -> str:
-        """The grader that goes by rules: the job's own, or the one whose verdicts stand beside the judge's."""
+        """The grader by rules: the job's own, or the one whose verdicts are recorded beside the judge's."""
         return "math" if self.grader == "judge" else self.grader
 
     @property
     def simulated(self) -> bool:
-        """Whether any reply of this job comes from a simulated provider."""
+        """True if any provider of this job is simulated."""
         return any(isinstance(p, SimulatedProvider) for p in self.providers.values())
 
     def provider_of(self, model: str) -> OpenAIProvider | OllamaProvider | SimulatedProvider:
-        """The provider of the job's model `model`."""
+        """Return the provider of the job's model `model`."""
         return self.providers[self.models[model].provider]
 
     @property
     def places(self) -> int:
-        """How many calls can be in flight at once."""
+        """The most calls that can be in flight at once."""
         shapes = [provider.shape for provider in self.providers.values()]
         return sum(
             limits.concurrency if limits else sum(slot.most_in_flight for slot in slots) for limits, slots in shapes
         )
 
     def models_of(self, provider: str) -> dict[str, Model]:
-        """The models that `provider` serves, by the job's names."""
+        """Return the models that `provider` serves, by the job's names."""
         return {name: model for name, model in self.models.items() if model.provider == provider}

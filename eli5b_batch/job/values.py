@@ -1,4 +1,4 @@
-"""What the sections of a job file are made of: their base class, and the kinds of values that stand in them.
+"""The building blocks of a job file's sections: their base class, and the types of their values.
 
 Must not know: any single section.
 """
@@ -26,7 +26,7 @@ SHAPES: Final = {
     _SETTING: "be the name of an environment variable, such as OLLAMA_FLASH_ATTENTION",
     _HEADER: "be the name of a header, such as X-Api-Key, without spaces and without a colon",
 }
-"""What a text that has to match a pattern must do, for messages."""
+"""Pattern of a text -> what the text must do, after the word `must`, for messages."""
 
 Name = Annotated[str, Field(pattern=_NAME, max_length=100)]
 Url = Annotated[str, Field(pattern=_URL), AfterValidator(lambda url: url.rstrip("/"))]
@@ -47,7 +47,7 @@ def _fits_an_environment(value: str) -> str:
 
 
 def _is_a_command(value: object) -> object:
-    """Nothing of it is repeated in a message: people may have written a key into it."""
+    """Check a program with its arguments. No message repeats any of them, as people may have written a key there."""
     if not isinstance(value, list) or not value:
         raise ValueError(
             "must be a list, a program and its arguments, such as [gcloud, auth, print-access-token]; no shell reads it"
@@ -69,14 +69,14 @@ Setting = Annotated[str, Field(pattern=_SETTING, max_length=100)]
 SettingValue = Annotated[str, AfterValidator(_fits_an_environment)]
 File = Annotated[Path, Field(strict=False), AfterValidator(_fits_a_file_system)]
 Count = Annotated[int, Field(gt=0, lt=2**31)]
-"""Larger ones are slips of the hand, and some would not fit into JSON."""
+"""A whole number above 0; a larger one than the bound is a slip of the hand."""
 Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(ge=0)]
 
 
 LEVELS: Final = ("off", "on", "low", "medium", "high", "max")
-"""How much a model is to think; YAML's `off` and `on` are false and true."""
+"""Settings for how much a model thinks; YAML reads `off` and `on` as false and true."""
 
 
 def _is_thinking(value: object) -> object:
@@ -104,7 +104,7 @@ Thinking = Annotated[
     BeforeValidator(_is_thinking),
     WithJsonSchema({"anyOf": [{"enum": list(LEVELS), "type": "string"}, {"type": "boolean"}, _BUDGET]}),
 ]
-"""A level, or how many tokens of thoughts at most."""
+"""A level, or the most tokens of thoughts as `{tokens: n}`."""
 
 
 def _is_an_interval(value: object) -> object:
@@ -117,10 +117,10 @@ def _is_an_interval(value: object) -> object:
 Interval = Annotated[
     list[float], Field(json_schema_extra={"minItems": 2, "maxItems": 2}), BeforeValidator(_is_an_interval)
 ]
-"""Seconds: from the first, and up to the second."""
+"""A span of time as [begin, end], seconds from the start."""
 
 
 class Section(BaseModel):
-    """Base of every section: unknown keys are errors, `yes` is no number and `3` no text, values never change."""
+    """Base of every section: unknown keys are errors, types are not converted, and values never change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, protected_namespaces=())

@@ -235,7 +235,7 @@ async def test_a_prompt_that_does_not_fit_is_told_apart_from_other_bad_requests(
             {"error": 'model "llama3.2:1b" not found, try pulling it first'},
             'model "llama3.2:1b" not found, try pulling it first; run: ollama pull llama3.2:1b',
         ),
-        (403, "", "refuses this host name: name it localhost"),
+        (403, "", "refuses this host name: give localhost or its IP address"),
         (401, {"error": "unauthorized"}, "sign in there with `ollama signin` (401: unauthorized)"),
         (402, {"error": "payment required"}, "(402: payment required)"),
         (308, "", "redirects to https://new.example/ (308)"),

@@ -71,7 +71,7 @@ async def test_a_model_that_is_not_served_is_named_with_the_closest_that_are(hos
         await reach(connect(), url, MODEL)
     assert str(caught.value) == (
         "providers.together: the host no longer serves, or never served, the model "
-        f"'{MODEL}'; closest in name of the 3 it serves: {SERVED[1]}, {SERVED[0]}"
+        f"'{MODEL}'; the closest names among the 3 models it serves: {SERVED[1]}, {SERVED[0]}"
     )
 
 
@@ -88,7 +88,7 @@ async def test_a_model_is_looked_for_by_the_hosts_id_and_told_of_by_its_own(host
 
 async def test_where_no_name_comes_close_some_that_are_served_are_named(host: Host, connect: Connect) -> None:
     url = await host(says([{"id": m} for m in ("zz/9", "aa/1", "mm/5", "bb/2")]))
-    with pytest.raises(ProviderRefusedError, match=r"of the 4 it serves: aa/1, bb/2, mm/5$"):
+    with pytest.raises(ProviderRefusedError, match=r"among the 4 models it serves: aa/1, bb/2, mm/5$"):
         await reach(connect(), url, MODEL)
 
 

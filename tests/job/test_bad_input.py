@@ -213,7 +213,7 @@ def test_a_name_that_is_not_defined_is_said_with_the_nearest(
         (["providers.gpus.slots[0].models=[other:7b]"], "models.1b.model: no slot of gpus serves 'llama3.2:1b'"),
         (["providers.api.slots=[{gpu: 0}]"], "providers.api: give either limits (an API is simulated) or slots"),
         (["providers.api.api=openia"], "providers.api: its `api` must be one of 'openai', 'ollama', 'simulated'"),
-        (["providers.api={}"], "providers.api: its `api` is missing: openai, ollama or simulated"),
+        (["providers.api={}"], "providers.api: the key `api` is missing; it must be openai, ollama or simulated"),
         (["providers.api.simulation.skill={8b: {none: 1}}"], "providers.api.simulation.skill: no model '8b'; did you"),
         (["providers.api.simulation.load_s={8b: 1}"], "providers.api.simulation.load_s: no model '8b'; did you mean"),
         (["providers.api.simulation.freezes={a: [[0, 1]]}"], "providers.api.simulation.freezes: no slot 'a'; this pro"),
@@ -650,7 +650,7 @@ def test_a_model_that_the_api_does_not_serve_is_named_with_the_closest(
     sentence = refused(5, job(providers=real(api, gpus), models=MODELS))
     assert sentence == (
         "providers.api: the host no longer serves, or never served, the model 'large-70b'; "
-        "closest in name of the 2 it serves: org/larger-72b"
+        "the closest names among the 2 models it serves: org/larger-72b"
     )
 
 

@@ -145,7 +145,7 @@ def test_no_extras_are_the_same_as_none() -> None:
             ["num_ctx"],
             (
                 "omit[0]: no field 'num_ctx' is sent; "
-                "fields that are: seed, stream, temperature, top_p, top_k, max_tokens, stop, min_p"
+                "fields that are sent: seed, stream, temperature, top_p, top_k, max_tokens, stop, min_p"
             ),
         ),
         (["seed", "top_k", "seed"], "omit[2]: seed stands twice"),

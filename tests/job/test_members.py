@@ -134,7 +134,7 @@ def test_a_provider_without_models_has_none_to_map() -> None:
 
 def test_an_entry_that_says_nothing_is_refused() -> None:
     assert refusal({"maverick": {}}) == (
-        "j.yaml: providers.hosts.members[0].models.maverick: it says nothing: give model or price, "
+        "j.yaml: providers.hosts.members[0].models.maverick: it has neither model nor price: give one, "
         "or leave maverick out"
     )
 
