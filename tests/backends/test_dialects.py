@@ -69,13 +69,13 @@ BODIES: dict[str, list[Body]] = {
 }
 
 
-def those(kind: Callable[[Body], object]) -> list[Any]:
-    named = [(row, body) for row, bodies in BODIES.items() for body in bodies if kind(body)]
-    return [pytest.param(row, body, id=f"{row}-{body['name']}") for row, body in named]
+def cases(predicate: Callable[[Body], object]) -> list[Any]:
+    pairs = [(row, body) for row, bodies in BODIES.items() for body in bodies if predicate(body)]
+    return [pytest.param(row, body, id=f"{row}-{body['name']}") for row, body in pairs]
 
 
-def reads(what: str) -> Callable[[Body], object]:
-    return lambda body: what in body.get("reads", {})
+def reads(field: str) -> Callable[[Body], object]:
+    return lambda body: field in body.get("reads", {})
 
 
 def is_reply(body: Body) -> bool:
@@ -83,17 +83,17 @@ def is_reply(body: Body) -> bool:
     return any(body.get("reads", {}).get(field) is not None for field in ("text", "thinking", "finish", "usage"))
 
 
-def request(asks: dict[str, Any]) -> ChatRequest:
-    sampling = {name: value for name, value in asks.items() if name not in {"model", "seed"}}
+def request(question: dict[str, Any]) -> ChatRequest:
+    sampling = {name: value for name, value in question.items() if name not in {"model", "seed"}}
     message = {"role": "user", "content": "?"}
-    return ChatRequest("k", asks["model"], [message], {"max_tokens": 4096, **sampling}, asks.get("seed", 7))
+    return ChatRequest("k", question["model"], [message], {"max_tokens": 4096, **sampling}, question.get("seed", 7))
 
 
-def sent(row: str, asks: dict[str, Any]) -> dict[str, Any]:
-    dialect, asked = DIALECTS[row], request(asks)
+def sent(row: str, question: dict[str, Any]) -> dict[str, Any]:
+    dialect, chat_request = DIALECTS[row], request(question)
     if row.startswith("ollama"):
-        return ollama_body(asked, dialect.family(asked.model))
-    return openai_body(asked, (), dialect)
+        return ollama_body(chat_request, dialect.family(chat_request.model))
+    return openai_body(chat_request, (), dialect)
 
 
 def holds(whole: object, part: object) -> bool:
@@ -109,7 +109,7 @@ def test_every_row_has_its_bodies_and_its_name_in_a_job() -> None:
         assert len({body["name"] for body in bodies}) == len(bodies), row
 
 
-@pytest.mark.parametrize(("row", "body"), those(lambda _: True))
+@pytest.mark.parametrize(("row", "body"), cases(lambda _: True))
 def test_a_body_says_where_it_comes_from(row: str, body: Body) -> None:
     assert body["cells"], row
     assert set(body["cells"]) <= set(CELLS)
@@ -133,25 +133,25 @@ def test_a_cell_is_seen_or_documented_where_a_body_is_that_shows_it(row: Dialect
     assert list(row.documented) == [cell for cell in documented if cell not in seen]
 
 
-@pytest.mark.parametrize(("row", "body"), those(lambda body: "sends" in body))
+@pytest.mark.parametrize(("row", "body"), cases(lambda body: "sends" in body))
 def test_what_is_sent_is_what_the_host_takes(row: str, body: Body) -> None:
     whole = sent(row, body["asks"])
     assert holds(whole, body["sends"])
     assert [name for name in body.get("never") or () if name in whole] == []
 
 
-@pytest.mark.parametrize(("row", "body"), those(lambda body: "refuses" in body))
+@pytest.mark.parametrize(("row", "body"), cases(lambda body: "refuses" in body))
 def test_what_a_host_refuses_is_not_sent(row: str, body: Body) -> None:
-    asks = body["asks"]
-    if "thinking" in asks:
+    question = body["asks"]
+    if "thinking" in question:
         with pytest.raises(CantThinkSoError):
-            sent(row, asks)
+            sent(row, question)
     else:
-        field = next(name for name in ("seed", "top_k") if name in asks)
-        assert field not in sent(row, asks)
+        field = next(name for name in ("seed", "top_k") if name in question)
+        assert field not in sent(row, question)
 
 
-@pytest.mark.parametrize(("row", "body"), those(is_reply))
+@pytest.mark.parametrize(("row", "body"), cases(is_reply))
 async def test_a_reply_is_read(row: str, body: Body, host: Host, connect: Connect) -> None:
     async def handler(_request: web.BaseRequest) -> web.Response:
         return web.Response(
@@ -171,18 +171,18 @@ async def test_a_reply_is_read(row: str, body: Body, host: Host, connect: Connec
     except CallError as error:
         reply = error
     if isinstance(reply, ChatReply):
-        found: dict[str, Any] = {"text": reply.text, "thinking": reply.thinking, "finish": reply.finish}
+        parts: dict[str, Any] = {"text": reply.text, "thinking": reply.thinking, "finish": reply.finish}
         usage = reply.usage
     else:
-        found, usage = {"text": "", "thinking": "", **reply.partial["reply"]}, reply.partial["usage"]
-        assert found["finish"] == "broken" or reply.kind == "empty_reply"
+        parts, usage = {"text": "", "thinking": "", **reply.partial["reply"]}, reply.partial["usage"]
+        assert parts["finish"] == "broken" or reply.kind == "empty_reply"
     stripped = {name: text.strip() for name, text in expected.items() if name in {"text", "thinking"}}
-    assert {name: found[name].strip() for name in stripped} == stripped
-    assert found["finish"] == expected.get("finish", "whole")
+    assert {name: parts[name].strip() for name in stripped} == stripped
+    assert parts["finish"] == expected.get("finish", "whole")
     assert holds(usage, expected.get("usage", {}))
 
 
-@pytest.mark.parametrize(("row", "body"), those(reads("meaning")))
+@pytest.mark.parametrize(("row", "body"), cases(reads("meaning")))
 def test_a_refusal_is_understood(row: str, body: Body) -> None:
     headers = {"content-type": "application/json", **{n.lower(): v for n, v in body.get("headers", {}).items()}}
     answer = body["body"]
@@ -194,7 +194,7 @@ def test_a_refusal_is_understood(row: str, body: Body) -> None:
         assert refusal.wait_s == pytest.approx(body["reads"]["pause_s"], abs=1)
 
 
-@pytest.mark.parametrize(("row", "body"), those(lambda body: reads("pause_s")(body) and body["status"] == OK))
+@pytest.mark.parametrize(("row", "body"), cases(lambda body: reads("pause_s")(body) and body["status"] == OK))
 def test_limits_in_headers_are_read(row: str, body: Body) -> None:
     headers = {name.lower(): value for name, value in body.get("headers", {}).items()}
     advice = limit_headers.advice(headers, lambda: 1.8e9, DIALECTS[row].limit_window_s)
@@ -215,8 +215,8 @@ def test_limits_in_headers_are_read(row: str, body: Body) -> None:
     ],
 )
 def test_a_host_is_known_by_its_address(url: str, row: str | None) -> None:
-    known = of_address(url)
-    assert (known and known.name) == row
+    dialect = of_address(url)
+    assert (dialect and dialect.name) == row
 
 
 @pytest.mark.parametrize(
@@ -224,8 +224,8 @@ def test_a_host_is_known_by_its_address(url: str, row: str | None) -> None:
     [(["vllm"], "vllm"), (["llamacpp"], "llama_server"), (["system", "openai"], None), ([], None), (["me"], None)],
 )
 def test_a_server_is_known_by_the_owner_of_its_models(owners: list[str], row: str | None) -> None:
-    known = of_owners(owners)
-    assert (known and known.name) == row
+    dialect = of_owners(owners)
+    assert (dialect and dialect.name) == row
 
 
 @pytest.mark.parametrize(

@@ -47,16 +47,16 @@ async def raw(answer: bytes) -> tuple[asyncio.Server, str]:
 async def test_a_post_sends_the_body_as_json_with_the_headers_of_the_session_and_of_the_call(
     host: Host, connect: Connect
 ) -> None:
-    asked: list[tuple[str, str, dict[str, str], bytes]] = []
+    requests: list[tuple[str, str, dict[str, str], bytes]] = []
 
     async def handler(request: web.BaseRequest) -> web.Response:
         headers = {name.lower(): value for name, value in request.headers.items()}
-        asked.append((request.method, request.path, headers, await request.read()))
+        requests.append((request.method, request.path, headers, await request.read()))
         return web.json_response({"ok": True}, status=201, headers={"x-request-id": "abc"})
 
     transport = connect(headers={"Authorization": f"Bearer {SECRET}"})
     response = await transport.post(f"{await host(handler)}/a/b", {"text": "x\u2028y", "n": 1}, {"x-eli5b-call": "key"})
-    method, path, headers, body = asked[0]
+    method, path, headers, body = requests[0]
     assert (method, path) == ("POST", "/a/b")
     assert body == '{"text":"x\u2028y","n":1}'.encode()
     assert headers["content-type"] == "application/json"
@@ -131,7 +131,7 @@ class Silent:
     """A server that takes a request and never answers, after `beginning` at most."""
 
     def __init__(self, beginning: bytes = b"") -> None:
-        self.asked = asyncio.Event()
+        self.arrived = asyncio.Event()
         self._beginning = beginning
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -139,7 +139,7 @@ class Silent:
             response = web.StreamResponse()
             await response.prepare(request)
             await response.write(self._beginning)
-        self.asked.set()
+        self.arrived.set()
         await asyncio.Event().wait()
         raise AssertionError
 
@@ -155,7 +155,7 @@ async def test_a_server_that_does_not_answer_in_full_is_a_timeout_by_the_deadlin
     url = await host(silent)
     asking = asyncio.create_task(failure(connect(timeout_s=session_s).post(url, {}, deadline_s=deadline_s)))
     async with asyncio.timeout(60):
-        await silent.asked.wait()
+        await silent.arrived.wait()
     forward(3000)
     await settle()
     assert not asking.done()
@@ -172,21 +172,21 @@ async def settle() -> None:
 
 
 async def test_a_cancelled_request_hangs_up_so_that_the_server_can_stop(host: Host, connect: Connect) -> None:
-    arrived, left = asyncio.Event(), asyncio.Event()
+    arrived, cancelled = asyncio.Event(), asyncio.Event()
 
     async def handler(_request: web.BaseRequest) -> web.Response:
         arrived.set()
         try:
             await asyncio.Event().wait()
         finally:
-            left.set()
+            cancelled.set()
         raise AssertionError
 
     task = asyncio.create_task(connect().post(await host(handler), {}))
     await arrived.wait()
     task.cancel()
     async with asyncio.timeout(60):
-        await left.wait()
+        await cancelled.wait()
     with pytest.raises(asyncio.CancelledError):
         await task
 
@@ -256,7 +256,7 @@ async def test_connections_are_kept_and_used_again(host: Host, connect: Connect)
 
 
 @pytest.mark.parametrize(
-    ("body", "what"),
+    ("body", "reason"),
     [
         (b"<html>\n <body>Bad  gateway</body>", "a page of HTML: '<html> <body>Bad gateway</body>'"),
         (b"", "an empty body: ''"),
@@ -265,20 +265,20 @@ async def test_connections_are_kept_and_used_again(host: Host, connect: Connect)
         (b"x" * 5000, f"something that is not JSON: '{'x' * 120}...'"),
     ],
 )
-def test_a_body_that_is_not_json_is_shown_short_and_on_one_line(body: bytes, what: str) -> None:
+def test_a_body_that_is_not_json_is_shown_short_and_on_one_line(body: bytes, reason: str) -> None:
     with pytest.raises(RetryableError) as caught:
         Response(502, {}, body).json()
-    assert caught.value.kind == ("server_error" if "page" in what else "bad_reply")
-    assert str(caught.value) == f"the server answered 502 with {what}"
+    assert caught.value.kind == ("server_error" if "page" in reason else "bad_reply")
+    assert str(caught.value) == f"the server answered 502 with {reason}"
 
 
 @given(before=st.text(max_size=600), after=st.text(max_size=600))
 def test_no_part_of_a_secret_is_left_by_a_cut(before: str, after: str) -> None:
-    said = f"{before} {SECRET} {after}"
-    response = Response(400, {}, said.encode(), [SECRET])
-    for message in (response.excerpt(), response.quote(said)):
+    answer = f"{before} {SECRET} {after}"
+    response = Response(400, {}, answer.encode(), [SECRET])
+    for message in (response.excerpt(), response.quote(answer)):
         assert SECRET[:8] not in message
-    assert len(response.quote(said)) <= 300
+    assert len(response.quote(answer)) <= 300
 
 
 def test_without_a_secret_everything_is_quoted_as_it_is() -> None:

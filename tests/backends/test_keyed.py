@@ -160,8 +160,8 @@ async def test_the_list_of_models_needs_the_key_and_proves_none(desk: Desk) -> N
 
 async def test_no_message_quotes_the_key_that_was_sent_or_a_header(host: Host, tmp_path: Path) -> None:
     async def echo(request: web.BaseRequest) -> web.Response:
-        said = f"bad: {request.headers['Authorization']} {request.headers['X-Team']}"
-        return web.json_response({"error": {"message": said}}, status=400)
+        message = f"bad: {request.headers['Authorization']} {request.headers['X-Team']}"
+        return web.json_response({"error": {"message": message}}, status=400)
 
     desk = Desk(tmp_path)
     desk.open(await host(echo))

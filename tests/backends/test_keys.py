@@ -57,8 +57,8 @@ def test_each_member_has_its_own_key_and_headers_from_the_environment() -> None:
 
 
 def test_a_member_without_a_key_of_its_own_has_the_providers() -> None:
-    found = read_secrets(job(api_key_env="FIRST_KEY", members=[{"name": "a"}, TWO[1]]), ["api"])
-    assert {account: secrets.key for account, secrets in found.items()} == {
+    secrets_by_account = read_secrets(job(api_key_env="FIRST_KEY", members=[{"name": "a"}, TWO[1]]), ["api"])
+    assert {account: secrets.key for account, secrets in secrets_by_account.items()} == {
         ("api", "a"): "sk-first",
         ("api", "second"): "sk-second",
     }
@@ -71,11 +71,12 @@ def test_the_only_account_has_no_name_and_without_a_key_nothing_is_read() -> Non
 
 
 @pytest.mark.parametrize(
-    ("value", "said"), [(None, "has no"), ("", "has no"), ("  \n", "has no"), ("sk-\u00e9", "holds"), ("a\nb", "holds")]
+    ("value", "problem"),
+    [(None, "has no"), ("", "has no"), ("  \n", "has no"), ("sk-\u00e9", "holds"), ("a\nb", "holds")],
 )
 @pytest.mark.parametrize("member", [TWO[1], {"name": "second", "headers_env": {"X-Team": "SECOND_KEY"}}])
 def test_a_missing_or_broken_value_of_any_member_is_one_sentence_that_names_the_variable_and_no_value(
-    monkeypatch: pytest.MonkeyPatch, value: str | None, said: str, member: dict[str, Any]
+    monkeypatch: pytest.MonkeyPatch, value: str | None, problem: str, member: dict[str, Any]
 ) -> None:
     if value is None:
         monkeypatch.delenv("SECOND_KEY")
@@ -87,7 +88,7 @@ def test_a_missing_or_broken_value_of_any_member_is_one_sentence_that_names_the_
     place = "api_key_env" if "api_key_env" in member else "headers_env.X-Team"
     assert message.startswith(f"providers.api.{place}: ")
     assert "SECOND_KEY" in message
-    assert said in message
+    assert problem in message
     assert "\n" not in message
     assert "sk-" not in message
 
@@ -126,9 +127,9 @@ def test_a_job_can_be_had_without_the_accounts_whose_key_a_program_prints() -> N
     assert without_programs(plain, "gpus") is plain
     assert "api" not in without_programs(job(api_key_command=["print-key"]), "api").providers
     mixed = without_programs(job(api_key_command=["print-key"], members=[TWO[0], {"name": "printed"}]), "api")
-    (left,) = mixed.providers["api"].accounts  # type: ignore[union-attr]
-    assert isinstance(left, Member)
-    assert (left.name, left.api_key_env, left.api_key_command) == ("first", "FIRST_KEY", None)
+    (remaining,) = mixed.providers["api"].accounts  # type: ignore[union-attr]
+    assert isinstance(remaining, Member)
+    assert (remaining.name, remaining.api_key_env, remaining.api_key_command) == ("first", "FIRST_KEY", None)
 
 
 # --- what a program prints -----------------------------------------------------------------------
@@ -165,7 +166,7 @@ def printed(command: list[str], clock: Clock | None = None, secrets: tuple[str, 
     return PrintedKey(command, PLACE, clock or Clock(), [*secrets])
 
 
-async def trouble(*command: str, secrets: tuple[str, ...] = ()) -> str:
+async def failure(*command: str, secrets: tuple[str, ...] = ()) -> str:
     with pytest.raises(ProviderRefusedError) as caught:
         await printed([*command], secrets=secrets).value()
     message = str(caught.value)
@@ -214,23 +215,23 @@ async def test_nobody_can_type_to_the_program_and_its_complaints_are_no_part_of_
 async def test_a_program_that_prints_no_key_is_told_in_one_sentence_without_any_secret(
     script: str, sentence: str
 ) -> None:
-    assert await trouble("sh", "-c", script, secrets=("sk-other",)) == sentence
+    assert await failure("sh", "-c", script, secrets=("sk-other",)) == sentence
 
 
 async def test_only_the_beginning_of_long_complaints_is_told() -> None:
-    assert len(await trouble("sh", "-c", "head -c 5000 /dev/zero | tr '\\0' x >&2; exit 1")) < 250
+    assert len(await failure("sh", "-c", "head -c 5000 /dev/zero | tr '\\0' x >&2; exit 1")) < 250
 
 
 async def test_a_program_that_can_not_be_run_is_told(tmp_path: Path) -> None:
     text = tmp_path / "text"
     text.write_text("no program")
-    assert await trouble(str(text)) == "can't be run: Permission denied"
-    assert await trouble(str(tmp_path / "gone")) == "can't be run: No such file or directory"
+    assert await failure(str(text)) == "can't be run: Permission denied"
+    assert await failure(str(tmp_path / "gone")) == "can't be run: No such file or directory"
 
 
 async def test_a_program_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keys, "PROGRAM_TIMEOUT_S", 0.0)
-    assert await trouble("sleep", "60") == "printed no key within 0 s; run it by hand"
+    assert await failure("sleep", "60") == "printed no key within 0 s; run it by hand"
 
 
 async def test_a_program_ends_with_all_that_it_has_started_when_nobody_waits_for_it_any_more(tmp_path: Path) -> None:
@@ -238,12 +239,12 @@ async def test_a_program_ends_with_all_that_it_has_started_when_nobody_waits_for
     os.mkfifo(ready)
     os.mkfifo(alive)
     child = f"{{ echo go > {ready}; exec sleep infinity; }} > {alive}"
-    asked = asyncio.create_task(printed(["sh", "-c", f"{child} & wait"]).value())
+    waiting = asyncio.create_task(printed(["sh", "-c", f"{child} & wait"]).value())
     ended = asyncio.create_task(asyncio.to_thread(alive.read_text))  # reads on until the child is no more
     await asyncio.to_thread(ready.read_text)
-    asked.cancel()
-    await asyncio.wait([asked])
-    assert asked.cancelled()
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    assert waiting.cancelled()
     assert await ended == ""
 
 

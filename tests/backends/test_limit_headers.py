@@ -8,8 +8,8 @@ from eli5b_batch.backends.base import Advice
 from eli5b_batch.backends.limit_headers import advice
 
 NAMES = [
-    f"x-ratelimit-{what}{scope}"
-    for what in ("limit", "remaining", "reset")
+    f"x-ratelimit-{figure}{scope}"
+    for figure in ("limit", "remaining", "reset")
     for scope in ("", "-requests", "-tokens", "-requests-day", "-dynamic")
 ]
 

@@ -72,7 +72,7 @@ EXCEEDS = {
 }
 
 
-def says(body: object, status: int = 200, **headers: str) -> Handler:
+def handler_of(body: object, status: int = 200, **headers: str) -> Handler:
     """A handler that always gives this answer; a text is sent as it is, anything else as JSON."""
     raw = body.encode() if isinstance(body, str) else orjson.dumps(body)
 
@@ -105,15 +105,15 @@ async def fails(reply: Awaitable[object]) -> CallError:
 
 @pytest.mark.parametrize("trace", [False, True])
 async def test_a_request_is_sent_exactly_so(trace: bool, host: Host, connect: Connect) -> None:  # noqa: FBT001
-    asked: list[tuple[str, str, bytes, Mapping[str, str]]] = []
+    requests: list[tuple[str, str, bytes, Mapping[str, str]]] = []
 
     async def handler(request: web.BaseRequest) -> web.Response:
-        asked.append((request.method, request.path, await request.read(), request.headers))
+        requests.append((request.method, request.path, await request.read(), request.headers))
         return web.json_response(CHAT)
 
     url = await host(handler)
     await backend(connect(), url, trace=trace).chat(REQUEST, url)
-    method, path, body, headers = asked[0]
+    method, path, body, headers = requests[0]
     assert (method, path) == ("POST", "/api/chat")
     assert orjson.loads(body) == {
         "model": "llama3.2:1b",
@@ -138,23 +138,23 @@ async def test_a_request_is_sent_exactly_so(trace: bool, host: Host, connect: Co
 
 
 async def test_extras_are_options_or_stand_beside_them(host: Host, connect: Connect) -> None:
-    asked: list[dict[str, Any]] = []
+    requests: list[dict[str, Any]] = []
 
     async def handler(request: web.BaseRequest) -> web.Response:
-        asked.append(orjson.loads(await request.read()))
+        requests.append(orjson.loads(await request.read()))
         return web.json_response(CHAT)
 
     url = await host(handler)
     extra = {"repeat_penalty": 1.1, "think": "low", "keep_alive": "2h"}
     for sampling in (REQUEST.sampling, {**REQUEST.sampling, "extra": extra}):
         await backend(connect(), url).chat(dataclasses.replace(REQUEST, sampling=sampling), url)
-    plain, more = asked
+    plain, more = requests
     options = plain["options"] | {"repeat_penalty": 1.1}
     assert more == plain | {"think": "low", "keep_alive": "2h", "options": options}
 
 
 async def test_the_fields_of_a_reply_are_read_and_nanoseconds_become_seconds(ask: Ask) -> None:
-    reply = await ask(says(CHAT))
+    reply = await ask(handler_of(CHAT))
     assert reply.text == "q3g9#{b`\\}9#;FH5"
     assert reply.finish_reason == "length"
     assert reply.usage == {"input_tokens": 25, "output_tokens": 16}
@@ -166,7 +166,7 @@ async def test_thinking_tool_calls_and_probabilities_are_kept_with_the_reply(ask
     call = {"function": {"name": "f", "arguments": {"x": 1}}}
     probabilities = [{"token": "2", "logprob": -0.1, "bytes": [50]}]
     message = {"role": "assistant", "content": "2", "thinking": "1 and 1", "tool_calls": [call]}
-    reply = await ask(says({**CHAT, "message": message, "logprobs": probabilities}))
+    reply = await ask(handler_of({**CHAT, "message": message, "logprobs": probabilities}))
     assert reply.thinking == "1 and 1"
     assert reply.extra["tool_calls"] == [call]
     assert reply.extra["logprobs"] == probabilities
@@ -174,16 +174,16 @@ async def test_thinking_tool_calls_and_probabilities_are_kept_with_the_reply(ask
 
 async def test_line_separators_and_every_other_character_arrive(ask: Ask) -> None:
     text = "a\u2028b\u2029c\u0085d\r\n\x00\ufeff\U0001f600\\boxed{½}"
-    assert (await ask(says({**CHAT, "message": {"content": text}}))).text == text
+    assert (await ask(handler_of({**CHAT, "message": {"content": text}}))).text == text
 
 
 async def test_a_reply_of_ten_megabytes_is_read(ask: Ask) -> None:
-    reply = await ask(says({**CHAT, "message": {"content": "word " * 2_000_000}}))
+    reply = await ask(handler_of({**CHAT, "message": {"content": "word " * 2_000_000}}))
     assert len(reply.text) == 10_000_000
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "kind", "said"),
+    ("status", "body", "kind", "sentence"),
     [
         (400, {"error": "model is required"}, "bad_request", "model is required"),
         (400, {"error": '"long:1b" does not support chat'}, "bad_request", '"long:1b" does not support chat'),
@@ -211,17 +211,17 @@ async def test_a_reply_of_ten_megabytes_is_read(ask: Ask) -> None:
     ],
 )
 async def test_a_status_that_fails_one_call_is_an_error_of_its_class(
-    status: int, body: object, kind: str, said: str, ask: Ask
+    status: int, body: object, kind: str, sentence: str, ask: Ask
 ) -> None:
-    error = await fails(ask(says(body, status)))
+    error = await fails(ask(handler_of(body, status)))
     assert type(error) is (RetryableError if kind == "server_error" else CallError)
     assert (error.kind, error.status) == (kind, status)
-    assert str(error).endswith(f" answered {status}: {said}")
+    assert str(error).endswith(f" answered {status}: {sentence}")
 
 
 @pytest.mark.parametrize("body", [TOO_LONG, EXCEEDS, {"error": "input length exceeds maximum context length"}])
 async def test_a_prompt_that_does_not_fit_is_told_apart_from_other_bad_requests(body: object, ask: Ask) -> None:
-    error = await fails(ask(says(body, 400)))
+    error = await fails(ask(handler_of(body, 400)))
     assert type(error) is CallError
     assert (error.kind, error.status) == ("context_overflow", 400)
     assert str(error).endswith("; raise sampling.num_ctx")
@@ -245,7 +245,7 @@ async def test_a_status_that_fails_every_call_refuses_with_what_to_do(
     status: int, body: object, message: str, ask: Ask
 ) -> None:
     with pytest.raises(ProviderRefusedError) as caught:
-        await ask(says(body, status, Location="https://new.example/"))
+        await ask(handler_of(body, status, Location="https://new.example/"))
     assert str(caught.value).startswith("providers.gpus: http://127.0.0.1:")
     assert message in str(caught.value)
 
@@ -267,7 +267,7 @@ async def test_a_status_that_fails_every_call_refuses_with_what_to_do(
     ],
 )
 async def test_a_200_that_is_no_chat_message_is_worth_sending_again_and_kept(body: str, ask: Ask) -> None:
-    error = await fails(ask(says(body)))
+    error = await fails(ask(handler_of(body)))
     assert isinstance(error, RetryableError)
     assert error.kind == ("server_error" if "<html>" in body else "bad_reply")
     assert error.partial == {"reply": {"text": "", "body": body}}
@@ -275,7 +275,7 @@ async def test_a_200_that_is_no_chat_message_is_worth_sending_again_and_kept(bod
 
 @pytest.mark.parametrize("done", [False, None, 1, "true"])
 async def test_a_server_that_gave_up_in_the_middle_has_failed(done: object, ask: Ask) -> None:
-    error = await fails(ask(says({**REPEAT_ABORT, "done": done})))
+    error = await fails(ask(handler_of({**REPEAT_ABORT, "done": done})))
     assert isinstance(error, BadReplyError)
     assert error.kind == "not_done"
     assert error.partial == {
@@ -285,7 +285,7 @@ async def test_a_server_that_gave_up_in_the_middle_has_failed(done: object, ask:
 
 
 async def test_a_prompt_that_filled_the_window_was_cut_and_has_failed(ask: Ask) -> None:
-    error = await fails(ask(says(FILLED)))
+    error = await fails(ask(handler_of(FILLED)))
     assert isinstance(error, BadReplyError)
     assert error.kind == "context_overflow"
     assert "the window of 256 tokens" in str(error)
@@ -296,7 +296,7 @@ async def test_a_prompt_that_filled_the_window_was_cut_and_has_failed(ask: Ask) 
 
 
 async def test_a_prompt_one_token_short_of_the_window_is_sound(ask: Ask) -> None:
-    assert (await ask(says({**FILLED, "prompt_eval_count": 255}))).usage["input_tokens"] == 255
+    assert (await ask(handler_of({**FILLED, "prompt_eval_count": 255}))).usage["input_tokens"] == 255
 
 
 @pytest.mark.parametrize("reason", ["length", "stop"])
@@ -307,13 +307,13 @@ async def test_a_reply_that_reached_the_end_of_the_window_says_so(
     full: bool,  # noqa: FBT001
     ask: Ask,
 ) -> None:
-    reply = await ask(says({**CHAT, "done_reason": reason, "eval_count": output}))
+    reply = await ask(handler_of({**CHAT, "done_reason": reason, "eval_count": output}))
     assert reply.extra.get("window_full", False) is full
     assert (reply.finish_reason, reply.finish) == (reason, "cut" if full or reason == "length" else "whole")
 
 
 async def test_without_num_ctx_no_window_is_known(host: Host, connect: Connect) -> None:
-    url = await host(says(FILLED))
+    url = await host(handler_of(FILLED))
     request = ChatRequest("k", "llama3.2:1b", [], {"max_tokens": 4}, 7)
     reply = await backend(connect(), url).chat(request, url)
     assert reply.usage["input_tokens"] == 256
@@ -322,7 +322,7 @@ async def test_without_num_ctx_no_window_is_known(host: Host, connect: Connect) 
 
 @pytest.mark.parametrize("content", ["", " \n\t\u2028", None, []])
 async def test_a_reply_without_text_fails_and_keeps_what_was_generated(content: object, ask: Ask) -> None:
-    error = await fails(ask(says({**STOPPED_AT_ONCE, "message": {"role": "assistant", "content": content}})))
+    error = await fails(ask(handler_of({**STOPPED_AT_ONCE, "message": {"role": "assistant", "content": content}})))
     assert isinstance(error, BadReplyError)
     assert error.kind == "empty_reply"
     assert str(error) == "the reply has no content (done_reason stop)"
@@ -332,11 +332,11 @@ async def test_a_reply_without_text_fails_and_keeps_what_was_generated(content: 
     }
 
 
-@pytest.mark.parametrize("told", [None, "many", -1, [], {}, True, 1e300])
-async def test_counts_and_durations_that_are_no_numbers_count_as_none(told: object, ask: Ask) -> None:
+@pytest.mark.parametrize("value", [None, "many", -1, [], {}, True, 1e300])
+async def test_counts_and_durations_that_are_no_numbers_count_as_none(value: object, ask: Ask) -> None:
     names = ("eval_count", "total_duration", "load_duration", "prompt_eval_duration", "eval_duration")
-    reply = await ask(says({**CHAT, **dict.fromkeys(names, told)}))
-    largest = 2**53 if isinstance(told, float) else 0
+    reply = await ask(handler_of({**CHAT, **dict.fromkeys(names, value)}))
+    largest = 2**53 if isinstance(value, float) else 0
     assert reply.usage == {"input_tokens": 25, "output_tokens": largest}
     assert reply.load_s == pytest.approx(largest * 1e-9)
 

@@ -111,12 +111,12 @@ async def test_the_share_of_a_loaded_model_in_gpu_memory_is_told(
 async def test_of_several_slots_the_least_share_is_told(host: Host, connect: Connect) -> None:
     shares = (None, 22689152, 11344576, 22689152)
     running = [() if share is None else (loaded("llama3.2:1b", share),) for share in shares]
-    urls = [await host(ollama_server(listed("llama3.2:1b"), running=there)) for there in running]
+    urls = [await host(ollama_server(listed("llama3.2:1b"), running=models)) for models in running]
     assert (await reach(connect(), ["llama3.2:1b"], *urls))["llama3.2:1b"].on_gpu == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize(
-    ("asked", "held"),
+    ("model", "listed_name"),
     [
         ("llama3.2", "llama3.2:latest"),
         ("llama3.2:latest", "llama3.2:latest"),
@@ -127,20 +127,20 @@ async def test_of_several_slots_the_least_share_is_told(host: Host, connect: Con
     ],
 )
 async def test_a_name_without_a_tag_means_latest_and_case_does_not_matter(
-    asked: str, held: str, host: Host, connect: Connect
+    model: str, listed_name: str, host: Host, connect: Connect
 ) -> None:
-    facts = await reach(connect(), [asked], await host(ollama_server(listed(held))))
-    assert facts[asked].digest == DIGEST_1B
+    facts = await reach(connect(), [model], await host(ollama_server(listed(listed_name))))
+    assert facts[model].digest == DIGEST_1B
 
 
-@pytest.mark.parametrize("asked", ["nosuch:1b", "llama3.2", "llama3.2:1", "3.2:1b"])
+@pytest.mark.parametrize("model", ["nosuch:1b", "llama3.2", "llama3.2:1", "3.2:1b"])
 async def test_a_missing_model_is_named_with_those_there_and_how_to_get_it(
-    asked: str, host: Host, connect: Connect
+    model: str, host: Host, connect: Connect
 ) -> None:
     url = await host(ollama_server(listed("llama3.2:3b", DIGEST_3B), listed("llama3.2:1b")))
-    assert await refusal(reach(connect(), [asked], url)) == (
-        f"providers.gpus: the server at {url} has no model '{asked}' (it has: llama3.2:1b, llama3.2:3b); "
-        f"run: eli5b-batch check --pull, or: ollama pull {asked}"
+    assert await refusal(reach(connect(), [model], url)) == (
+        f"providers.gpus: the server at {url} has no model '{model}' (it has: llama3.2:1b, llama3.2:3b); "
+        f"run: eli5b-batch check --pull, or: ollama pull {model}"
     )
 
 
@@ -184,10 +184,10 @@ async def test_a_server_that_fails_at_a_later_question_is_named(
     other: Mapping[str, object], message: str, host: Host, connect: Connect
 ) -> None:
     url = await host(ollama_server(listed("llama3.2:1b"), other=other))
-    said = await refusal(reach(connect(), ["llama3.2:1b"], url))
-    assert said.startswith(f"providers.gpus: {url} ")
-    assert message in said
-    assert "\n" not in said
+    sentence = await refusal(reach(connect(), ["llama3.2:1b"], url))
+    assert sentence.startswith(f"providers.gpus: {url} ")
+    assert message in sentence
+    assert "\n" not in sentence
 
 
 async def test_a_server_that_dies_between_two_questions_is_named(host: Host, connect: Connect) -> None:
@@ -198,8 +198,8 @@ async def test_a_server_that_dies_between_two_questions_is_named(host: Host, con
         return web.json_response({"version": "0.9.3"})
 
     url = await host(handler)
-    said = await refusal(reach(connect(), ["llama3.2:1b"], url))
-    assert said.startswith(f"providers.gpus: {url} stopped answering: ")
+    sentence = await refusal(reach(connect(), ["llama3.2:1b"], url))
+    assert sentence.startswith(f"providers.gpus: {url} stopped answering: ")
 
 
 async def test_two_slots_with_the_same_model_are_one_model(host: Host, connect: Connect) -> None:
@@ -238,13 +238,15 @@ STEPS = [
 ]
 
 
-def streams(lines: Sequence[object], asked: list[tuple[str, str, dict[str, Any]]], *, abort: bool = False) -> Handler:
+def streams(
+    lines: Sequence[object], requests: list[tuple[str, str, dict[str, Any]]], *, abort: bool = False
+) -> Handler:
     """A handler that sends one line after another, as a pull does, and then ends or hangs up."""
 
     async def handler(request: web.BaseRequest) -> web.StreamResponse:
         if request.path == "/api/tags":
             return web.json_response({"models": []})
-        asked.append((request.method, request.path, orjson.loads(await request.read())))
+        requests.append((request.method, request.path, orjson.loads(await request.read())))
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
         response.enable_chunked_encoding()
         await response.prepare(request)
@@ -263,10 +265,10 @@ async def pulled(url: str, steps: list[tuple[str, int, int]]) -> None:
 
 
 async def test_a_pull_reports_its_progress_as_it_comes(host: Host) -> None:
-    asked: list[tuple[str, str, dict[str, Any]]] = []
+    requests: list[tuple[str, str, dict[str, Any]]] = []
     steps: list[tuple[str, int, int]] = []
-    await pulled(await host(streams(STEPS, asked)), steps)
-    method, path, body = asked[0]
+    await pulled(await host(streams(STEPS, requests)), steps)
+    method, path, body = requests[0]
     assert (method, path) == ("POST", "/api/pull")
     assert body["model"] == "llama3.2:1b"
     assert body["stream"] is True
@@ -297,10 +299,10 @@ async def test_a_pull_reports_its_progress_as_it_comes(host: Host) -> None:
 )
 async def test_a_pull_that_fails_says_why(lines: list[object], abort: bool, message: str, host: Host) -> None:  # noqa: FBT001
     url = await host(streams(lines, [], abort=abort))
-    said = await refusal(pulled(url, []))
-    assert said.startswith(url)
-    assert message in said
-    assert "\n" not in said
+    sentence = await refusal(pulled(url, []))
+    assert sentence.startswith(url)
+    assert message in sentence
+    assert "\n" not in sentence
 
 
 async def test_a_pull_from_a_server_that_does_not_run_says_so(unused_tcp_port: int) -> None:
@@ -319,15 +321,15 @@ async def test_a_pull_that_a_server_refuses_says_why(host: Host) -> None:
 
 
 async def test_a_model_that_is_there_is_not_pulled_again(host: Host) -> None:
-    asked: list[str] = []
+    requests: list[str] = []
 
     async def handler(request: web.BaseRequest) -> web.Response:
-        asked.append(request.path)
+        requests.append(request.path)
         return web.json_response({"models": [{"name": "llama3.2:1b", "model": "llama3.2:1b", "size": 1}]})
 
     steps: list[tuple[str, int, int]] = []
     await pulled(await host(handler), steps)
-    assert (asked, steps) == (["/api/tags"], [("already there", 1, 1)])
+    assert (requests, steps) == (["/api/tags"], [("already there", 1, 1)])
 
 
 async def test_a_slot_that_is_down_is_remarked_on_where_another_serves_its_models(

@@ -46,8 +46,8 @@ def request(model: str, text: str = "hello", seed: int = 7) -> ChatRequest:
     return ChatRequest("key", model, [{"role": "user", "content": text}], sampling, seed)
 
 
-async def chat(transport: Transport, asked: ChatRequest) -> ChatReply:
-    return await OllamaBackend("gpus", {URL: [asked.model]}, transport=transport).chat(asked, URL)
+async def chat(transport: Transport, question: ChatRequest) -> ChatReply:
+    return await OllamaBackend("gpus", {URL: [question.model]}, transport=transport).chat(question, URL)
 
 
 async def test_the_server_tells_its_version(connect: Connect) -> None:

@@ -72,7 +72,7 @@ NO_CREDIT = {
 }
 
 
-def says(body: object, status: int = 200, **headers: str) -> Handler:
+def handler_of(body: object, status: int = 200, **headers: str) -> Handler:
     """A handler that always gives this answer; a body of text or bytes is sent as it is, anything else as JSON."""
     raw = body if isinstance(body, bytes) else body.encode() if isinstance(body, str) else orjson.dumps(body)
 
@@ -112,10 +112,10 @@ async def fails(reply: Awaitable[object]) -> CallError:
 
 
 async def test_a_model_is_asked_for_by_the_hosts_id_and_the_request_keeps_its_own(host: Host, connect: Connect) -> None:
-    asked: list[dict[str, Any]] = []
+    requests: list[dict[str, Any]] = []
 
     async def handler(request: web.BaseRequest) -> web.Response:
-        asked.append(orjson.loads(await request.read()))
+        requests.append(orjson.loads(await request.read()))
         return web.json_response(COMPLETION)
 
     url = await host(handler)
@@ -123,29 +123,29 @@ async def test_a_model_is_asked_for_by_the_hosts_id_and_the_request_keeps_its_ow
     await backend(transport, url).chat(REQUEST, f"{url}/v1")
     await backend(transport, url, ids={MODEL: "maverick-fp8"}).chat(REQUEST, f"{url}/v1")
     await backend(transport, url, ids={"another": "maverick-fp8"}).chat(REQUEST, f"{url}/v1")
-    assert [body["model"] for body in asked] == [MODEL, "maverick-fp8", MODEL]
-    assert asked[1] == asked[0] | {"model": "maverick-fp8"}
+    assert [body["model"] for body in requests] == [MODEL, "maverick-fp8", MODEL]
+    assert requests[1] == requests[0] | {"model": "maverick-fp8"}
     assert REQUEST.model == MODEL
 
 
 async def test_an_error_names_the_model_as_the_host_does(host: Host, connect: Connect) -> None:
-    url = await host(says({"error": {"message": "The model `maverick-fp8` does not exist"}}, 404))
+    url = await host(handler_of({"error": {"message": "The model `maverick-fp8` does not exist"}}, 404))
     with pytest.raises(ProviderRefusedError, match=r"no model 'maverick-fp8' at http.*/v1 for this account \(404: The"):
         await backend(connect(), url, ids={MODEL: "maverick-fp8"}).chat(REQUEST, f"{url}/v1")
 
 
 @pytest.mark.parametrize("trace", [False, True])
 async def test_a_request_is_sent_exactly_so(trace: bool, host: Host, connect: Connect) -> None:  # noqa: FBT001
-    asked: list[tuple[str, str, bytes, Mapping[str, str]]] = []
+    requests: list[tuple[str, str, bytes, Mapping[str, str]]] = []
 
     async def handler(request: web.BaseRequest) -> web.Response:
-        asked.append((request.method, request.path, await request.read(), request.headers))
+        requests.append((request.method, request.path, await request.read(), request.headers))
         return web.json_response(COMPLETION)
 
     url = await host(handler)
     transport = connect(headers={"Authorization": f"Bearer {KEY}"})
     await backend(transport, url, trace=trace).chat(REQUEST, f"{url}/v1")
-    method, path, body, headers = asked[0]
+    method, path, body, headers = requests[0]
     assert (method, path) == ("POST", "/v1/chat/completions")
     assert orjson.loads(body) == {
         "model": MODEL,
@@ -162,7 +162,7 @@ async def test_a_request_is_sent_exactly_so(trace: bool, host: Host, connect: Co
 
 
 async def test_the_fields_of_a_reply_are_read(ask: Ask) -> None:
-    reply = await ask(says(COMPLETION))
+    reply = await ask(handler_of(COMPLETION))
     assert reply == ChatReply("q3g9#{b`", "length", {"input_tokens": 25, "output_tokens": 8}, finish="cut")
 
 
@@ -174,7 +174,7 @@ async def test_tokens_are_kept_by_class_and_reasoning_tools_and_probabilities_wi
     thoughts = {"reasoning": "1, 1", "reasoning_content": "1 and 1"}
     message = {"role": "assistant", "content": "2", "tool_calls": [call], **thoughts}
     reply = await ask(
-        says(
+        handler_of(
             {
                 "choices": [{"index": 0, "message": message, "logprobs": probabilities, "finish_reason": "stop"}],
                 "usage": {
@@ -200,16 +200,16 @@ async def test_line_separators_and_every_other_character_arrive(
     ask: Ask,
 ) -> None:
     text = "a\u2028b\u2029c\u0085d\r\n\x00\ufeff\U0001f600\\boxed{½}"
-    assert (await ask(says(completion(text)))).text == text
+    assert (await ask(handler_of(completion(text)))).text == text
 
 
 async def test_a_reply_of_ten_megabytes_is_read(ask: Ask) -> None:
-    reply = await ask(says(completion("word " * 2_000_000)))
+    reply = await ask(handler_of(completion("word " * 2_000_000)))
     assert len(reply.text) == 10_000_000
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "kind", "said"),
+    ("status", "body", "kind", "sentence"),
     [
         (400, {"error": {"message": "seed: not an integer"}}, "bad_request", "seed: not an integer"),
         (400, OVERFLOW, "context_overflow", OVERFLOW["error"]["message"]),
@@ -239,12 +239,12 @@ async def test_a_reply_of_ten_megabytes_is_read(ask: Ask) -> None:
     ],
 )
 async def test_a_status_that_fails_one_call_is_an_error_of_its_class(
-    status: int, body: object, kind: str, said: str, ask: Ask
+    status: int, body: object, kind: str, sentence: str, ask: Ask
 ) -> None:
-    error = await fails(ask(says(body, status)))
+    error = await fails(ask(handler_of(body, status)))
     assert type(error) is (RetryableError if kind == "server_error" else CallError)
     assert (error.kind, error.status) == (kind, status)
-    assert str(error) == f"together answered {status}: {said}"
+    assert str(error) == f"together answered {status}: {sentence}"
 
 
 @pytest.mark.parametrize(
@@ -263,7 +263,7 @@ async def test_a_status_that_fails_every_call_refuses_with_what_to_do(
     status: int, body: object, message: str, ask: Ask
 ) -> None:
     with pytest.raises(ProviderRefusedError) as caught:
-        await ask(says(body, status, location="https://new.example/v1"))
+        await ask(handler_of(body, status, location="https://new.example/v1"))
     assert str(caught.value).startswith("providers.together: ")
     assert message in str(caught.value)
 
@@ -290,7 +290,7 @@ async def test_a_status_that_fails_every_call_refuses_with_what_to_do(
     ],
 )
 async def test_a_200_that_is_no_chat_completion_is_worth_sending_again_and_kept(body: str, ask: Ask) -> None:
-    error = await fails(ask(says(body)))
+    error = await fails(ask(handler_of(body)))
     assert isinstance(error, RetryableError)
     assert error.kind == ("server_error" if "<html>" in body else "bad_reply")
     assert error.partial == {"reply": {"text": "", "body": body}}
@@ -298,7 +298,7 @@ async def test_a_200_that_is_no_chat_completion_is_worth_sending_again_and_kept(
 
 @pytest.mark.parametrize("content", [None, "", " \n\t\u2028", [], [" "], [{"type": "text"}], {"type": "text"}])
 async def test_a_reply_without_text_fails_and_keeps_what_was_paid_for(content: object, ask: Ask) -> None:
-    error = await fails(ask(says(completion(content, finish_reason="stop"))))
+    error = await fails(ask(handler_of(completion(content, finish_reason="stop"))))
     assert isinstance(error, BadReplyError)
     assert error.kind == "empty_reply"
     assert str(error) == "the reply has no content (finish_reason stop)"
@@ -311,14 +311,14 @@ async def test_a_reply_without_text_fails_and_keeps_what_was_paid_for(content: o
 
 async def test_a_message_without_content_is_an_empty_reply(ask: Ask) -> None:
     body = {"choices": [{"message": {"role": "assistant", "refusal": None}}]}
-    error = await fails(ask(says(body)))
+    error = await fails(ask(handler_of(body)))
     assert str(error) == "the reply has no content (finish_reason not given)"
     assert error.partial["usage"] == {"input_tokens": 0, "output_tokens": 0}
 
 
 @pytest.mark.parametrize("usage", [None, [], "many", 7, {}, {"prompt_tokens": None, "completion_tokens": "8"}])
 async def test_tokens_that_are_not_told_count_as_none(usage: object, ask: Ask) -> None:
-    reply = await ask(says({**COMPLETION, "usage": usage}))
+    reply = await ask(handler_of({**COMPLETION, "usage": usage}))
     assert reply.usage == {"input_tokens": 0, "output_tokens": 0}
 
 
@@ -339,12 +339,12 @@ async def test_tokens_that_are_not_told_count_as_none(usage: object, ask: Ask) -
 )
 async def test_the_key_stands_in_no_message(body: object, status: int, ask: Ask) -> None:
     with pytest.raises(ProviderError) as caught:
-        await ask(says(body, status, location=f"/login?token={KEY}"))
+        await ask(handler_of(body, status, location=f"/login?token={KEY}"))
     assert KEY[:10] not in str(caught.value)
 
 
 async def test_without_a_key_nothing_is_hidden(host: Host, connect: Connect) -> None:
-    url = await host(says({"error": {"message": "plain words"}}, 400))
+    url = await host(handler_of({"error": {"message": "plain words"}}, 400))
     error = await fails(backend(connect(), url, key="").chat(REQUEST, url))
     assert str(error) == "together answered 400: plain words"
 

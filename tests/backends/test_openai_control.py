@@ -26,7 +26,7 @@ MODEL = "meta-llama/Llama-4-Maverick-17B-128E-Instruct-FP8"
 SERVED = ["meta-llama/Llama-3.3-70B-Instruct-Turbo", "meta-llama/Llama-4-Scout-17B-16E-Instruct", "Qwen/Qwen3-8B"]
 
 
-def says(body: object, status: int = 200) -> Handler:
+def handler_of(body: object, status: int = 200) -> Handler:
     """A handler that always gives this answer; a text is sent as it is, anything else as JSON."""
     raw = body.encode() if isinstance(body, str) else orjson.dumps(body)
 
@@ -50,23 +50,23 @@ async def reach(transport: Transport, url: str, *models: str) -> dict[str, Model
     ids=["openai", "together"],
 )
 async def test_a_model_in_the_hosts_list_is_served(listed: object, host: Host, connect: Connect) -> None:
-    url = await host(says(listed))
+    url = await host(handler_of(listed))
     assert await reach(connect(), url, MODEL, SERVED[2]) == {MODEL: ModelFacts(), SERVED[2]: ModelFacts()}
 
 
 async def test_the_list_is_asked_for_with_the_key(host: Host, connect: Connect) -> None:
-    asked: list[tuple[str, str, str | None]] = []
+    requests: list[tuple[str, str, str | None]] = []
 
     async def handler(request: web.BaseRequest) -> web.Response:
-        asked.append((request.method, request.path, request.headers.get("Authorization")))
+        requests.append((request.method, request.path, request.headers.get("Authorization")))
         return web.json_response([{"id": MODEL}])
 
     await reach(connect(headers={"Authorization": f"Bearer {KEY}"}), await host(handler), MODEL)
-    assert asked == [("GET", "/v1/models", f"Bearer {KEY}")]
+    assert requests == [("GET", "/v1/models", f"Bearer {KEY}")]
 
 
 async def test_a_model_that_is_not_served_is_named_with_the_closest_that_are(host: Host, connect: Connect) -> None:
-    url = await host(says([{"id": m} for m in SERVED]))
+    url = await host(handler_of([{"id": m} for m in SERVED]))
     with pytest.raises(ProviderRefusedError) as caught:
         await reach(connect(), url, MODEL)
     assert str(caught.value) == (
@@ -76,10 +76,10 @@ async def test_a_model_that_is_not_served_is_named_with_the_closest_that_are(hos
 
 
 async def test_a_model_is_looked_for_by_the_hosts_id_and_told_of_by_its_own(host: Host, connect: Connect) -> None:
-    url = await host(says([{"id": m} for m in SERVED]))
+    url = await host(handler_of([{"id": m} for m in SERVED]))
 
-    def client(there: str) -> OpenAIBackend:
-        return OpenAIBackend("together", f"{url}/v1", key_env=None, transport=connect(), ids={MODEL: there})
+    def client(host_id: str) -> OpenAIBackend:
+        return OpenAIBackend("together", f"{url}/v1", key_env=None, transport=connect(), ids={MODEL: host_id})
 
     assert await client(SERVED[1]).reach([MODEL, SERVED[2]]) == {MODEL: ModelFacts(), SERVED[2]: ModelFacts()}
     with pytest.raises(ProviderRefusedError, match=r"the model 'llama-4-scout'; .*: meta-llama/Llama-4-Scout"):
@@ -87,7 +87,7 @@ async def test_a_model_is_looked_for_by_the_hosts_id_and_told_of_by_its_own(host
 
 
 async def test_where_no_name_comes_close_some_that_are_served_are_named(host: Host, connect: Connect) -> None:
-    url = await host(says([{"id": m} for m in ("zz/9", "aa/1", "mm/5", "bb/2")]))
+    url = await host(handler_of([{"id": m} for m in ("zz/9", "aa/1", "mm/5", "bb/2")]))
     with pytest.raises(ProviderRefusedError, match=r"among the 4 models it serves: aa/1, bb/2, mm/5$"):
         await reach(connect(), url, MODEL)
 
@@ -113,12 +113,12 @@ async def test_where_no_name_comes_close_some_that_are_served_are_named(host: Ho
 async def test_a_host_without_a_list_of_models_is_taken_at_its_word(
     body: object, status: int, host: Host, connect: Connect
 ) -> None:
-    assert await reach(connect(), await host(says(body, status)), MODEL) == {MODEL: ModelFacts()}
+    assert await reach(connect(), await host(handler_of(body, status)), MODEL) == {MODEL: ModelFacts()}
 
 
 @pytest.mark.parametrize(("status", "advice"), [(401, "set TOGETHER_API_KEY"), (402, "no credit left")])
 async def test_a_refused_account_is_told_before_the_run(status: int, advice: str, host: Host, connect: Connect) -> None:
-    url = await host(says({"error": {"message": f"key {KEY} is not valid"}}, status))
+    url = await host(handler_of({"error": {"message": f"key {KEY} is not valid"}}, status))
     with pytest.raises(ProviderRefusedError, match=advice) as caught:
         await reach(connect(), url, MODEL)
     assert KEY not in str(caught.value)

@@ -26,7 +26,7 @@ COMPLETION: dict[str, Any] = {
 }
 
 
-def says(body: object, headers: dict[str, str], status: int = 200) -> Handler:
+def handler_of(body: object, headers: dict[str, str], status: int = 200) -> Handler:
     """A handler that always gives this answer."""
 
     async def handler(_request: web.BaseRequest) -> web.Response:
@@ -71,7 +71,7 @@ async def test_a_429_carries_the_seconds_that_the_server_advises(
     headers: dict[str, str], advice: float | None, host: Host, connect: Connect
 ) -> None:
     body = {"error": {"message": "too many requests", "type": "rate_limit", "code": None}}
-    error = await limited(await host(says(body, headers, 429)), connect)
+    error = await limited(await host(handler_of(body, headers, 429)), connect)
     assert (error.kind, error.status, error.retry_after) == ("rate_limited", 429, advice)
     assert str(error) == "together answered 429: too many requests"
 
@@ -92,7 +92,7 @@ async def test_a_429_carries_the_seconds_that_the_server_advises(
 async def test_a_429_says_what_there_was_too_much_of_where_the_server_does(
     body: object, scope: str | None, host: Host, connect: Connect
 ) -> None:
-    assert (await limited(await host(says(body, {}, 429)), connect)).scope == scope
+    assert (await limited(await host(handler_of(body, {}, 429)), connect)).scope == scope
 
 
 @pytest.mark.parametrize(
@@ -116,4 +116,4 @@ async def test_a_429_says_what_there_was_too_much_of_where_the_server_does(
 async def test_the_headers_of_a_reply_name_limits_per_second(
     headers: dict[str, str], advice: Advice | None, host: Host, connect: Connect
 ) -> None:
-    assert (await answer(await host(says(COMPLETION, headers)), connect)).advice == advice
+    assert (await answer(await host(handler_of(COMPLETION, headers)), connect)).advice == advice

@@ -53,7 +53,7 @@ class Row(NamedTuple):
     body: object
     outcome: str
     headers: dict[str, str] = {}  # noqa: RUF012 (never changed)
-    says: str = ""
+    words: str = ""
 
 
 def error(message: str, **fields: object) -> dict[str, Any]:
@@ -167,7 +167,7 @@ THE_RUN = [
     Row("NextChat#3664", 429, error("You exceeded your current quota", code="insufficient_quota"), "stop"),
     Row("Anthropic", 400, error("Your credit balance is too low to access the API"), "stop"),
     Row("QCX#607", 429, error("* Quota exceeded for metric: requests, limit: 0, model: x. Retry in 50s"), "stop"),
-    Row("3code#2", 410, {"type": "about:blank", "status": 410, "detail": END_OF_LIFE}, "stop", says=END_OF_LIFE),
+    Row("3code#2", 410, {"type": "about:blank", "status": 410, "detail": END_OF_LIFE}, "stop", words=END_OF_LIFE),
     Row("llm-groq#15", 400, error("has been decommissioned", code="model_decommissioned"), "stop"),
     Row("made: words only", 400, error(f"The model `{MODEL}` does not exist"), "stop"),
     Row("OpenAI", 403, error("Project `p` does not have access to model `x`", code="model_not_found"), "stop"),
@@ -179,7 +179,7 @@ THE_RUN = [
     Row("made: one word", 403, {"error": "unauthorized"}, "stop"),
     Row("made: no error key", 200, {"code": 401, "message": "Token is no good"}, "stop"),
     Row(
-        "mini-swe-agent#902", 200, error("User not found", code=401), "stop", says="200 with error 401: User not found"
+        "mini-swe-agent#902", 200, error("User not found", code=401), "stop", words="200 with error 401: User not found"
     ),
     Row("Aider#3550", 200, error("Insufficient credits", code=402), "stop"),
     Row("made: code as a text", 200, error("No auth", code="401"), "stop"),
@@ -232,7 +232,7 @@ WAITS = [
         429,
         error("Provider returned error", code=429, metadata={"raw": f"{MODEL} is temporarily rate-limited upstream."}),
         "rate_limited None model",
-        says=f"Provider returned error: {MODEL} is temporarily",
+        words=f"Provider returned error: {MODEL} is temporarily",
     ),
     Row("another model named", 429, error(f"{MODEL}-mini is limited"), "rate_limited None"),
     Row(
@@ -259,8 +259,8 @@ WAITS = [
     ),
     Row("made: 403", 403, error("API rate limit exceeded"), "rate_limited None"),
     Row("Cloudflare 1015", 429, PAGE, "rate_limited 30.0", {"Retry-After": "30", "Content-Type": "text/html"}),
-    Row("made: text", 429, "slow down", "rate_limited None", says="429: slow down"),
-    Row("made: a gateway's 400", 400, error("slow", code=429), "rate_limited None", says="400 with error 429: slow"),
+    Row("made: text", 429, "slow down", "rate_limited None", words="429: slow down"),
+    Row("made: a gateway's 400", 400, error("slow", code=429), "rate_limited None", words="400 with error 429: slow"),
     Row(
         "openclaude#936",
         429,
@@ -270,14 +270,14 @@ WAITS = [
             metadata={"headers": {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": str(MIDNIGHT_MS)}},
         ),
         "quota",
-        says="resets in 15 h 3 min, at 2026-12-02T00:00:00Z",
+        words="resets in 15 h 3 min, at 2026-12-02T00:00:00Z",
     ),
     Row(
         "openclaude#1549",
         429,
         error("Rate limit exceeded: free-models-per-day-high-balance.", type="rate_limit_error", code="429"),
         "quota",
-        says="does not tell",
+        words="does not tell",
     ),
     Row("Google, no RetryInfo", 429, {"error": GOOGLE_DAY}, "quota"),
     Row("atlas#543", 429, error("no", code=429, metadata={"limit_source": "openrouter_free_tier_daily"}), "quota"),
@@ -286,7 +286,7 @@ WAITS = [
         429,
         error("Rate limit of 50 per 86400s exceeded for UserByModelByDay. Please wait 54180 seconds before retrying."),
         "quota",
-        says="resets in 15 h 3 min",
+        words="resets in 15 h 3 min",
     ),
     Row("made: a long wait", 429, error("slow down"), "quota", {"Retry-After": "54180"}),
     Row("made: RPD", 429, error("on requests per day (RPD): Limit 1000, Used 1000, Requested 1"), "quota"),
@@ -296,7 +296,7 @@ WAITS = [
         400,
         error("You have reached your specified API usage limits. You will regain access on 2026-12-02 at 00:00 UTC."),
         "quota",
-        says="resets in 15 h 3 min",
+        words="resets in 15 h 3 min",
     ),
     Row("made: in a 200", 200, error(FREE_DAY, code=429), "quota"),
     Row("Cloudflare", 403, {"errors": [{"message": "used up your daily free allocation", "code": 4006}]}, "quota"),
@@ -317,14 +317,14 @@ TROUBLE = [
     Row("Groq: limits beside a 500", 500, error("x"), "server_error", {"x-ratelimit-reset-requests": "2m59.56s"}),
     Row("made: by its type only", 403, "maintenance", "server_error", {"Content-Type": "text/html"}),
     Row("made: a gateway", 400, error("The server is overloaded", type="overloaded_error"), "server_error"),
-    Row("OpenRouter", 200, error("Bad gateway", code=502), "server_error", says="200 with error 502: Bad gateway"),
-    Row("made: no code", 200, error("upstream failed"), "server_error", says="answered 200: upstream failed"),
+    Row("OpenRouter", 200, error("Bad gateway", code=502), "server_error", words="200 with error 502: Bad gateway"),
+    Row("made: no code", 200, error("upstream failed"), "server_error", words="answered 200: upstream failed"),
     Row("made: vLLM, older", 200, {"object": "error", "message": "EngineDead"}, "server_error"),
     Row("made: a list", 200, [error("oops", code=503)], "server_error"),
 ]
 
 
-def says(row: Row) -> Handler:
+def handler_of(row: Row) -> Handler:
     """A handler that always gives a row's answer; a text is sent as it is, anything else as JSON."""
     raw = row.body.encode() if isinstance(row.body, str) else orjson.dumps(row.body)
 
@@ -339,7 +339,7 @@ async def ask(host: Host, connect: Connect) -> Callable[[Row], Awaitable[ChatRep
     """Sends one call to a host that gives a row's answer."""
 
     async def send(row: Row) -> ChatReply | ProviderError:
-        url = await host(says(row))
+        url = await host(handler_of(row))
         client = OpenAIBackend("prov", url, key_env="KEY", transport=connect(), wall=lambda: 0.0)
         request = ChatRequest("k", MODEL, [{"role": "user", "content": "1 + 1?"}], {"max_tokens": 8}, 7)
         try:
@@ -372,10 +372,10 @@ async def test_a_refusal_is_read_for_what_it_means(
 ) -> None:
     result = await ask(row)
     assert outcome(result) == row.outcome, str(result)
-    assert row.says in str(result)
+    assert row.words in str(result)
     if isinstance(result, RetryableError) and result.kind == "server_error":
-        asked = row.headers.get("Retry-After")
-        assert result.retry_after == (None if asked is None else float(asked))
+        header = row.headers.get("Retry-After")
+        assert result.retry_after == (None if header is None else float(header))
     if isinstance(result, CallError):
         assert type(result) is KINDS.get(result.kind, CallError)
         assert result.kind not in {"timeout", "connection", "bad_reply"}, "what was refused is not billed"

@@ -29,8 +29,8 @@ def refused(cli: Cli, tmp_path: Path) -> Callable[..., str]:
 
     def run(code: int, *args: object) -> str:
         before = sorted(tmp_path.rglob("*"))
-        got, out, err = cli(*args)
-        assert got == code, err
+        exit_code, out, err = cli(*args)
+        assert exit_code == code, err
         assert out == ""
         assert err.startswith("eli5b-batch: ")
         assert "Traceback" not in err
@@ -71,7 +71,7 @@ def test_a_missing_file_is_named_with_the_nearest_one_there_is(refused: Callable
 
 
 @pytest.mark.parametrize(
-    ("text", "place", "what"),
+    ("text", "place", "problem"),
     [
         ("name: a\ndata: [1, 2\n", "2:7", "expected ',' or ']'"),
         ("name: a\n\tdata: x\n", "2:1", r"found character '\t'"),
@@ -83,17 +83,17 @@ def test_a_missing_file_is_named_with_the_nearest_one_there_is(refused: Callable
     ],
 )
 def test_a_yaml_error_shows_its_line(
-    refused: Callable[..., str], tmp_path: Path, text: str, place: str, what: str
+    refused: Callable[..., str], tmp_path: Path, text: str, place: str, problem: str
 ) -> None:
     (tmp_path / "job.yaml").write_text(text)
     sentence, shown = refused(2, "job.yaml").split("\n")
     assert sentence.startswith(f"job.yaml:{place}: not valid YAML: ")
-    assert what in sentence
+    assert problem in sentence
     assert shown.strip() == text.split("\n")[1].strip()
 
 
 @pytest.mark.parametrize(
-    ("content", "what"),
+    ("content", "problem"),
     [
         (b"", "a job file is a mapping (`name: ...`), and this one is empty"),
         (b"- a\n- b\n", "a job file is a mapping (`name: ...`), and this one is a list"),
@@ -102,10 +102,10 @@ def test_a_yaml_error_shows_its_line(
     ],
 )
 def test_a_file_that_is_no_job_is_refused(
-    refused: Callable[..., str], tmp_path: Path, content: bytes, what: str
+    refused: Callable[..., str], tmp_path: Path, content: bytes, problem: str
 ) -> None:
     (tmp_path / "job.yaml").write_bytes(content)
-    assert refused(2, "job.yaml") == f"job.yaml: {what}"
+    assert refused(2, "job.yaml") == f"job.yaml: {problem}"
 
 
 def test_a_control_character_and_bottomless_nesting_are_refused(refused: Callable[..., str], tmp_path: Path) -> None:
@@ -365,9 +365,9 @@ def test_a_new_key_of_a_request_that_can_not_be_is_one_sentence(
     refused: Callable[..., str], job: Job, change: str, sentence: str
 ) -> None:
     path = job(providers=real("http://127.0.0.1:9/v1", "http://127.0.0.1:9"), models=MODELS)
-    told = refused(2, path, "--set", change)
-    assert told.startswith(f"{path}: {sentence}")
-    assert "\n" not in told
+    message = refused(2, path, "--set", change)
+    assert message.startswith(f"{path}: {sentence}")
+    assert "\n" not in message
 
 
 @pytest.mark.parametrize(
@@ -400,9 +400,9 @@ def test_a_command_that_can_not_be_run_is_one_sentence_that_repeats_no_argument(
 ) -> None:
     path = job(providers=real("http://127.0.0.1:9/v1", "http://127.0.0.1:9"), models=MODELS)
     options = ["--set", "providers.api.api_key_env=null", "--set", f"providers.api.api_key_command={command}"]
-    told = refused(2, path, *options)
-    assert told.startswith(f"{path}: {sentence}")
-    assert "\n" not in told
+    message = refused(2, path, *options)
+    assert message.startswith(f"{path}: {sentence}")
+    assert "\n" not in message
 
 
 @pytest.mark.parametrize(
@@ -433,10 +433,10 @@ def test_a_header_without_a_value_is_asked_for_by_the_name_of_its_variable(
     if value is not None:
         monkeypatch.setenv("TEAM_KEY", value)
     path = job(providers=real("http://127.0.0.1:9/v1", "http://127.0.0.1:9"), models=MODELS)
-    told = refused(2, path, "--set", "providers.api.headers_env={X-Team: TEAM_KEY}")
-    assert told.startswith(f"{path}: providers.api.headers_env.X-Team: ")
-    assert "TEAM_KEY" in told
-    assert "\n" not in told
+    message = refused(2, path, "--set", "providers.api.headers_env={X-Team: TEAM_KEY}")
+    assert message.startswith(f"{path}: providers.api.headers_env.X-Team: ")
+    assert "TEAM_KEY" in message
+    assert "\n" not in message
 
 
 def test_a_program_that_prints_no_key_stops_the_run_before_anything_is_made(
@@ -451,8 +451,8 @@ def test_a_program_that_prints_no_key_stops_the_run_before_anything_is_made(
         (f"echo {KEY}; echo {KEY}", "sh must print the key alone, on one line, and printed more than that"),
     ):
         command = orjson.dumps(["sh", "-c", script]).decode()
-        told = refused(5, path, *options, f"providers.api.api_key_command={command}")
-        assert told == f"providers.api.api_key_command: {sentence}"
+        message = refused(5, path, *options, f"providers.api.api_key_command={command}")
+        assert message == f"providers.api.api_key_command: {sentence}"
 
 
 @pytest.mark.parametrize(
@@ -537,7 +537,7 @@ def test_a_data_set_that_is_not_there_is_named_with_what_fetches_it(refused: Cal
 
 
 @pytest.mark.parametrize(
-    ("row", "what"),
+    ("row", "problem"),
     [
         ('{"problem": "What is 1 + 2?"}', 'field "answer" is missing'),
         ('{"problem": "What is 1 + 2?", "answer": " "}', 'field "answer" is empty'),
@@ -545,12 +545,12 @@ def test_a_data_set_that_is_not_there_is_named_with_what_fetches_it(refused: Cal
     ],
 )
 def test_a_problem_without_an_answer_is_named_by_its_line(
-    refused: Callable[..., str], job: Job, tmp_path: Path, row: str, what: str
+    refused: Callable[..., str], job: Job, tmp_path: Path, row: str, problem: str
 ) -> None:
     path = job()
     with (tmp_path / "data.jsonl").open("a") as data:
         data.write(row + "\n")
-    assert refused(2, path) == f"{path}: data.jsonl:3: {what}"
+    assert refused(2, path) == f"{path}: data.jsonl:3: {problem}"
 
 
 # --- the run folder ------------------------------------------------------------------------------
@@ -572,14 +572,14 @@ def test_a_manifest_of_another_shape_is_refused_until_it_is_deleted_and_no_call_
     assert cli(path, "--display", "none")[0] == 0
     before = orjson.loads(manifest.read_bytes())
     assert cli(path, "--display", "none", "--redo", "answer", "--stop-after", "0.001s")[0] == 130
-    asked = calls.read_bytes()
+    recorded = calls.read_bytes()
     manifest.write_text('{"name": "small", "plan": null}')
     for command in ((path,), (path, "--redo", "answer"), ("report", "outputs/small")):
         sentence = refused(2, *command)
         assert sentence.startswith("outputs/small/manifest.json: is damaged: protocol: Field required; delete it")
     manifest.unlink()
     assert cli(path, "--display", "none")[0] == 0
-    assert calls.read_bytes() == asked
+    assert calls.read_bytes() == recorded
     dates = {"created_at", "starts"}
     after = orjson.loads(manifest.read_bytes())
     assert {k: v for k, v in after.items() if k not in dates} == {k: v for k, v in before.items() if k not in dates}

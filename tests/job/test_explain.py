@@ -1,4 +1,4 @@
-"""mistakes.py: what pydantic says, in the words of somebody who writes a job file."""
+"""explain.py: the validation errors of pydantic, explained in the words of somebody who writes a job file."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Outer(Section):
     word: Literal["north", "south"] = "north"
 
 
-def said(tree: dict[str, Any], prefix: str = "") -> str:
+def explanation(tree: dict[str, Any], prefix: str = "") -> str:
     with pytest.raises(ValidationError) as caught:
         Outer.model_validate(tree)
     return explain(caught.value, "file", Outer, prefix)
@@ -70,19 +70,21 @@ def said(tree: dict[str, Any], prefix: str = "") -> str:
     ],
 )
 def test_a_mistake_is_a_path_and_what_would_be_right(tree: dict[str, Any], sentence: str) -> None:
-    assert said(tree).startswith(sentence)
-    assert "\n" not in said(tree)
+    assert explanation(tree).startswith(sentence)
+    assert "\n" not in explanation(tree)
 
 
 def test_every_mistake_has_its_line_up_to_five() -> None:
-    lines = said({f"wrong{i}": 1 for i in range(8)}).split("\n")
+    lines = explanation({f"wrong{i}": 1 for i in range(8)}).split("\n")
     assert lines[0].startswith("file: wrong0: unknown key 'wrong0'; known keys: inner, many, named")
     assert len(lines) == 6
     assert lines[-1] == "file: and 3 more"
 
 
 def test_a_prefix_says_where_the_schema_stands() -> None:
-    assert said({"swich": True}, "params").startswith("file: params.swich: unknown key 'swich'; did you mean 'switch'?")
+    assert explanation({"swich": True}, "params").startswith(
+        "file: params.swich: unknown key 'swich'; did you mean 'switch'?"
+    )
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def refusal(*args: Any, **sections: Any) -> str:  # noqa: ANN401 (values of a jo
 
 
 @pytest.mark.parametrize(
-    ("field", "what"),
+    ("field", "problem"),
     [
         ("temperature", "give it as sampling.temperature"),
         ("top_p", "give it as sampling.top_p"),
@@ -67,13 +67,13 @@ def refusal(*args: Any, **sections: Any) -> str:  # noqa: ANN401 (values of a jo
         ("best_of", "one reply is read of each call; ask for more by params.samples"),
     ],
 )
-def test_a_field_that_the_run_fills_in_is_no_extra(field: str, what: str) -> None:
+def test_a_field_that_the_run_fills_in_is_no_extra(field: str, problem: str) -> None:
     sentence = refusal(sampling={"extra": {"min_p": 0.1, field: 1}})
-    assert sentence == f"j.yaml: models.m.sampling.extra.{field}: this field is no extra: {what}"
+    assert sentence == f"j.yaml: models.m.sampling.extra.{field}: this field is no extra: {problem}"
 
 
 @pytest.mark.parametrize(
-    ("field", "what"),
+    ("field", "problem"),
     [
         ("seed", "every call has a seed"),
         ("num_predict", "give it as sampling.max_tokens"),
@@ -82,10 +82,10 @@ def test_a_field_that_the_run_fills_in_is_no_extra(field: str, what: str) -> Non
         ("shift", "it is always false, so that no prompt is cut in silence"),
     ],
 )
-def test_a_field_that_the_run_fills_in_for_ollama_is_no_extra_there(field: str, what: str) -> None:
+def test_a_field_that_the_run_fills_in_for_ollama_is_no_extra_there(field: str, problem: str) -> None:
     student = {"provider": "gpus", "model": "llama3.2:1b", "sampling": {"extra": {field: 1}}}
     sentence = refusal(models={"s": student})
-    assert sentence.startswith(f"j.yaml: models.s.sampling.extra.{field}: this field is no extra: {what}")
+    assert sentence.startswith(f"j.yaml: models.s.sampling.extra.{field}: this field is no extra: {problem}")
 
 
 def test_what_only_one_protocol_owns_is_an_extra_of_the_other() -> None:
@@ -95,7 +95,7 @@ def test_what_only_one_protocol_owns_is_an_extra_of_the_other() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "place", "what"),
+    ("value", "place", "problem"),
     [
         (dt.date(2026, 3, 1), "x", "must be what JSON can hold, and this is 2026-03-01; put it in quotes"),
         ({"a": [1, b"z"]}, "x.a[1]", "must be what JSON can hold, and this is b'z'; put it in quotes"),
@@ -107,8 +107,8 @@ def test_what_only_one_protocol_owns_is_an_extra_of_the_other() -> None:
         ({1: 2}, "x", "a key must be a text: put it in quotes"),
     ],
 )
-def test_what_no_request_can_hold_is_refused_with_its_place(value: object, place: str, what: str) -> None:
-    assert refusal(sampling={"extra": {"x": value}}) == f"j.yaml: models.m.sampling.extra.{place}: {what}"
+def test_what_no_request_can_hold_is_refused_with_its_place(value: object, place: str, problem: str) -> None:
+    assert refusal(sampling={"extra": {"x": value}}) == f"j.yaml: models.m.sampling.extra.{place}: {problem}"
 
 
 def test_an_extra_that_holds_itself_or_multiplies_is_refused() -> None:
@@ -135,7 +135,7 @@ def test_no_extras_are_the_same_as_none() -> None:
 
 
 @pytest.mark.parametrize(
-    ("omit", "what"),
+    ("omit", "problem"),
     [
         (["seed", "messages"], "omit[1]: no request can do without messages"),
         (["model"], "omit[0]: no request can do without model"),
@@ -152,10 +152,10 @@ def test_no_extras_are_the_same_as_none() -> None:
     ],
 )
 @pytest.mark.parametrize("place", ["", "members[0]."])
-def test_only_fields_that_are_sent_can_be_left_off(omit: list[str], what: str, place: str) -> None:
+def test_only_fields_that_are_sent_can_be_left_off(omit: list[str], problem: str, place: str) -> None:
     provider = {"members": [{"name": "a", "omit": omit}]} if place else {"omit": omit}
     sentence = refusal(provider, {"extra": {"min_p": 0.1}})
-    assert sentence == f"j.yaml: providers.api.{place}{what}"
+    assert sentence == f"j.yaml: providers.api.{place}{problem}"
 
 
 def test_every_field_but_the_question_itself_can_be_left_off() -> None:
@@ -212,21 +212,21 @@ def test_a_header_is_given_once_whatever_its_case() -> None:
     assert sentence == "j.yaml: providers.api.headers_env.x-team: X-Team is the same header; give it once"
 
 
-@pytest.mark.parametrize("form", ["api_key_env", "api_key_command"])
-def test_the_key_and_the_header_that_it_goes_into_are_not_both_given(form: str) -> None:
-    key = {"api_key_env": "A_KEY"} if form == "api_key_env" else {"api_key_command": ["print-key"]}
+@pytest.mark.parametrize("source", ["api_key_env", "api_key_command"])
+def test_the_key_and_the_header_that_it_goes_into_are_not_both_given(source: str) -> None:
+    key = {"api_key_env": "A_KEY"} if source == "api_key_env" else {"api_key_command": ["print-key"]}
     headers = {"headers_env": {"authorization": "AUTHORIZATION"}}
     assert refusal(key | headers) == (
-        f"j.yaml: providers.api.headers_env.authorization: {form} gives this header; leave one of them out"
+        f"j.yaml: providers.api.headers_env.authorization: {source} gives this header; leave one of them out"
     )
     assert refusal(headers | {"members": [{"name": "a", **key}]}) == (
-        f"j.yaml: providers.api.headers_env.authorization: {form} gives this header (member a); leave one of them out"
+        f"j.yaml: providers.api.headers_env.authorization: {source} gives this header (member a); leave one of them out"
     )
 
 
 def test_without_a_key_the_header_may_be_given() -> None:
     headers = {"headers_env": {"Authorization": "AUTHORIZATION"}}
-    elsewhere = {"name": "a", "base_url": "http://other/v1", **headers}
-    for provider in (headers, {"api_key_env": "A_KEY", "members": [elsewhere]}):
+    member = {"name": "a", "base_url": "http://other/v1", **headers}
+    for provider in (headers, {"api_key_env": "A_KEY", "members": [member]}):
         (account,) = job(provider).providers["api"].accounts  # type: ignore[union-attr]
         assert account.headers_env == headers["headers_env"]

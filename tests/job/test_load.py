@@ -1,4 +1,4 @@
-"""jobfile.py: from a file to a checked job, with overrides, and back."""
+"""load.py: from a file to a checked job, with overrides, and back."""
 
 from __future__ import annotations
 
@@ -82,10 +82,10 @@ def test_an_override_changes_one_value_and_nothing_else(
     change: str, place: tuple[str | int, ...], value: object
 ) -> None:
     before, after = load_job(QUICKSTART), load_job(QUICKSTART, overrides=[change])
-    here: Any = after.model_dump()
+    node: Any = after.model_dump()
     for step in place:
-        here = here[step]
-    assert here == value
+        node = node[step]
+    assert node == value
     assert all(getattr(before, s) == getattr(after, s) for s in Job.model_fields if s != place[0])
 
 
@@ -172,7 +172,7 @@ def test_aliases_that_multiply_cost_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "what"),
+    ("text", "problem"),
     [
         ('name: "\\ud83d"', "half a character"),
         ("name: 2026-02-30", "job.yaml:1:7: not valid YAML: '2026-02-30' can't be read as timestamp"),
@@ -192,11 +192,11 @@ def test_aliases_that_multiply_cost_nothing(tmp_path: Path) -> None:
         ("name: !!set {a, b}", "must be a text, and this is "),
     ],
 )
-def test_odd_yaml_is_refused_in_a_sentence(text: str, what: str, tmp_path: Path) -> None:
+def test_odd_yaml_is_refused_in_a_sentence(text: str, problem: str, tmp_path: Path) -> None:
     (tmp_path / "job.yaml").write_text(text)
     with pytest.raises(JobError) as caught:
         load_job(tmp_path / "job.yaml")
-    assert what in str(caught.value)
+    assert problem in str(caught.value)
 
 
 # --- what has to agree ---------------------------------------------------------------------------
@@ -236,7 +236,7 @@ def test_a_judge_is_one_of_the_models(job: Callable[..., Path]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sections", "what"),
+    ("sections", "problem"),
     [
         ({"grader": "judge"}, "judge: this key is missing; grader: judge needs it, such as {model: teacher}"),
         (
@@ -256,9 +256,9 @@ def test_a_judge_is_one_of_the_models(job: Callable[..., Path]) -> None:
     ],
 )
 def test_a_judge_that_can_not_be_is_told_in_a_sentence(
-    job: Callable[..., Path], sections: dict[str, object], what: str
+    job: Callable[..., Path], sections: dict[str, object], problem: str
 ) -> None:
     with pytest.raises(JobError) as caught:
         load_job(job(**sections))
-    assert what in str(caught.value)
+    assert problem in str(caught.value)
     assert "\n" not in str(caught.value)

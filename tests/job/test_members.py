@@ -199,8 +199,8 @@ def estimated(chosen: Job) -> tuple[float | None, float | None]:
     plan = Plan()
     plan.total[slot] = plan.left[slot] = 10
     plan.input_bytes[slot] = 10_000
-    found = estimate(chosen, slot, plan, None)
-    return found.usd, found.worst_usd
+    cost = estimate(chosen, slot, plan, None)
+    return cost.usd, cost.worst_usd
 
 
 def test_the_expected_cost_is_by_the_mean_and_the_highest_by_the_dearest_of_each_kind() -> None:
