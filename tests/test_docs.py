@@ -1,4 +1,4 @@
-"""The documents hold what the code does: schema, keys, fields, links, names of tests and modules."""
+"""The documents agree with the code: schema, keys, fields, links, names of tests."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ WORDS_OF_A_CHANGE = 30
 
 
 def words_in_code(document: str) -> set[str]:
-    """Every word that a document sets in backticks."""
+    """Return every word that a document sets in backticks."""
     text = (ROOT / document).read_text()
     return set(re.findall(r"\w+", " ".join(re.findall(r"`([^`\n]+)`", text))))
 
 
 def keys_of(schema: dict[str, Any]) -> set[str]:
-    """Every key that a JSON Schema defines, in all its sections."""
+    """Return every key that a JSON Schema defines, in all its sections."""
     sections = [schema, *schema.get("$defs", {}).values()]
     return {key for section in sections for key in section.get("properties", {})}
 

@@ -1,4 +1,4 @@
-"""The rooms of the package: what each may import. Arrows point down only, and none leads in a circle."""
+"""The rooms (folders) of the package: which modules each may import. No import leads to a later room or in a circle."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import eli5b_batch
 PACKAGE: Final = Path(eli5b_batch.__path__[0])
 
 ANYBODY: Final = {"errors", "log", "text", "event_loop", "thoughts", "special_tokens"}
-"""Modules that every room may import, and that import no room."""
+"""Modules that every room may import; they import no room."""
 ROOMS: Final = {
     "job": "",
     "statistics": "",
@@ -34,12 +34,11 @@ ROOMS: Final = {
         "job data backends grading records dispatch protocols simulated servers progress report regrade run forecast"
     ),
 }
-"""By room, in an order in which each imports only those before it: the rooms, or single modules of one, that it may
-import."""
+"""Room -> the rooms, or single modules of rooms, that it may import. Each room imports only rooms before it."""
 
 
 def module_of(path: Path) -> str:
-    """A file as its importers name it: `records.keys`; a room's own file as the room."""
+    """Return the name under which a file is imported: `records.keys`; a room's `__init__` has the room's name."""
     return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
 
 
@@ -47,7 +46,7 @@ MODULES: Final = {module_of(path): path for path in sorted(PACKAGE.rglob("*.py")
 
 
 def imports_of(path: Path) -> set[str]:
-    """The modules of the package that a file imports, wherever in it."""
+    """Return the modules of the package that a file imports, anywhere in it."""
     imported = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         names = []
@@ -64,13 +63,13 @@ def imports_of(path: Path) -> set[str]:
 
 
 def may_import(room: str, module: str) -> bool:
-    """Whether a module of `room` may import `module`."""
+    """True if a module of `room` may import `module`."""
     allowed = ROOMS[room].split()
     inside = module.partition(".")[0] == room
     return inside or module in ANYBODY or any(module == name or module.startswith(f"{name}.") for name in allowed)
 
 
-def test_every_module_is_in_a_room_or_anybodys() -> None:
+def test_every_module_is_in_a_room_or_may_be_imported_by_all() -> None:
     assert {name for name in MODULES if name.partition(".")[0] not in ROOMS} == ANYBODY | {"__init__", "__main__"}
 
 
@@ -85,7 +84,7 @@ def test_a_room_imports_only_what_its_row_names(room: str) -> None:
     ] == []
 
 
-def test_what_anybody_may_import_imports_no_room() -> None:
+def test_a_module_that_all_may_import_imports_no_room() -> None:
     assert [name for name in ANYBODY if not imports_of(MODULES[name]) <= ANYBODY] == []
 
 

@@ -1,4 +1,4 @@
-"""log.py: one JSON object per line, and a disk that refuses."""
+"""log.py: one JSON object per line, also beside a full disk."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def test_nothing_is_logged_outside_a_run(tmp_path: Path, capsys: pytest.CaptureF
     assert capsys.readouterr().err == ""
 
 
-def test_a_log_that_can_not_be_written_is_said_once_and_raises_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_log_that_can_not_be_written_is_reported_once_and_raises_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     with run_log(Path("/dev/full")):
         log("one")
         log("two")
     assert capsys.readouterr().err == "eli5b-batch: /dev/full can't be written; 'one' is not logged\n"
 
 
-def test_what_is_logged_after_a_run_goes_where_it_went_before(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_after_a_run_the_log_goes_where_it_went_before(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with run_log(tmp_path / "run.log"):
         log("within", level=logging.WARNING)
     log("after", level=logging.WARNING)

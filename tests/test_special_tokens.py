@@ -1,4 +1,4 @@
-"""special_tokens.py: a reply ends where a special token stands, and begins behind its own head."""
+"""special_tokens.py: a reply begins after the head of its turn, and ends before the first other special token."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ PLAIN = st.text(st.characters(codec="utf-8", exclude_characters="<>[]|`"), max_s
 
 @pytest.mark.parametrize("token", ENDS)
 @given(words=PLAIN.filter(str.strip), rest=PLAIN)
-def test_what_runs_on_behind_a_token_is_cut_off(token: str, words: str, rest: str) -> None:
+def test_the_text_after_a_special_token_is_removed(token: str, words: str, rest: str) -> None:
     assert without(f"{words}{token}{rest}") == words.strip()
 
 
 @pytest.mark.parametrize("head", HEADS)
 @given(PLAIN)
-def test_a_head_is_taken_off(head: str, words: str) -> None:
+def test_the_head_of_a_turn_is_removed(head: str, words: str) -> None:
     assert without(f"{head}{words}").strip() == words.strip()
     assert without(f" {head}{words}<|eot_id|>{head}more") == words.strip()
 
 
 @given(PLAIN)
-def test_a_text_without_any_stays_as_it_is(words: str) -> None:
+def test_a_text_without_special_tokens_stays_as_it_is(words: str) -> None:
     assert without(words) == words
 
 
@@ -58,7 +58,7 @@ def test_a_text_without_any_stays_as_it_is(words: str) -> None:
         ("5<｜tool▁calls▁begin｜>", "5"),  # noqa: RUF001 (DeepSeek's own signs)
     ],
 )
-def test_ends_that_need_an_example(text: str, words: str) -> None:
+def test_a_reply_ends_before_a_special_token_of_any_form(text: str, words: str) -> None:
     assert without(text) == words
 
 

@@ -35,7 +35,7 @@ from eli5b_batch.text import (
         (183600, "2d 03h"),
     ],
 )
-def test_duration(seconds: float | None, text: str) -> None:
+def test_a_duration_is_written_in_its_largest_units(seconds: float | None, text: str) -> None:
     assert duration(seconds) == text
 
 
@@ -52,11 +52,11 @@ def test_duration(seconds: float | None, text: str) -> None:
         (999.9e3, "1.0M"),
     ],
 )
-def test_amount(number: float, text: str) -> None:
+def test_an_amount_has_at_most_five_characters(number: float, text: str) -> None:
     assert amount(number) == text
 
 
-def test_other_texts() -> None:
+def test_counts_shares_and_numbers_are_written_alike_everywhere() -> None:
     assert [count(0), count(14105), count(1_250_000)] == ["0", "14,105", "1.25M"]
     assert [percent(421, 1000), percent(0, 0), percent(3, 3)] == ["42.1%", "-", "100.0%"]
     assert [percent(0.12345), percent(None)] == ["12.3%", "-"]
@@ -84,7 +84,7 @@ def test_a_sum_is_written_in_cents_and_never_reads_as_nothing_when_it_is_not(usd
     assert dollars(usd, 4) == f"${usd:,.4f}"
 
 
-def test_money_says_what_is_unknown() -> None:
+def test_a_cost_tells_how_many_calls_have_an_unknown_price() -> None:
     assert cost(1.204, 0) == "$1.20"
     assert cost(0.0, 0) == "free"
     assert cost(0.001, 0) == "<$0.01"

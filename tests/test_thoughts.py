@@ -1,4 +1,4 @@
-"""thoughts.py: thoughts are found in every form, and a text without any stays as it is."""
+"""thoughts.py: thoughts are separated in every form, and a text without any stays as it is."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_text_without_thoughts_stays_as_it_is(text: str) -> None:
 
 
 @given(st.lists(st.sampled_from([mark for pair in MARKS for mark in pair] + ["a", " 5", "<|channel|>", "final"])))
-def test_what_is_left_holds_no_thoughts_any_more(parts: list[str]) -> None:
+def test_the_words_hold_no_more_thoughts(parts: list[str]) -> None:
     words = words_of("".join(parts)).words
     assert words_of(words) == Split(words, "")
 
@@ -98,7 +98,7 @@ def test_what_is_left_holds_no_thoughts_any_more(parts: list[str]) -> None:
         ("Here is my thought process:\na\n\nHere is my response:\n5", "5", "a"),
     ],
 )
-def test_forms_that_need_an_example(text: str, words: str, thoughts: str) -> None:
+def test_thoughts_of_irregular_forms_are_separated_from_the_words(text: str, words: str, thoughts: str) -> None:
     assert split(text) == Split(words, thoughts)
 
 
@@ -155,7 +155,7 @@ SIBLINGS = [
     ("<think>T</think>X<|im_assistant|>more", "X"),
     ("<|assistant|><think>T</think>X<|user|>more", "X"),
 ]
-"""What was seen of models and servers, or made up, beside what the table names."""
+"""Forms of thoughts beside those of the table: recorded from models and servers, or made up."""
 
 
 @pytest.mark.parametrize(("text", "words"), SIBLINGS)

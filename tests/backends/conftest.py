@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 async def host() -> AsyncIterator[Callable[[Handler], Awaitable[str]]]:
-    """Serves one handler, whatever the path, on loopback and in the test's own loop; gives the address."""
+    """A function that serves one handler for all paths on loopback, in the test's own loop, and returns the address."""
     runners: list[web.ServerRunner] = []
 
     async def start(handler: Handler) -> str:
@@ -33,7 +33,7 @@ async def host() -> AsyncIterator[Callable[[Handler], Awaitable[str]]]:
 
 @pytest.fixture
 async def connect() -> AsyncIterator[Callable[..., Transport]]:
-    """Makes transports, and closes them."""
+    """A function that returns a new transport; all are closed after the test."""
     transports: list[Transport] = []
 
     def make(connections: int = 4, timeout_s: float = 60.0, headers: dict[str, str] | None = None) -> Transport:
@@ -47,16 +47,17 @@ async def connect() -> AsyncIterator[Callable[..., Transport]]:
 
 @pytest.fixture
 async def forward(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Puts the clock of the test's loop forward: all that waits for a moment before then has waited long enough.
+    """A function that puts the clock of the test's loop forward by some seconds, which ends every wait of that time.
 
-    Its sockets work as ever, so a deadline can be an hour, which no busy machine misses, and pass at once.
+    Sockets work as ever. A test can thus set a deadline of an hour, which no busy machine misses, and let it pass at
+    once.
     """
     loop = asyncio.get_running_loop()
-    really, ahead_s = loop.time, 0.0
+    real_time, ahead_s = loop.time, 0.0
 
     def forward(seconds: float) -> None:
         nonlocal ahead_s
         ahead_s += seconds
 
-    monkeypatch.setattr(loop, "time", lambda: really() + ahead_s)
+    monkeypatch.setattr(loop, "time", lambda: real_time() + ahead_s)
     return forward

@@ -90,7 +90,7 @@ ADVICE = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=8)
 
 
 def places(value: object, path: Place = ()) -> list[Place]:
-    """The way to every value within a JSON value, itself included."""
+    """Return the path to every value within a JSON value, the value itself included."""
     items: list[tuple[str | int, object]] = []
     if isinstance(value, dict):
         items = list(value.items())
@@ -100,7 +100,7 @@ def places(value: object, path: Place = ()) -> list[Place]:
 
 
 def put(body: Any, place: Place, value: object) -> Any:  # noqa: ANN401 (JSON)
-    """A copy of a JSON value with another value at one place."""
+    """Return a copy of a JSON value with another value at one place."""
     if not place:
         return value
     changed = copy.deepcopy(body)
@@ -112,7 +112,7 @@ def put(body: Any, place: Place, value: object) -> Any:  # noqa: ANN401 (JSON)
 
 
 def bodies(full: object) -> SearchStrategy[bytes]:
-    """Replies and errors with one value wrong, any JSON, and bytes that are none."""
+    """Return a strategy for bodies: replies and errors with one wrong value, any JSON, and bytes that are no JSON."""
     damaged = st.sampled_from([full, full, ERROR]).flatmap(
         lambda body: st.builds(put, st.just(body), st.sampled_from(places(body)), JSON)
     )
@@ -120,7 +120,7 @@ def bodies(full: object) -> SearchStrategy[bytes]:
 
 
 class Puppet(NamedTuple):
-    """Clients of both protocols, and the answer that their server is to give next."""
+    """Clients of both protocols, the address of their server, and the answer that it gives next."""
 
     openai: OpenAIBackend
     ollama: OllamaBackend

@@ -1,4 +1,4 @@
-"""backends/base.py: what of a reply can be kept."""
+"""backends/base.py: which fields of a reply can be recorded."""
 
 from __future__ import annotations
 

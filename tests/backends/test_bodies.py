@@ -92,7 +92,7 @@ def test_a_declared_charset_is_honoured_where_the_body_is_no_utf_8(raw: bytes, c
         (b'data: {"choices": [{"delta"\n', "a stream of events that breaks off"),
     ],
 )
-def test_what_can_not_be_read_is_said_for_what_it_is(body: bytes, reason: str) -> None:
+def test_an_unreadable_body_is_described_in_the_message(body: bytes, reason: str) -> None:
     with pytest.raises(bodies.UnreadableBodyError) as caught:
         bodies.read(body)
     assert str(caught.value) == reason

@@ -68,7 +68,7 @@ def test_what_a_user_wrote_is_no_part_of_the_hosts_sentence() -> None:
 
 
 @given(JSON)
-def test_whatever_a_body_holds_a_complaint_comes_of_it(body: object) -> None:
+def test_any_body_is_read_as_a_complaint(body: object) -> None:
     complaint = complaints.read(body)
     assert len(complaint.fields) <= 40
     assert complaint.status is None or 400 <= complaint.status < 600

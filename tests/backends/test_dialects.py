@@ -1,8 +1,8 @@
-"""dialects.py: every row is held to bodies of its host, and every source of a cell to one of them.
+"""dialects.py: every row agrees with bodies of its host, and every verified cell is shown by one of them.
 
-A line of `bodies/ROW.jsonl` is a reply, a refusal, headers, or a request; `mark` says how far it can be trusted: `seen`
-(answered so by the server and version that is its source), `documented` (shown by the address that is its source) or
-`made` (put together from what is said elsewhere).
+A line of `bodies/ROW.jsonl` is a reply, a refusal, headers, or a request. `mark` says how far it can be trusted: `seen`
+(the server and version in `source` answered so), `documented` (the address in `source` shows it) or `made` (put
+together from other sources). `asks` and `reads` hold the test: the question, and what the client reads.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def reads(field: str) -> Callable[[Body], object]:
 
 
 def is_reply(body: Body) -> bool:
-    """Whether it holds what a model wrote; the others are refusals, headers alone, and requests."""
+    """True if a body holds the words of a model; other bodies are refusals, headers alone, and requests."""
     return any(body.get("reads", {}).get(field) is not None for field in ("text", "thinking", "finish", "usage"))
 
 
@@ -110,7 +110,7 @@ def test_every_row_has_its_bodies_and_its_name_in_a_job() -> None:
 
 
 @pytest.mark.parametrize(("row", "body"), cases(lambda _: True))
-def test_a_body_says_where_it_comes_from(row: str, body: Body) -> None:
+def test_a_body_names_its_source(row: str, body: Body) -> None:
     assert body["cells"], row
     assert set(body["cells"]) <= set(CELLS)
     assert ("asks" in body) != ("reads" in body)
@@ -247,7 +247,7 @@ def test_an_ollama_server_is_known_by_its_version(version: str, row: str) -> Non
     assert of_ollama(version).name == row
 
 
-def test_what_is_known_of_no_host_has_no_switch_and_no_doubts() -> None:
+def test_the_row_of_unknown_hosts_has_no_switch_and_no_unverified_cell() -> None:
     assert PLAIN.unverified == []
     with pytest.raises(CantThinkSoError, match="name the dialect"):
         sent("plain", {"model": "m", "thinking": "on"})

@@ -1,4 +1,4 @@
-"""fields.py: which fields a request has under each protocol, and where a job's extras go."""
+"""fields.py: the fields of a request under each protocol, and the places of a job's extra fields."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_a_field_that_has_another_name_is_left_off_by_ours(omit: list[str]) -> N
     assert whole.keys() - openai_body(request(), omit, DIALECTS["mistral"]).keys() == {names[name] for name in omit}
 
 
-def test_a_field_that_thinking_is_sent_as_can_be_no_extra_as_well() -> None:
+def test_a_field_that_switches_thinking_can_not_be_an_extra_as_well() -> None:
     with pytest.raises(CantThinkSoError, match="sent as reasoning_effort, which sampling"):
         openai_body(
             replace(request(thinking="high", extra={"reasoning_effort": "low"}), model="mistral-small-latest"),

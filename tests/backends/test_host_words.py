@@ -5,7 +5,7 @@ import pytest
 from eli5b_batch.backends.host_words import NAMES, OVERRULING, SENTENCES, Status, of_names, of_sentence
 
 
-def test_every_row_says_where_it_comes_from() -> None:
+def test_every_row_names_its_source() -> None:
     assert all(row.source for row in (*NAMES, *SENTENCES, *OVERRULING))
 
 
@@ -15,7 +15,7 @@ def test_no_name_means_two_things() -> None:
 
 
 @pytest.mark.parametrize("beside", list(Status))
-def test_what_nobody_knows_means_nothing(beside: Status) -> None:
+def test_unknown_names_and_sentences_have_no_meaning(beside: Status) -> None:
     assert of_names({"invalidrequesterror", "apierror", "error", "500"}, beside) is None
     assert (
         of_sentence(

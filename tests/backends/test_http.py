@@ -32,7 +32,7 @@ async def failure(request: Awaitable[object]) -> RetryableError:
 
 
 async def raw(answer: bytes) -> tuple[asyncio.Server, str]:
-    """A server that answers the first bytes it gets with `answer`, and hangs up."""
+    """Start a server that answers its first bytes with `answer` and hangs up; return the server and its address."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(65536)
@@ -82,7 +82,7 @@ async def test_a_refused_connection_is_named_with_its_address(connect: Connect, 
 
 
 @pytest.mark.parametrize("url", ["http://[::1/", "http://127.0.0.1:99999/", "http:///x", "http://a b/"])
-async def test_an_address_that_can_not_be_is_a_failed_connection(url: str, connect: Connect) -> None:
+async def test_an_impossible_address_is_a_failed_connection(url: str, connect: Connect) -> None:
     error = await failure(connect().get(url))
     assert error.kind == "connection"
     assert url in str(error)
@@ -128,7 +128,7 @@ async def test_a_server_that_echoes_the_request_can_not_put_the_key_into_a_messa
 
 
 class Silent:
-    """A server that takes a request and never answers, after `beginning` at most."""
+    """A handler that never answers; it sends at most `beginning`. `arrived` is set when a request has come."""
 
     def __init__(self, beginning: bytes = b"") -> None:
         self.arrived = asyncio.Event()
@@ -166,7 +166,7 @@ async def test_a_server_that_does_not_answer_in_full_is_a_timeout_by_the_deadlin
 
 
 async def settle() -> None:
-    """Lets everything go on that can, and that what is woken by it wakes."""
+    """Let the loop turn until every task waits for something outside of it."""
     for _ in range(100):
         await asyncio.sleep(0)
 

@@ -1,4 +1,4 @@
-"""keyed.py: requests carry the key that is in use, and one that has run out is renewed while calls are in flight."""
+"""keyed.py: requests carry the key that is in use; an expired key is renewed while calls are in flight."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Clock:
 
 
 class Desk:
-    """A client of a simulated API whose key changes, and a program that prints what stands in a file."""
+    """A client, a simulated API whose key changes, and a program that prints the client's key from a file."""
 
     def __init__(self, folder: Path) -> None:
         self.clock = Clock()
@@ -149,7 +149,7 @@ async def test_a_renewed_key_that_is_refused_as_well_stops(desk: Desk) -> None:
     assert (desk.runs, desk.refusals) == (2, 2)
 
 
-async def test_the_list_of_models_needs_the_key_and_proves_none(desk: Desk) -> None:
+async def test_the_list_of_models_needs_the_key_and_does_not_prove_that_it_works(desk: Desk) -> None:
     assert list(await desk.backend.reach([MODEL])) == [MODEL]
     desk.takes("key-2")
     desk.prints("key-2")

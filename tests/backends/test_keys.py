@@ -1,4 +1,4 @@
-"""keys.py: keys and headers from the environment, and keys that a program prints and that are renewed."""
+"""keys.py: keys and headers from the environment, and keys that a program prints, with their renewal."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
-# --- what the environment holds ------------------------------------------------------------------
+# --- keys and headers from the environment -------------------------------------------------------
 
 
 def test_each_member_has_its_own_key_and_headers_from_the_environment() -> None:
@@ -132,7 +132,7 @@ def test_a_job_can_be_had_without_the_accounts_whose_key_a_program_prints() -> N
     assert (remaining.name, remaining.api_key_env, remaining.api_key_command) == ("first", "FIRST_KEY", None)
 
 
-# --- what a program prints -----------------------------------------------------------------------
+# --- keys that a program prints ------------------------------------------------------------------
 
 
 class Clock:
@@ -143,7 +143,7 @@ class Clock:
 
 
 class Helper:
-    """A program that prints what stands in a file, and notes that it ran."""
+    """A program that prints the content of the file `text`, with the number of its runs."""
 
     def __init__(self, folder: Path, text: str = "key-1") -> None:
         self.text = folder / "key.txt"
@@ -182,7 +182,7 @@ async def test_the_program_runs_when_the_key_is_first_needed_and_once_for_everyo
     assert helper.runs == 1
 
 
-async def test_space_around_a_key_is_none_of_it(tmp_path: Path) -> None:
+async def test_blanks_around_a_key_are_removed(tmp_path: Path) -> None:
     assert await printed(Helper(tmp_path, "\n  key-1\r\n\n").command).value() == "key-1"
 
 
@@ -255,12 +255,12 @@ async def test_an_agent_that_a_program_leaves_behind_is_not_waited_for(
     note = tmp_path / "pid"
     try:
         assert await printed(["sh", "-c", f"sleep 60 & echo $! > {note}; echo key-1"]).value() == "key-1"
-        os.kill(int(note.read_text()), 0)  # it is nobody's business
+        os.kill(int(note.read_text()), 0)  # the agent still runs
     finally:
         os.kill(int(note.read_text()), signal.SIGKILL)
 
 
-# --- renewing it ---------------------------------------------------------------------------------
+# --- renewing a printed key ----------------------------------------------------------------------
 
 
 async def test_a_fresh_key_that_has_never_worked_is_not_renewed(helper: Helper) -> None:

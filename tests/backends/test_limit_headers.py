@@ -23,7 +23,7 @@ def test_without_limits_there_is_no_advice() -> None:
     assert advise(date="Tue, 01 Dec 2026 08:57:00 GMT", x_ratelimit_remaining_requests="7") is None
 
 
-def test_limits_with_twins_are_per_minute() -> None:
+def test_limits_with_remaining_and_reset_headers_are_per_minute() -> None:
     # community.openai.com/t/1268905
     limits = advise(
         x_ratelimit_limit_requests="5000",
@@ -40,7 +40,7 @@ def test_limits_with_twins_are_per_minute() -> None:
     assert limits.pause_s is None
 
 
-def test_a_limit_of_a_day_is_a_stock_and_no_pace() -> None:
+def test_a_limit_of_a_day_sets_no_rate() -> None:
     # console.groq.com/docs/rate-limits: requests per day, tokens per minute
     limits = advise(
         x_ratelimit_limit_requests="14400",
@@ -69,7 +69,7 @@ def test_a_limit_of_a_day_is_a_stock_and_no_pace() -> None:
         ({"x_ratelimit_limit_requests": "inf"}, None),
     ],
 )
-def test_the_least_of_all_limits_of_a_minute_or_less_is_the_pace(
+def test_the_rate_is_the_least_of_all_limits_of_a_minute_or_less(
     headers: dict[str, str], limits: Advice | None
 ) -> None:
     assert advise(**headers) == limits
@@ -87,7 +87,7 @@ def test_the_least_of_all_limits_of_a_minute_or_less_is_the_pace(
         ({"x_ratelimit_remaining": "0", "x_ratelimit_reset": "1"}, None),
     ],
 )
-def test_where_nothing_is_left_one_waits_until_there_is(headers: dict[str, str], pause_s: float | None) -> None:
+def test_a_limit_that_is_used_up_is_a_pause_until_its_reset(headers: dict[str, str], pause_s: float | None) -> None:
     limits = advise(**headers)
     assert (limits.pause_s if limits else None) == pause_s
 

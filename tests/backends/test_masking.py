@@ -51,7 +51,7 @@ def test_without_secrets_nothing_is_changed(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["x" * 200_000, "sk-proj-" * 25_000, "*" * 200_000, "a*" * 100_000, "sk" * 100_000])
-def test_a_long_text_takes_no_longer_than_it_is_long(text: str) -> None:
+def test_a_long_text_is_masked_in_seconds(text: str) -> None:
     started = time.process_time()
     mask(text, [KEY])
     assert time.process_time() - started < 5

@@ -73,7 +73,7 @@ EXCEEDS = {
 
 
 def handler_of(body: object, status: int = 200, **headers: str) -> Handler:
-    """A handler that always gives this answer; a text is sent as it is, anything else as JSON."""
+    """Return a handler that always gives this answer; a text is sent as it is, anything else as JSON."""
     raw = body.encode() if isinstance(body, str) else orjson.dumps(body)
 
     async def handler(_request: web.BaseRequest) -> web.Response:
@@ -88,7 +88,7 @@ def backend(transport: Transport, *urls: str, trace: bool = False) -> OllamaBack
 
 @pytest.fixture
 def ask(host: Host, connect: Connect) -> Ask:
-    """Sends `REQUEST` to a server that has this handler."""
+    """A function that sends `REQUEST` to a server with a given handler."""
 
     async def send(handler: Handler) -> ChatReply:
         url = await host(handler)

@@ -1,4 +1,4 @@
-"""The control side of an Ollama provider: what `check` and `check --pull` ask."""
+"""The control side of an Ollama provider: the requests of `check` and `check --pull`."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def loaded(name: str, size_vram: int) -> dict[str, Any]:
 def ollama_server(
     *models: dict[str, Any], running: Sequence[dict[str, Any]] = (), other: Mapping[str, object] | None = None
 ) -> Handler:
-    """A handler with the answers of Ollama 0.9.3; `other` replaces some, by the last word of their path."""
+    """Return a handler with the answers of Ollama 0.9.3; `other` replaces some, by the last word of their path."""
     answers: dict[str, object] = {
         "version": {"version": "0.9.3"},
         "tags": {"models": list(models)},
@@ -241,7 +241,7 @@ STEPS = [
 def streams(
     lines: Sequence[object], requests: list[tuple[str, str, dict[str, Any]]], *, abort: bool = False
 ) -> Handler:
-    """A handler that sends one line after another, as a pull does, and then ends or hangs up."""
+    """Return a handler that sends one line after another, as a pull does, and then ends or hangs up."""
 
     async def handler(request: web.BaseRequest) -> web.StreamResponse:
         if request.path == "/api/tags":
@@ -332,7 +332,7 @@ async def test_a_model_that_is_there_is_not_pulled_again(host: Host) -> None:
     assert (requests, steps) == (["/api/tags"], [("already there", 1, 1)])
 
 
-async def test_a_slot_that_is_down_is_remarked_on_where_another_serves_its_models(
+async def test_a_slot_that_is_down_is_noted_where_another_serves_its_models(
     host: Host, connect: Connect, unused_tcp_port: int
 ) -> None:
     up = await host(ollama_server(listed("llama3.2:1b")))
@@ -369,14 +369,16 @@ async def test_a_model_that_was_replaced_during_a_run_ends_it(host: Host, connec
     assert f"has digest {DIGEST_1B[:12]}, the run began with {DIGEST_3B[:12]}" in message
 
 
-async def test_a_server_that_does_not_answer_is_no_empty_memory(connect: Connect, unused_tcp_port: int) -> None:
+async def test_a_server_that_does_not_answer_is_an_error_and_no_empty_memory(
+    connect: Connect, unused_tcp_port: int
+) -> None:
     url = f"http://127.0.0.1:{unused_tcp_port}"
     with pytest.raises(RetryableError) as caught:
         await OllamaBackend("gpus", {url: []}, transport=connect()).loaded(url)
     assert caught.value.unsent
 
 
-async def test_a_server_that_lists_no_memory_says_nothing_of_it(host: Host, connect: Connect) -> None:
+async def test_the_memory_of_a_server_that_does_not_list_it_is_unknown(host: Host, connect: Connect) -> None:
     async def handler(request: web.BaseRequest) -> web.Response:
         if request.path == "/api/version":
             return web.json_response({"version": "0.33.0"})

@@ -1,4 +1,4 @@
-"""How Ollama's replies end and what its refusals mean: as documented, as seen, and as things on the way answer."""
+"""The ends of Ollama's replies and the meanings of its refusals: documented ones, recorded ones, and proxies' ones."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ REPEATED = "prediction aborted, token repeat limit reached"
 
 @pytest.fixture
 def ask(host: Host, connect: Connect) -> Ask:
-    """Sends one call to a server that gives this answer; a text is sent as it is, anything else as JSON."""
+    """A function that sends one call to a server with a given answer: a text as it is, anything else as JSON."""
 
     async def send(body: object, status: int = 200, **headers: str) -> ChatReply:
         raw = body.encode() if isinstance(body, str) else orjson.dumps(body)

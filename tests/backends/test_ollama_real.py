@@ -1,6 +1,7 @@
-"""Against the Ollama server that ELI5B_OLLAMA_URL names, such as http://127.0.0.1:11434; skipped where it names none.
+"""Tests with the Ollama server that ELI5B_OLLAMA_URL names, such as http://127.0.0.1:11434; skipped without one.
 
-Any version and any model will do: the smallest there is asked, with short replies. Nothing is pulled or removed.
+Any version and any model will do: the smallest model of the server is asked for short replies. Nothing is pulled or
+removed.
 """
 
 from __future__ import annotations

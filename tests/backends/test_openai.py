@@ -73,7 +73,7 @@ NO_CREDIT = {
 
 
 def handler_of(body: object, status: int = 200, **headers: str) -> Handler:
-    """A handler that always gives this answer; a body of text or bytes is sent as it is, anything else as JSON."""
+    """Return a handler that always gives this answer; text and bytes are sent as they are, anything else as JSON."""
     raw = body if isinstance(body, bytes) else body.encode() if isinstance(body, str) else orjson.dumps(body)
 
     async def handler(_request: web.BaseRequest) -> web.Response:
@@ -96,7 +96,7 @@ def backend(
 
 @pytest.fixture
 def ask(host: Host, connect: Connect) -> Ask:
-    """Sends `REQUEST` to a server that has this handler."""
+    """A function that sends `REQUEST` to a server with a given handler."""
 
     async def send(handler: Handler) -> ChatReply:
         url = await host(handler)

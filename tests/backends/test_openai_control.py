@@ -1,4 +1,4 @@
-"""The control side of an OpenAI-compatible provider: what `check` asks."""
+"""The control side of an OpenAI-compatible provider: the requests of `check`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SERVED = ["meta-llama/Llama-3.3-70B-Instruct-Turbo", "meta-llama/Llama-4-Scout-1
 
 
 def handler_of(body: object, status: int = 200) -> Handler:
-    """A handler that always gives this answer; a text is sent as it is, anything else as JSON."""
+    """Return a handler that always gives this answer; a text is sent as it is, anything else as JSON."""
     raw = body.encode() if isinstance(body, str) else orjson.dumps(body)
 
     async def handler(_request: web.BaseRequest) -> web.Response:
@@ -75,7 +75,9 @@ async def test_a_model_that_is_not_served_is_named_with_the_closest_that_are(hos
     )
 
 
-async def test_a_model_is_looked_for_by_the_hosts_id_and_told_of_by_its_own(host: Host, connect: Connect) -> None:
+async def test_a_model_is_searched_by_the_hosts_id_and_its_facts_stand_under_its_own(
+    host: Host, connect: Connect
+) -> None:
     url = await host(handler_of([{"id": m} for m in SERVED]))
 
     def client(host_id: str) -> OpenAIBackend:

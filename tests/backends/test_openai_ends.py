@@ -1,4 +1,4 @@
-"""How replies of an OpenAI-compatible host end, in every shape they come in: what is an answer, and what is kept."""
+"""The ends of an OpenAI-compatible host's replies, in every shape: which are answers, and what is recorded of them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def content(value: object, reason: object = "stop", **fields: object) -> dict[st
 
 @pytest.fixture
 def ask(host: Host, connect: Connect) -> Ask:
-    """Sends one call to a host that gives this answer; bytes are sent as they are, anything else as JSON."""
+    """A function that sends one call to a host with a given answer: bytes as they are, anything else as JSON."""
 
     async def send(
         body: object, status: int = 200, content_type: str = "application/json", **secrets: str
@@ -79,7 +79,7 @@ async def test_an_answer_says_how_it_ended_and_keeps_the_hosts_word(reason: obje
     assert reply.usage == COUNTED
 
 
-async def test_a_word_that_is_not_given_may_be_given_natively(ask: Ask) -> None:
+async def test_the_native_finish_reason_counts_where_there_is_no_other(ask: Ask) -> None:
     reply = await ask(content("half", None, native_finish_reason="MAX_TOKENS"))
     assert (reply.finish, reply.finish_reason) == ("cut", "MAX_TOKENS")
 

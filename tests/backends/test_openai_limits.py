@@ -1,4 +1,4 @@
-"""What an API says of its limits: in the headers of a reply, in a 429, in the headers of a 429."""
+"""The limits that an API tells: in the headers of a reply, in the body of a 429, in the headers of a 429."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ COMPLETION: dict[str, Any] = {
 
 
 def handler_of(body: object, headers: dict[str, str], status: int = 200) -> Handler:
-    """A handler that always gives this answer."""
+    """Return a handler that always gives this answer."""
 
     async def handler(_request: web.BaseRequest) -> web.Response:
         named = {name.replace("_", "-"): value for name, value in headers.items()}

@@ -1,4 +1,4 @@
-"""Whole runs whose key a program prints: it runs out, is renewed, and stands nowhere."""
+"""Whole runs whose key a program prints: the key expires, is renewed, and stands in no file and no message."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ MODELS = {"teacher": "large-70b", "1b": "llama3.2:1b"}
 
 
 class Host:
-    """A simulated API whose key changes after every few calls, and a program that prints the one that counts."""
+    """A simulated API whose key changes after every `calls_per_key` calls, and a program that prints the valid key."""
 
-    def __init__(self, folder: Path, lasts: int) -> None:
+    def __init__(self, folder: Path, calls_per_key: int) -> None:
         self.api = SimulatedAPI(SimulatedModel({}, MODELS, FAST, seed=0), FAST, api_key="")
         self.refused = 0
-        self._lasts = lasts
+        self._calls_per_key = calls_per_key
         self._answered = self._number = 0
         self._text, self._runs = folder / "key.txt", folder / "runs.txt"
         self._runs.touch()
@@ -48,7 +48,7 @@ class Host:
         response = await self.api.answer(request)
         self.refused += response.status == 401
         self._answered += response.status == 200
-        if response.status == 200 and self._answered % self._lasts == 0:
+        if response.status == 200 and self._answered % self._calls_per_key == 0:
             self.change()
         return response
 
@@ -64,7 +64,7 @@ class Host:
 
 @pytest.fixture
 def host(tmp_path_factory: pytest.TempPathFactory) -> Host:
-    return Host(tmp_path_factory.mktemp("host"), lasts=5)
+    return Host(tmp_path_factory.mktemp("host"), calls_per_key=5)
 
 
 @pytest.fixture

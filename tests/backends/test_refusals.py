@@ -1,6 +1,7 @@
-"""Every refusal that hosts are known to send, and siblings of them, through a client: what it means for the run.
+"""Every known refusal of hosts, and refusals like them, through a client: what each means for the run.
 
-Each row names its source: seen (ours), a public thread (owner/repository#number), a document, or made.
+Each row names its source: seen (recorded by this project), a public thread (owner/repository#number), a document, or
+made.
 """
 
 from __future__ import annotations
@@ -43,9 +44,10 @@ MIDNIGHT_MS = 1_796_169_600_000
 
 
 class Row(NamedTuple):
-    """An answer, and what it comes to: the class of the failed call, or `stop` or `quota` for the run.
+    """An answer of a host, and its outcome: the class of the failed call, or `stop` or `quota` for the run.
 
-    After `rate_limited` follow the seconds to wait, what there was too much of, and `model` where it is the model's.
+    After `rate_limited` follow the seconds to wait, what exceeded the limit, and `model` where the limit is the
+    model's. `words` are a part of the error's message.
     """
 
     source: str
@@ -325,7 +327,7 @@ TROUBLE = [
 
 
 def handler_of(row: Row) -> Handler:
-    """A handler that always gives a row's answer; a text is sent as it is, anything else as JSON."""
+    """Return a handler that always gives a row's answer; a text is sent as it is, anything else as JSON."""
     raw = row.body.encode() if isinstance(row.body, str) else orjson.dumps(row.body)
 
     async def handler(_request: web.BaseRequest) -> web.Response:
@@ -336,7 +338,7 @@ def handler_of(row: Row) -> Handler:
 
 @pytest.fixture
 async def ask(host: Host, connect: Connect) -> Callable[[Row], Awaitable[ChatReply | ProviderError]]:
-    """Sends one call to a host that gives a row's answer."""
+    """A function that sends one call to a host with a row's answer."""
 
     async def send(row: Row) -> ChatReply | ProviderError:
         url = await host(handler_of(row))
@@ -351,7 +353,7 @@ async def ask(host: Host, connect: Connect) -> Callable[[Row], Awaitable[ChatRep
 
 
 def outcome(result: object) -> str:
-    """What became of a call, in the words of the tables."""
+    """Return the outcome of a call, in the words of the tables."""
     if isinstance(result, QuotaError):
         return "quota"
     if isinstance(result, ProviderRefusedError):

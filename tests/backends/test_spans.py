@@ -62,7 +62,7 @@ def test_a_wait_is_read_in_every_form(text: object, wait_s: float) -> None:
         *("9" * 400, None, True, [], {}, math.nan, math.inf),
     ],
 )
-def test_what_says_nothing_or_nothing_to_be_believed_is_no_wait(text: object) -> None:
+def test_a_text_that_tells_no_wait_or_an_unbelievable_one_is_no_wait(text: object) -> None:
     assert spans.seconds(text, NOW) is None
 
 

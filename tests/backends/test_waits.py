@@ -64,7 +64,7 @@ TWINS = {"x-ratelimit-reset-requests": "6m0s", "x-ratelimit-reset-tokens": "17ms
         ({"x-ratelimit-reset": "0.001"}, None, 0.001),
     ],
 )
-def test_of_two_limits_what_is_used_up_counts_then_what_was_refused_then_what_is_filled_first(
+def test_a_used_up_limit_counts_before_the_scope_that_was_refused_and_that_before_the_earliest_reset(
     more: dict[str, str], scope: Scope | None, wait_s: float
 ) -> None:
     headers: dict[str, Any] = {**TWINS, **more}

@@ -1,4 +1,4 @@
-"""access.py: what a provider says for all its accounts, and what of it a member inherits."""
+"""access.py: the settings that a provider has for all its accounts, and those that a member inherits."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_the_only_account_has_all_that_the_provider_says() -> None:
     assert access(only) == (None, ["print-key"], {"X-Team": "TEAM"}, ["seed"])
 
 
-def test_a_member_here_has_from_the_provider_what_it_leaves_out() -> None:
+def test_a_member_at_the_providers_address_inherits_what_it_leaves_out() -> None:
     own = {"name": "own", "headers_env": {"X-Other": "OTHER"}, "omit": []}
     first, second = accounts({"name": "bare"}, own, **ALL)
     assert access(first) == (None, ["print-key"], {"X-Team": "TEAM"}, ["seed"])
@@ -48,9 +48,9 @@ def test_a_member_with_a_key_of_its_own_has_only_that_one(own: dict[str, Any]) -
         assert member.headers_env == {"X-Team": "TEAM"}
 
 
-def test_no_key_and_no_header_goes_to_a_member_elsewhere_but_it_is_sent_no_field_more() -> None:
-    (elsewhere,) = accounts({"name": "a", "base_url": "http://other/v1"}, **ALL)
-    assert access(elsewhere) == (None, None, None, ["seed"])
+def test_a_member_at_another_address_inherits_omitted_fields_and_no_key_or_header() -> None:
+    (member,) = accounts({"name": "a", "base_url": "http://other/v1"}, **ALL)
+    assert access(member) == (None, None, None, ["seed"])
 
 
 @pytest.mark.parametrize("place", ["provider", "member"])

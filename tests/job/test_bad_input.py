@@ -1,4 +1,4 @@
-"""Bad input at the command line: one clear sentence, the contract's exit code, no traceback, nothing half-made."""
+"""Bad input at the command line: one clear sentence, the documented exit code, no traceback, no file left behind."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PRICE = {"input": 1.0, "output": 2.0, "as_of": "2026-03-01"}
 
 @pytest.fixture
 def refused(cli: Cli, tmp_path: Path) -> Callable[..., str]:
-    """Runs the command line on something bad; its one sentence, after the checks that hold for all bad input."""
+    """A function that runs a command with bad input, checks what is the same for all, and returns the message."""
 
     def run(code: int, *args: object) -> str:
         before = sorted(tmp_path.rglob("*"))
@@ -42,7 +42,7 @@ def refused(cli: Cli, tmp_path: Path) -> Callable[..., str]:
 
 
 def real(base_url: str, slot_url: str) -> dict[str, object]:
-    """Providers that are no simulation, for the fixture `job`."""
+    """Return providers that are not simulated, for the fixture `job`."""
     return {
         "api": {"api": "openai", "base_url": base_url, "api_key_env": "TEST_KEY", "attempts": 1},
         "gpus": {"api": "ollama", "slots": [{"gpu": 0, "url": slot_url, "parallel": 2}], "attempts": 1},
@@ -172,7 +172,9 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one(
         ),
     ],
 )
-def test_a_wrong_type_is_said_with_its_path(refused: Callable[..., str], job: Job, change: str, sentence: str) -> None:
+def test_a_wrong_type_is_reported_with_its_path(
+    refused: Callable[..., str], job: Job, change: str, sentence: str
+) -> None:
     path = job(models={**MODELS, "1b": {**MODELS["1b"], "price": PRICE}})
     assert refused(2, path, "--set", change) == f"{path}: {sentence}"
 
@@ -188,7 +190,7 @@ def test_a_wrong_type_is_said_with_its_path(refused: Callable[..., str], job: Jo
         ("data.reader=jsonlines", "data.reader: no reader 'jsonlines'; did you mean jsonl? known readers: omni_math"),
     ],
 )
-def test_a_name_that_is_not_defined_is_said_with_the_nearest(
+def test_a_name_that_is_not_defined_is_reported_with_the_nearest(
     refused: Callable[..., str], job: Job, change: str, sentence: str
 ) -> None:
     assert refused(2, job(), "--set", change).startswith(f"{job()}: {sentence}")
@@ -249,7 +251,7 @@ def test_a_name_that_is_not_defined_is_said_with_the_nearest(
         (["params.hints=[generic, generic]"], "params.hints: generic stands twice"),
     ],
 )
-def test_what_cannot_agree_is_said_with_its_path(
+def test_values_that_contradict_each_other_are_reported_with_their_path(
     refused: Callable[..., str], job: Job, changes: list[str], sentence: str
 ) -> None:
     options = [option for change in changes for option in ("--set", change)]
@@ -279,7 +281,7 @@ def test_a_placebo_needs_a_second_problem(refused: Callable[..., str], job: Job,
         ({"providers.api.base_url": "http://..."}, "providers.api.base_url: must be an address such as http://"),
     ],
 )
-def test_what_real_providers_need_is_said_with_its_path(
+def test_a_key_that_real_providers_need_is_reported_with_its_path(
     refused: Callable[..., str], job: Job, changes: dict[str, object], sentence: str
 ) -> None:
     path = job(providers=real("http://127.0.0.1:9/v1", "http://127.0.0.1:9"), models=MODELS)
@@ -361,7 +363,7 @@ def test_a_paid_model_needs_a_price(refused: Callable[..., str], job: Job) -> No
         ),
     ],
 )
-def test_a_new_key_of_a_request_that_can_not_be_is_one_sentence(
+def test_a_wrong_setting_of_requests_is_reported_in_one_sentence(
     refused: Callable[..., str], job: Job, change: str, sentence: str
 ) -> None:
     path = job(providers=real("http://127.0.0.1:9/v1", "http://127.0.0.1:9"), models=MODELS)
@@ -669,7 +671,7 @@ def test_a_model_that_is_not_pulled_is_named_with_the_command_that_pulls_it(
 
 @pytest.fixture
 def both(serve_openai: Serve, serve_ollama: Serve) -> Callable[[bytes, bytes], dict[str, object]]:
-    """Providers that answer every question with one body each."""
+    """A function that starts an API and a slot, each with one body for every question, and returns their providers."""
 
     def start(of_the_api: bytes, of_the_gpus: bytes) -> dict[str, object]:
         return real(serve_openai(["large-70b"], of_the_api), serve_ollama(["llama3.2:1b"], of_the_gpus))

@@ -69,7 +69,7 @@ def explanation(tree: dict[str, Any], prefix: str = "") -> str:
         ({"word": "nroth"}, "file: word: must be 'north' or 'south', and this is 'nroth'; did you mean 'north'?"),
     ],
 )
-def test_a_mistake_is_a_path_and_what_would_be_right(tree: dict[str, Any], sentence: str) -> None:
+def test_a_mistake_is_explained_with_its_path_and_what_would_be_right(tree: dict[str, Any], sentence: str) -> None:
     assert explanation(tree).startswith(sentence)
     assert "\n" not in explanation(tree)
 

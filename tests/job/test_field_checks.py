@@ -1,4 +1,4 @@
-"""field_checks.py: extras, fields left off and headers that can't be, each in one sentence."""
+"""field_checks.py: wrong extra fields, omitted fields and headers are each explained in one sentence."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_a_field_that_the_run_fills_in_for_ollama_is_no_extra_there(field: str, 
     assert sentence.startswith(f"j.yaml: models.s.sampling.extra.{field}: this field is no extra: {problem}")
 
 
-def test_what_only_one_protocol_owns_is_an_extra_of_the_other() -> None:
+def test_a_field_that_one_protocol_reserves_is_an_extra_of_the_other() -> None:
     assert job(sampling={"extra": {"truncate": True, "options": {}}}).models["m"].sampling.extra
     student = {"provider": "gpus", "model": "llama3.2:1b", "sampling": {"extra": {"n": 2, "think": "low"}}}
     assert job(models={"s": student}).models["s"].sampling.extra == {"n": 2, "think": "low"}
@@ -112,12 +112,12 @@ def test_what_no_request_can_hold_is_refused_with_its_place(value: object, place
 
 
 def test_an_extra_that_holds_itself_or_multiplies_is_refused() -> None:
-    around: list[Any] = []
-    around.append(around)
+    cycle: list[Any] = []
+    cycle.append(cycle)
     many: list[Any] = ["x"] * 10
     for _ in range(11):
         many = [many] * 10
-    for value in (around, many):
+    for value in (cycle, many):
         sentence = refusal(sampling={"extra": {"x": value}})
         assert sentence.endswith("it is nested more than 64 deep, or holds more than 10,000 values")
 
@@ -127,7 +127,7 @@ def test_any_json_is_an_extra() -> None:
     assert job(sampling={"extra": extra}).models["m"].sampling.extra == extra
 
 
-def test_no_extras_are_the_same_as_none() -> None:
+def test_an_empty_extra_is_the_same_as_no_extra() -> None:
     assert job(sampling={"extra": {}}) == job()
 
 

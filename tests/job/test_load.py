@@ -42,7 +42,7 @@ def test_the_simulated_twin_keeps_limits_and_slots_and_has_a_folder_of_its_own(p
     assert load_job(tmp_path / "job.yaml") == twin
 
 
-def test_what_a_server_would_decide_is_written_down() -> None:
+def test_the_window_that_a_server_would_choose_is_written_down() -> None:
     job = load_job(QUICKSTART, overrides=["models.1b.sampling.num_ctx=null"])
     assert job.models["1b"].sampling.num_ctx == DEFAULT_NUM_CTX
     assert job.models["maverick"].sampling.num_ctx is None
@@ -255,7 +255,7 @@ def test_a_judge_is_one_of_the_models(job: Callable[..., Path]) -> None:
         ),
     ],
 )
-def test_a_judge_that_can_not_be_is_told_in_a_sentence(
+def test_a_wrong_judge_is_reported_in_one_sentence(
     job: Callable[..., Path], sections: dict[str, object], problem: str
 ) -> None:
     with pytest.raises(JobError) as caught:

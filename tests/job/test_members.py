@@ -1,4 +1,4 @@
-"""members.py: what each host calls a model and takes for it; what can't be so, each in one sentence."""
+"""members.py: each host's id and price of a model; mistakes are each explained in one sentence."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DEAR = {"input": 3.0, "output": 1.0, "as_of": "2026-07-01"}
 
 
 def tree(*mapped: dict[str, Any], **sections: object) -> dict[str, Any]:
-    """A job with one member for each of `mapped`, named m0, m1, ..."""
+    """Return a job with one member for each of `mapped`, named m0, m1, ..."""
     members = [
         {"name": f"m{i}", "base_url": f"http://127.0.0.1:{i + 1}/v1", "models": models}
         for i, models in enumerate(mapped)
@@ -72,7 +72,7 @@ def test_without_members_and_on_slots_there_is_one_charge_that_holds_everywhere(
     assert charges_of(chosen, "1b") == {"": None}
 
 
-def test_free_is_what_costs_nothing_at_any_member_and_not_what_nobody_knows_the_price_of() -> None:
+def test_a_model_is_free_if_it_is_free_at_every_member_and_an_unknown_price_is_not_free() -> None:
     free, paid, unknown = ({"maverick": {"price": price}} for price in ("free", OWN, "unknown"))
     assert is_free(job(free, free), "maverick")
     assert not is_free(job(free, paid), "maverick")
@@ -81,14 +81,14 @@ def test_free_is_what_costs_nothing_at_any_member_and_not_what_nobody_knows_the_
     assert is_free(job(), "1b")
 
 
-def test_the_job_that_a_run_folder_holds_says_the_same_again(tmp_path: Path) -> None:
+def test_a_job_is_loaded_from_its_dump_unchanged(tmp_path: Path) -> None:
     chosen = job({"maverick": {"model": "maverick-fp8", "price": DEAR}}, {"judge": {"price": "free"}})
     path = tmp_path / "job.yaml"
     path.write_text(dump_job(chosen))
     assert load_job(path) == chosen
 
 
-def test_yaml_anchors_say_for_two_models_what_one_host_calls_both(tmp_path: Path) -> None:
+def test_a_yaml_anchor_gives_two_models_the_same_id_at_a_host(tmp_path: Path) -> None:
     whole = tree({})
     del whole["providers"]["hosts"]["members"][0]["models"]
     text = yaml.safe_dump(whole, default_flow_style=True, width=10_000)
@@ -99,7 +99,7 @@ def test_yaml_anchors_say_for_two_models_what_one_host_calls_both(tmp_path: Path
 
 @pytest.mark.parametrize("name", ["gsm8k", "omni_cross", "omni_full", "omni_judged", "omni_managed"])
 def test_a_shipped_job_asks_what_it_asked_when_one_host_served_it_alone(name: str) -> None:
-    """So that a run begun with an older version of the file goes on."""
+    """The hash of a request has to stay the same for a run that began with an older version of the file."""
     chosen = load_job(JOBS / f"{name}.yaml")
     teacher = chosen.models["maverick"]
     assert teacher.model == "meta-llama/Llama-4-Maverick-17B-128E-Instruct-FP8"
@@ -176,7 +176,7 @@ def test_a_price_that_only_the_model_does_not_know_is_no_obstacle_to_a_budget() 
     assert "no budget can be kept" in refusal({"maverick": {"price": OWN}}, {}, budget={"usd": 1.0}, models=models)
 
 
-# --- what is said and estimated ------------------------------------------------------------------
+# --- differences between members, and estimates --------------------------------------------------
 
 
 def test_check_says_id_and_price_where_a_member_has_others() -> None:
@@ -194,7 +194,7 @@ def test_check_says_id_and_price_where_a_member_has_others() -> None:
 
 
 def estimated(chosen: Job) -> tuple[float | None, float | None]:
-    """Expected and at most, of ten calls with 1000 input bytes and 1024 output tokens at most each."""
+    """Return the expected and the highest cost, USD, of ten calls with 1000 input bytes and 1024 output tokens each."""
     slot = ("hint", "maverick")
     plan = Plan()
     plan.total[slot] = plan.left[slot] = 10
@@ -213,7 +213,7 @@ def test_the_expected_cost_is_by_the_mean_and_the_highest_by_the_dearest_of_each
     assert worst == pytest.approx((3.0 * 10_000 + 2.0 * 10_240) / 1e6)
 
 
-def test_what_is_free_at_one_member_costs_less_and_what_is_unknown_at_one_is_unknown() -> None:
+def test_a_model_that_is_free_at_one_member_costs_less_and_an_unknown_price_makes_the_cost_unknown() -> None:
     usd, worst = estimated(job({}))
     assert usd is not None
     half, same = estimated(job({}, {"maverick": {"price": "free"}}))

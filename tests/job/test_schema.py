@@ -1,4 +1,4 @@
-"""job.py: the schema of a job, and what its parts say of themselves."""
+"""schema.py: the schema of a job, and the properties of its sections."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_what_bounds_a_provider_is_limits_or_slots() -> None:
             SimulatedProvider.model_validate({"api": "simulated", **both_or_none})
 
 
-def test_several_accounts_are_members_and_have_from_the_provider_what_they_leave_out() -> None:
+def test_members_inherit_from_the_provider_what_they_leave_out() -> None:
     shared, own = Limits(concurrency=3, requests_per_minute=60), Limits(concurrency=5, requests_per_minute=30)
     members = [Member(name="a"), Member(name="b", base_url="http://b/v1", api_key_env="B_KEY", limits=own, weight=2)]
     provider = OpenAIProvider(api="openai", base_url="http://h/v1", api_key_env="A_KEY", limits=shared, members=members)
@@ -134,7 +134,7 @@ def test_a_slot_is_called_by_its_gpu() -> None:
 
 
 def test_sampling_without_extras_is_written_as_before_there_were_any() -> None:
-    """The fingerprint of a run's finished problems is made of it."""
+    """The fingerprint of a run's finished problems depends on the written form of `sampling`."""
     before = {"temperature": None, "top_p": None, "top_k": None, "max_tokens": 9, "num_ctx": None, "stop": None}
     assert Sampling(max_tokens=9).model_dump() == before
     assert Sampling(max_tokens=9, extra={}).model_dump() == before
