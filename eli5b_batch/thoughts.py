@@ -116,15 +116,16 @@ def words_of(text: str, *, half_marks: bool = True) -> Split:
     """
     words, thoughts = text, []
     for _ in range(_PASSES):
-        apart = _one_pass(words, half_marks=half_marks)
-        thoughts.append(apart.thoughts)
-        if apart.words == words:
+        parts = _split_once(words, half_marks=half_marks)
+        thoughts.append(parts.thoughts)
+        if parts.words == words:
             break
-        words = apart.words
+        words = parts.words
     return Split(words, "\n".join(filter(None, thoughts)))
 
 
-def _one_pass(text: str, *, half_marks: bool) -> Split:
+def _split_once(text: str, *, half_marks: bool) -> Split:
+    """Return the words and thoughts of a text after one pass; special tokens are removed first if words remain then."""
     if _CHANNEL not in text and not _NEXT_OF_ASSISTANT.search(text):
         turn = split(special_tokens.without(text), half_marks=half_marks)
         if turn.words.strip():
@@ -139,80 +140,82 @@ def split(text: str, *, half_marks: bool = True) -> Split:
     With `half_marks`, an end without a begin (`... </think> 5`: the begin was in the prompt, vllm#12999) and a begin
     without an end (the reply was cut) mark thoughts as well; see `words_of`.
     """
-    outer = _of_sections(text)
-    inner = _of_marks(outer.words, half_marks=half_marks)
+    outer = _split_sections(text)
+    inner = _split_marks(outer.words, half_marks=half_marks)
     return Split(inner.words, "\n".join(filter(None, (outer.thoughts, inner.thoughts))))
 
 
-def _of_sections(text: str) -> Split:
+def _split_sections(text: str) -> Split:
     """Return the words and thoughts of a text in a form that divides the whole text; any other text is all words."""
     if _CHANNEL in text:
-        return _of_channels(text)
+        return _split_channels(text)
     if _BARE_FINAL in text:
         thoughts, _, words = text.rpartition(_BARE_FINAL)
         begin = _BARE_BEGIN.match(thoughts)
-        return _made([words.removeprefix("<|message|>")], [thoughts[begin.end() :] if begin else thoughts])
+        return _joined([words.removeprefix("<|message|>")], [thoughts[begin.end() :] if begin else thoughts])
     begin = _BARE_BEGIN.match(text)
     if begin:
-        return _made([], [text[begin.end() :]])
+        return _joined([], [text[begin.end() :]])
     for form in (_GRANITE, _OLLAMA_SHOWN):
-        shown = form.match(text)
-        if shown:
-            return _made([text[shown.end() :]], [shown["thoughts"]])
+        match = form.match(text)
+        if match:
+            return _joined([text[match.end() :]], [match["thoughts"]])
     *before, last = _NEXT_OF_ASSISTANT.split(text)
-    return _made([last], before) if before and last.strip() else Split(text, "")
+    return _joined([last], before) if before and last.strip() else Split(text, "")
 
 
-def _of_channels(text: str) -> Split:
+def _split_channels(text: str) -> Split:
     """Return the text of the first channel `final` as the words, and all text before it as thoughts.
 
     All text after the first channel `final` belongs to another turn and is dropped.
     """
     thoughts: list[str] = []
-    at = 0
+    position = 0
     for part in _HARMONY.finditer(text):
-        thoughts.append(_START.sub("", text[at : part.start()]))
+        thoughts.append(_START.sub("", text[position : part.start()]))
         if part["channel"].strip().startswith(_FINAL):
-            return _made([part["text"]], thoughts)
+            return _joined([part["text"]], thoughts)
         thoughts.append(part["text"])
-        at = part.end()
-    thoughts.append(text[at:].replace(_CHANNEL, " "))
-    return _made([], thoughts)
+        position = part.end()
+    thoughts.append(text[position:].replace(_CHANNEL, " "))
+    return _joined([], thoughts)
 
 
 _START: Final = re.compile(r"<\|start\|>\w*")
 
 
-def _of_marks(text: str, *, half_marks: bool) -> Split:
+def _split_marks(text: str, *, half_marks: bool) -> Split:
+    """Return the words and thoughts of a text in which pairs of marks stand around the thoughts."""
     words: list[str] = []
     thoughts: list[str] = []
-    at, begun, wrong_end, pairs = 0, None, None, 0
+    position, open_form, wrong_end, pairs = 0, None, None, 0
     for mark in _MARKS.finditer(text):
         name = str(mark.lastgroup)
-        if begun is None:
-            words.append(text[at : mark.start()])
-            at = mark.end()
+        if open_form is None:
+            words.append(text[position : mark.start()])
+            position = mark.end()
             if name[0] == "b":
-                begun, wrong_end, begin = name[1:], None, mark
-            elif half_marks and (not pairs or text[at:].strip()):  # an end without a beginning
+                open_form, wrong_end, begin = name[1:], None, mark
+            elif half_marks and (not pairs or text[position:].strip()):  # an end without a beginning
                 thoughts += words
                 words = []
-        elif name == f"e{begun}":
-            thoughts.append(text[at : mark.start()])
-            at, begun, pairs = mark.end(), None, pairs + 1
+        elif name == f"e{open_form}":
+            thoughts.append(text[position : mark.start()])
+            position, open_form, pairs = mark.end(), None, pairs + 1
         elif name[0] == "e":
             wrong_end = mark
-    if begun is not None and wrong_end is not None:  # begun in one form, ended in another
-        rest = _of_marks(text[wrong_end.end() :], half_marks=half_marks)
-        return _made([*words, rest.words], [*thoughts, text[at : wrong_end.start()], rest.thoughts])
-    if not at:
+    if open_form is not None and wrong_end is not None:  # begun in one form, ended in another
+        rest = _split_marks(text[wrong_end.end() :], half_marks=half_marks)
+        return _joined([*words, rest.words], [*thoughts, text[position : wrong_end.start()], rest.thoughts])
+    if not position:
         return Split(text, "")
-    if begun is not None and not half_marks:
-        return _made([*words, text[begin.start() :]], thoughts)
-    (words if begun is None else thoughts).append(text[at:])
-    return _made(words, thoughts)
+    if open_form is not None and not half_marks:
+        return _joined([*words, text[begin.start() :]], thoughts)
+    (words if open_form is None else thoughts).append(text[position:])
+    return _joined(words, thoughts)
 
 
-def _made(words: list[str], thoughts: list[str]) -> Split:
+def _joined(words: list[str], thoughts: list[str]) -> Split:
+    """Return pieces of words and of thoughts as two texts, without marks around the words."""
     plain = _WRAPPING.sub("", "".join(words))
     return Split(plain.strip(), "\n".join(filter(None, (thought.strip() for thought in thoughts))))

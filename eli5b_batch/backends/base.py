@@ -75,7 +75,7 @@ class ChatReply:
     raw: str = ""
 
 
-def keepable(extra: dict[str, Any]) -> dict[str, Any]:
+def recordable(extra: dict[str, Any]) -> dict[str, Any]:
     """Return `extra`, or a note in its place if it is nested too deeply: JSON can be read deeper than written."""
     try:
         orjson.dumps(extra)

@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Any, Final, NamedTuple
 
 from eli5b_batch.backends import contents
-from eli5b_batch.backends.base import ChatReply, keepable
+from eli5b_batch.backends.base import ChatReply, recordable
 from eli5b_batch.backends.finish import finish_of, finish_word
-from eli5b_batch.backends.replies import TOOL_CALL_FIELDS, apart
+from eli5b_batch.backends.replies import TOOL_CALL_FIELDS, separated
 from eli5b_batch.backends.values import as_count, as_list, as_object, as_text
 
 _THOUGHTS: Final = ("reasoning_content", "reasoning", "thinking", "reasoning_details")
@@ -45,7 +45,9 @@ def read(body: object) -> Completion | None:
     if choice.get("logprobs"):
         extra["logprobs"] = choice["logprobs"]
     usage = _usage(fields.get("usage"))
-    reply = apart(ChatReply(content.text, word, usage, extra=keepable(extra), finish=finish, refusal=refusal), thoughts)
+    reply = separated(
+        ChatReply(content.text, word, usage, extra=recordable(extra), finish=finish, refusal=refusal), thoughts
+    )
     return Completion(reply, choice.get("error") or (fields.get("error") if finish == "broken" else None))
 
 

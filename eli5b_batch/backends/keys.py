@@ -86,8 +86,8 @@ def _of(member: Member, place: str) -> Secrets:
             "give its path"
         )
     key = _read(member.api_key_env, f"{place}.api_key_env", "key") if member.api_key_env else ""
-    named = (member.headers_env or {}).items()
-    return Secrets(key, {h: _read(variable, f"{place}.headers_env.{h}", "header") for h, variable in named})
+    sources = (member.headers_env or {}).items()
+    return Secrets(key, {h: _read(variable, f"{place}.headers_env.{h}", "header") for h, variable in sources})
 
 
 def _read(variable: str, place: str, noun: str) -> str:
@@ -127,8 +127,8 @@ def variables(job: Job) -> frozenset[str]:
     """Return the names of all environment variables that hold a secret of the job."""
     providers = [provider for provider in job.providers.values() if isinstance(provider, OpenAIProvider)]
     accounts = [account for provider in providers for account in provider.accounts]
-    named = [[account.api_key_env or "", *(account.headers_env or {}).values()] for account in accounts]
-    return frozenset(variable for names in named for variable in names if variable)
+    variables_of_accounts = [[account.api_key_env or "", *(account.headers_env or {}).values()] for account in accounts]
+    return frozenset(variable for names in variables_of_accounts for variable in names if variable)
 
 
 class _Printed(NamedTuple):
@@ -285,12 +285,12 @@ class _Listener(asyncio.SubprocessProtocol):
         self.exited = asyncio.Event()
         self.silent = asyncio.Event()
         self._open = set(self.printed)
-        self._left = _FLOOD_BYTES
+        self._bytes_left = _FLOOD_BYTES
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         self.printed[fd] = (self.printed[fd] + data)[-_MOST_BYTES:]
-        self._left -= len(data)
-        if self._left < 0:  # reading it would keep the event loop from everything else
+        self._bytes_left -= len(data)
+        if self._bytes_left < 0:  # reading endless output would block the event loop
             self.is_flooded = True
             self.enough.set()
             self.silent.set()

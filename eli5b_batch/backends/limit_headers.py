@@ -49,20 +49,20 @@ class Limit(NamedTuple):
         scope: what the limit counts.
         window_s: the time that it counts over, seconds.
         most: the limit itself, per window.
-        left: how much of it is left.
+        remaining: how much of it is left.
         reset_s: seconds until it is reset.
     """
 
     scope: Scope | None
     window_s: float | None
     most: float | None = None
-    left: float | None = None
+    remaining: float | None = None
     reset_s: float | None = None
 
     @property
     def is_used_up(self) -> bool:
         """True if nothing is left; a negative figure does not count, as some hosts always send one (mastra#10310)."""
-        return self.left == 0
+        return self.remaining == 0
 
 
 def read(headers: Mapping[str, object], now: float) -> list[Limit]:

@@ -47,12 +47,12 @@ def _unless_shortened(secret: str, word: re.Match[str]) -> str:
     return MASK if begins or ends else word[0]
 
 
-def _shows_head(shown: str, head: str) -> bool:
+def _shows_head(text: str, head: str) -> bool:
     """True if the shown text ends with a secret's head at the start of a word: with `sk-`, `key=sk-` does.
 
     `disk-` does not: its `sk-` follows a letter.
     """
-    return shown.endswith(head) and not shown[: -len(head)][-1:].isalnum()
+    return text.endswith(head) and not text[: -len(head)][-1:].isalnum()
 
 
 def _without_runs(text: str, secret: str) -> str:

@@ -14,7 +14,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from eli5b_batch.backends import contents, dialects, refusals, replies
-from eli5b_batch.backends.base import ChatReply, ChatRequest, ModelFacts, keepable
+from eli5b_batch.backends.base import ChatReply, ChatRequest, ModelFacts, recordable
 from eli5b_batch.backends.fields import ollama_body
 from eli5b_batch.backends.finish import finish_of, finish_word
 from eli5b_batch.backends.host_words import Meaning
@@ -357,8 +357,8 @@ def _reply(response: Response, body: dict[str, Any], message: dict[str, Any], nu
     if body.get("logprobs"):
         extra["logprobs"] = body["logprobs"]
     finish = finish_of(word)
-    reply = ChatReply(content.text, word, usage, extra=keepable(extra), finish=finish, refusal=content.refusal)
-    reply = replies.apart(reply, [*content.thoughts, contents.plain(message.get("thinking"))])
+    reply = ChatReply(content.text, word, usage, extra=recordable(extra), finish=finish, refusal=content.refusal)
+    reply = replies.separated(reply, [*content.thoughts, contents.plain(message.get("thinking"))])
     if body.get("done") is not True:
         reply.finish = "broken"
         raise BadReplyError(
@@ -370,7 +370,7 @@ def _reply(response: Response, body: dict[str, Any], message: dict[str, Any], nu
             f"the prompt filled the window of {num_ctx} tokens and was cut; raise sampling.num_ctx",
             partial=replies.partial(reply),
         )
-    reply = replies.answered(reply, response, "done_reason")
+    reply = replies.checked(reply, response, "done_reason")
     seconds = {
         name: as_count(body.get(f"{name}_duration")) * _NANO for name in ("total", "load", "prompt_eval", "eval")
     }

@@ -190,7 +190,7 @@ class OpenAIBackend:
             raise response.unreadable(f"the reply is not a chat completion: {response.excerpt()}")
         if completion.error:
             raise self._cut_off(completion, response, model)
-        return replies.answered(completion.reply, response, "finish_reason")
+        return replies.checked(completion.reply, response, "finish_reason")
 
     def _cut_off(self, completion: Completion, response: Response, model: str) -> CallError | ProviderRefusedError:
         """Return the failure of a reply that an error ended: class `broken` if a part of it came, else the error's."""

@@ -255,8 +255,8 @@ def _mentions(model: str, complaint: Complaint) -> bool:
     if len(name) < _SHORTEST_NAME:
         return False
     texts = [complaint.sentence, *(as_text(fields.get("model")) for fields in complaint.fields)]
-    named = re.compile(rf"(?<![\w.-]){re.escape(name)}(?![\w-]|\.\d)", re.IGNORECASE)
-    return any(map(named.search, texts))
+    pattern = re.compile(rf"(?<![\w.-]){re.escape(name)}(?![\w-]|\.\d)", re.IGNORECASE)
+    return any(map(pattern.search, texts))
 
 
 def _resets(wait_s: float | None, now: float) -> str:

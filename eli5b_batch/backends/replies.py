@@ -20,7 +20,7 @@ TOOL_CALL_FIELDS: Final = ("tool_calls", "function_call")
 """Fields for calls of tools; a reply with such a call is an answer without any text."""
 
 
-def apart(reply: ChatReply, thoughts: Iterable[str]) -> ChatReply:
+def separated(reply: ChatReply, thoughts: Iterable[str]) -> ChatReply:
     """Return the reply with its words in `text`, its thoughts in `thinking`, its content, where that is more, in `raw`.
 
     Args:
@@ -48,7 +48,7 @@ def partial(reply: ChatReply) -> dict[str, Any]:
     return {"usage": reply.usage, "reply": as_recorded(reply)}
 
 
-def answered(reply: ChatReply, response: Response, field: str) -> ChatReply:
+def checked(reply: ChatReply, response: Response, field: str) -> ChatReply:
     """Return the reply if it is an answer: it is complete, and has a text, a call of a tool, or a reason for none.
 
     A model that spent all its tokens on thoughts, shown or hidden, or was cut off before its first word, has answered

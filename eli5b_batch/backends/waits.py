@@ -85,7 +85,7 @@ def _reset(every: Sequence[limit_headers.Limit], scope: limit_headers.Scope | No
     resets = [
         (limit, limit.reset_s)
         for limit in every
-        if limit.reset_s is not None and not (limit.reset_s > _HOUR_S and (limit.left or 0) > 0)
+        if limit.reset_s is not None and not (limit.reset_s > _HOUR_S and (limit.remaining or 0) > 0)
     ]
     used_up = [reset_s for limit, reset_s in resets if limit.is_used_up]
     of_scope = [reset_s for limit, reset_s in resets if scope and limit.scope == scope]

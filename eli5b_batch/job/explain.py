@@ -136,16 +136,16 @@ def _advice(item: Mapping[str, Any], value: object) -> str:
     return ""
 
 
-def nearest(name: str, known: Sequence[str], label: str) -> str:
+def nearest(name: str, names: Sequence[str], label: str) -> str:
     """Return a question for the known name that is nearest to a wrong one, else a list of all known names.
 
     Args:
         name: the wrong name.
-        known: the names that would be right.
+        names: the names that would be right.
         label: the words before the list, such as `known keys`.
     """
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean {near[0]!r}?" if near else f"{label}: {', '.join(known)}"
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"did you mean {near[0]!r}?" if near else f"{label}: {', '.join(names)}"
 
 
 def kind_of(value: object) -> str:

@@ -6,18 +6,18 @@ from typing import Any
 
 import orjson
 
-from eli5b_batch.backends.base import keepable
+from eli5b_batch.backends.base import recordable
 
 
 def test_what_can_be_written_is_kept_as_it_is() -> None:
     extra = {"tool_calls": [{"function": {"name": "add"}}]}
-    assert keepable(extra) is extra
+    assert recordable(extra) is extra
 
 
 def test_what_is_nested_too_deeply_to_be_written_is_named_instead() -> None:
     deep: list[Any] = []
     for _ in range(400):
         deep = [deep]
-    kept = keepable({"tool_calls": deep})
-    assert kept == {"left_out": "tool_calls: nested too deeply to be kept"}
-    assert orjson.dumps(kept)
+    recorded = recordable({"tool_calls": deep})
+    assert recorded == {"left_out": "tool_calls: nested too deeply to be kept"}
+    assert orjson.dumps(recorded)
