@@ -54,7 +54,7 @@ class NameRow(NamedTuple):
     """Names of an error, without case and signs, and their meaning beside some kinds of statuses."""
 
     meaning: Meaning
-    beside: Status
+    statuses: Status
     names: frozenset[str]
     source: str
 
@@ -63,7 +63,7 @@ class SentenceRow(NamedTuple):
     """Words of a sentence, and their meaning beside some kinds of statuses."""
 
     meaning: Meaning
-    beside: Status
+    statuses: Status
     words: re.Pattern[str]
     source: str
 
@@ -71,12 +71,12 @@ class SentenceRow(NamedTuple):
 _UNSURE, _LIMIT, _SIZE, _FAULT = Status.UNSURE, Status.LIMIT, Status.SIZE, Status.FAULT
 
 
-def _name(meaning: Meaning, beside: Status, names: str, source: str) -> NameRow:
-    return NameRow(meaning, beside, frozenset(map(plain, names.split())), source)
+def _name(meaning: Meaning, statuses: Status, names: str, source: str) -> NameRow:
+    return NameRow(meaning, statuses, frozenset(map(plain, names.split())), source)
 
 
-def _sentence(meaning: Meaning, beside: Status, words: str, source: str) -> SentenceRow:
-    return SentenceRow(meaning, beside, re.compile(words, re.IGNORECASE), source)
+def _sentence(meaning: Meaning, statuses: Status, words: str, source: str) -> SentenceRow:
+    return SentenceRow(meaning, statuses, re.compile(words, re.IGNORECASE), source)
 
 
 NAMES: Final = (
@@ -245,12 +245,12 @@ SCOPES: Final[dict[Scope, tuple[re.Pattern[str], re.Pattern[str]]]] = {
 Groq), the second words of a sentence ("on tokens per min (TPM)": OpenAI; "call rate limit": Azure)."""
 
 
-def of_names(names: Iterable[str], beside: Status) -> Meaning | None:
+def of_names(names: Iterable[str], status: Status) -> Meaning | None:
     """Return the meaning of a host's names beside a kind of status; None where no row fits."""
     plain_names = frozenset(names)
-    return next((row.meaning for row in NAMES if beside in row.beside and row.names & plain_names), None)
+    return next((row.meaning for row in NAMES if status in row.statuses and row.names & plain_names), None)
 
 
-def of_sentence(sentence: str, beside: Status, rows: Iterable[SentenceRow] = SENTENCES) -> Meaning | None:
+def of_sentence(sentence: str, status: Status, rows: Iterable[SentenceRow] = SENTENCES) -> Meaning | None:
     """Return the meaning of a host's sentence beside a kind of status; None where no row fits."""
-    return next((row.meaning for row in rows if beside in row.beside and row.words.search(sentence)), None)
+    return next((row.meaning for row in rows if status in row.statuses and row.words.search(sentence)), None)
