@@ -142,7 +142,7 @@ def test_a_guide_names_files_and_what_stands_in_them(document: str) -> None:
 def test_quoted_code_stands_in_the_file_that_it_names(quotation: tuple[str, str]) -> None:
     file, code = quotation
     lines = iter((ROOT / file).read_text().splitlines())
-    for line in code.splitlines():  # in this order; the guide leaves out docstrings and what is not to the point
+    for line in code.splitlines():  # in this order; the guide leaves out docstrings and some lines
         assert line in lines, line
 
 
@@ -152,14 +152,14 @@ async def test_the_least_protocol_of_the_guide_asks_each_model_once() -> None:
     exec(code, guide)  # noqa: S102 (the project's own document)
     guide["Params"].model_rebuild(_types_namespace=guide)
     params = guide["Params"].model_validate({"models": ["1b", "8b"]}, context={"models": ["1b", "8b"]})
-    asked: list[tuple[str, str]] = []
+    calls: list[tuple[str, str]] = []
 
     async def call(model: str, ask: str, *, step: str) -> None:
-        asked.append((model, f"{step} {ask}"))
+        calls.append((model, f"{step} {ask}"))
 
     context = SimpleNamespace(call=call, prompt=lambda name, problem: f"{name} {problem}")
     await guide["run"]("6 x 7", context, params)
-    assert asked == [("1b", "answer answer 6 x 7"), ("8b", "answer answer 6 x 7")]
+    assert calls == [("1b", "answer answer 6 x 7"), ("8b", "answer answer 6 x 7")]
     assert set(guide["GRADED"]) == {"answer"}
 
 
