@@ -9,6 +9,7 @@ Must not know: any other module of the package.
     │   ├── ChangedRequestError            a recorded call would now be asked differently
     │   └── JournalDamagedError            a line that is not the last one can't be read
     ├── StorageError              exit 1   the disk refused a write; what is on it is safe
+    ├── WorkerError               exit 1   no process to grade in can be had
     ├── ProviderError                      a model's server or account
     │   ├── ProviderRefusedError  exit 5   no call can succeed: key, credit, model, address
     │   │   ├── NoServerError              nothing answers at an address
@@ -66,6 +67,10 @@ class JournalDamagedError(RunFolderError):
 
 class StorageError(Eli5bError):
     """The file system refused a write; every record written before it is safe."""
+
+
+class WorkerError(Eli5bError):
+    """No worker process comes up, however often it is tried; what is on disk is safe."""
 
 
 class ProviderError(Eli5bError):

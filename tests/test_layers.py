@@ -15,11 +15,12 @@ PACKAGE: Final = Path(eli5b_batch.__path__[0])
 ANYBODY: Final = {"errors", "log", "text", "event_loop", "thoughts", "special_tokens"}
 """Modules that every room may import; they import no room."""
 ROOMS: Final = {
+    "workers": "",
     "job": "",
     "statistics": "",
     "backends": "job",
     "data": "job",
-    "grading": "",
+    "grading": "workers",
     "records": "data grading.verdict",
     "dispatch": "job backends.base",
     "protocols": "job data records.keys",

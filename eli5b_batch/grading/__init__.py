@@ -27,6 +27,6 @@ def grade(response: str, gold: str) -> Verdict:
     Raises:
         TypeError: an argument is not a string.
     """
-    from eli5b_batch.grading.solo import verdict  # noqa: PLC0415 - most who import the package grade nothing
+    from eli5b_batch.grading.apart import verdict  # noqa: PLC0415 - most who import the package grade nothing
 
     return verdict(response, gold)

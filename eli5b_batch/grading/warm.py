@@ -1,4 +1,4 @@
-"""Imported by the processes that grade, before their first answer: what is slow the first time is done then.
+"""What the processes that grade do before their first answer: all that is slow the first time.
 
 Must not know: anything else. Importing sympy takes a third of a second, its first formula of each kind a tenth.
 """
@@ -6,8 +6,6 @@ Must not know: anything else. Importing sympy takes a third of a second, its fir
 from __future__ import annotations
 
 from typing import Final
-
-from eli5b_batch.grading import symbolic
 
 _FORMULAS: Final = (
     (r"\sum_{k=1}^{n} k", r"\frac{n(n+1)}{2}"),
@@ -18,5 +16,10 @@ _FORMULAS: Final = (
     (r"\{1,x\}", r"\{x,1\}"),
 )
 
-for _ours, _theirs in _FORMULAS:
-    symbolic.compare(_ours, _theirs)
+
+def warm_up() -> None:
+    """Import sympy and compare a formula of each kind."""
+    from eli5b_batch.grading import symbolic  # noqa: PLC0415 - who only hands this function on never pays for sympy
+
+    for ours, theirs in _FORMULAS:
+        symbolic.compare(ours, theirs)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from eli5b_batch.errors import RunFolderError
 from eli5b_batch.grading import math
+from eli5b_batch.grading.apart import GraderPool
 from eli5b_batch.grading.judge import JUDGE as GRADED_BY_JUDGE
 from eli5b_batch.grading.judge import verdict_of
-from eli5b_batch.grading.pool import GraderPool
 from eli5b_batch.records import parse_key
 from eli5b_batch.records.folder import CALLS, GRADES, redo_of
 from eli5b_batch.records.grades import row_of

@@ -13,8 +13,8 @@ from contextlib import AsyncExitStack, closing
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from eli5b_batch.errors import RunFolderError
+from eli5b_batch.grading.apart import GraderPool, cores
 from eli5b_batch.grading.judge import verdict_of
-from eli5b_batch.grading.pool import GraderPool, cores
 from eli5b_batch.grading.verdict import ByRules
 from eli5b_batch.records.folder import CALLS, GRADES, locked, read_manifest, redo_of
 from eli5b_batch.records.grades import FAILED, row_of

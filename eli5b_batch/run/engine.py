@@ -122,7 +122,7 @@ class Records(Protocol):
 
 
 class Grader(Protocol):
-    """Grades one text after another; see `grading.pool.GraderPool`."""
+    """Grades one text after another; see `grading.apart.GraderPool`."""
 
     def decide(self, text: str, gold: str) -> Verdict | None:
         """The verdict on the final answer of `text` where it can be had at once."""

@@ -19,8 +19,8 @@ from eli5b_batch.backends.keys import read_secrets
 from eli5b_batch.dispatch.budget import Budget
 from eli5b_batch.dispatch.stop import Stop
 from eli5b_batch.errors import ChangedRequestError, ProviderRefusedError, TimeUpError
+from eli5b_batch.grading.apart import GraderPool, cores
 from eli5b_batch.grading.graders import GRADERS
-from eli5b_batch.grading.pool import GraderPool, cores
 from eli5b_batch.log import display_failed, log, run_log
 from eli5b_batch.progress.file import PROGRESS, ProgressFile
 from eli5b_batch.records.folder import LOG, SPENDING, mark_complete, read_manifest, redo_of

@@ -115,7 +115,7 @@ async def test_the_history_grows_with_every_change(folder: Folder) -> None:
 async def test_a_verdict_is_not_given_up_because_the_machine_was_busy(
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from eli5b_batch.grading.pool import GraderPool  # noqa: PLC0415 (patched)
+    from eli5b_batch.grading.apart import GraderPool  # noqa: PLC0415 (patched)
     from eli5b_batch.grading.verdict import Verdict  # noqa: PLC0415
 
     by_now = folder.reply(0, r"\boxed{2}")
@@ -334,7 +334,7 @@ def test_killed_while_it_grades_the_old_verdicts_stand(folder: Folder) -> None:
 import asyncio, os, signal
 from pathlib import Path
 from eli5b_batch.grading.graders import GRADERS
-from eli5b_batch.grading.pool import GraderPool
+from eli5b_batch.grading.apart import GraderPool
 from eli5b_batch.regrade.job_grader import JobGrader
 from eli5b_batch.regrade.regrade import regrade
 decide, left = GraderPool.decide, iter(range(20))
