@@ -1,7 +1,7 @@
 """How many answers a second the grader pool gets through, by the number of its workers.
 
 Every answer needs a worker and keeps it busy for `--cpu-ms` of CPU time, so that what is measured is the pool: waiting
-in order, the round trip through pebble, and how far it is from `workers / cpu-ms`.
+in order, the round trip to a worker, and how far it is from `workers / cpu-ms`.
 
     python scripts/bench/grading_pool.py --workers 1 2 --answers 1000
 """
